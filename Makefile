@@ -1,0 +1,62 @@
+# Everything runs from .venv, which `make venv` builds; nothing outside this folder is changed.
+# Variables: PYTHON=python3.12 picks the interpreter; PIP_ARGS="--extra-index-url URL" adds to pip's
+# options (for a CPU-only torch on Linux: URL = https://download.pytorch.org/whl/cpu).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+PUMICE := $(BIN)/pumice
+PYTHON ?=
+PIP_ARGS ?=
+
+.PHONY: help venv demo test test-all check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(READY) ## build .venv with the exact versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@python=""; \
+	for candidate in $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python="$$candidate"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Pumice needs Python 3.11 or newer; tried: $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11)." >&2; \
+	  echo "Install one, or name it: make venv PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$python cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$python" --version); the first time takes a few minutes."; \
+	"$$python" -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY) ## make a world, train both stages on it, ask the result a question
+	$(PUMICE) world make data/world-easy --level easy --n 4000 --seed 1
+	$(PUMICE) train tiny --data data/world-easy --name demo
+	$(PUMICE) chat runs/demo/model --image data/world-easy/images/test-000000.png "What is in the picture?"
+
+check: $(READY) ## lint, format and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check ## check, then every test that takes seconds
+	$(BIN)/python -m pytest
+
+test-all: check ## check, then every test; those that need a GPU are skipped without one
+	$(BIN)/python -m pytest -m ""
+
+clean: ## remove caches and build products; data/, runs/ and .venv stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
