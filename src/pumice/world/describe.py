@@ -6,12 +6,13 @@ teacher gets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from pumice.world.scene import Scene, Thing
+    from pumice.world.scene import Thing
 
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six")
 ROWS = ("top", "middle", "bottom")
@@ -47,15 +48,14 @@ def _name(thing: Thing, detail: int) -> str:
 
 
 def _where(thing: Thing) -> str:
-    from pumice.world.scene import SIDE
-
-    spot = place(thing.x / SIDE, thing.y / SIDE)
+    x1, y1, x2, y2 = thing.box
+    spot = place((x1 + x2) / 2, (y1 + y2) / 2)
     return f"in the {spot}" if spot == "center" else f"at the {spot}"
 
 
-def captions(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:
+def captions(scene: Sequence[Thing], rng: np.random.Generator) -> tuple[str, ...]:
     """Five captions of one scene, from full to terse."""
-    things = [scene.things[i] for i in rng.permutation(len(scene.things))]
+    things = [scene[i] for i in rng.permutation(len(scene))]
     full = listing([f"{article(_name(t, 3))} {_where(t)}" for t in things])
     again = listing([f"{article(_name(t, 3))} {_where(t)}" for t in reversed(things)])
     colours = listing([article(_name(t, 2)) for t in things])

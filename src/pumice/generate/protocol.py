@@ -1,0 +1,70 @@
+"""What a teacher is: a writer of questions and answers that sees captions and boxes only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pumice.types import Box
+
+Kind = Literal["caption", "conversation", "detail", "reasoning", "short", "existence", "correction"]
+KINDS: tuple[Kind, ...] = (
+    "caption",
+    "conversation",
+    "detail",
+    "reasoning",
+    "short",
+    "existence",
+    "correction",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An object as boxes name it: its category and where it is."""
+
+    category: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class SceneText:
+    """All a teacher sees of a picture: captions, boxes with categories, boxes of legible text."""
+
+    id: str
+    image: str
+    captions: tuple[str, ...]
+    instances: tuple[Instance, ...]
+    texts: tuple[Instance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question with its answer.
+
+    Attributes:
+        type: what is asked for (``color``, ``count``, ...), by which scores are grouped.
+        short: whether the answer is a single word or phrase, so that LLaVA's response-format
+            prompt belongs behind the question.
+        setting: for existence questions, how the object asked for was chosen, as in POPE.
+        present: the values of the asked attribute in the picture, one per object; from them the
+            score of guessing among what is present is computed.
+    """
+
+    question: str
+    answer: str
+    type: str
+    short: bool = False
+    setting: str | None = None
+    present: tuple[str, ...] = ()
+
+
+class Teacher(Protocol):
+    """A text-only writer of instruction data: rules, a local text model or a remote one."""
+
+    name: str
+
+    def write(self, scene: SceneText, kind: Kind) -> Sequence[Turn]:
+        """Turns of one kind about one scene; empty when the scene gives no occasion for it."""
+        ...

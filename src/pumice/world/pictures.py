@@ -1,0 +1,129 @@
+"""A pool of rendered training pictures on disk, with what each patch shows.
+
+The towers see each picture many times; drawing them once is what makes pretraining quick.
+Shapes: N pictures, P patches, L regions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumice.data.grounding import assign_regions
+from pumice.world.draw import draw
+from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES, Scene, Split, make_scene
+
+Progress = Callable[[int, int], None]
+
+CHUNK = 500
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "size": tuple(SIZES),
+    "color": tuple(COLOURS),
+    "shape": (*SHAPES, SIGN),
+    "character": tuple(CHARACTERS),
+}
+"""What a patch can be asked for; the classes of each, in this order."""
+
+
+def scenes(seed: int, level: str, split: Split | None = None, start: int = 0) -> Iterator[Scene]:
+    """Endless scenes of a seed; those of one split only, where it is given."""
+    index = start
+    while True:
+        scene = make_scene(seed, index, level)
+        index += 1
+        if split is None or scene.split == split:
+            yield scene
+
+
+def patch_classes(scene: Scene, grid: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """What each patch shows: int8 [P, 4], one column per attribute, -1 for nothing; centres bool [P]."""
+    boxes, rows = [], []
+    for thing in scene.things:
+        boxes.append(thing.box)
+        if thing.shape == SIGN:
+            rows.append([-1, -1, len(SHAPES), -1])
+        else:
+            values = (thing.size, thing.colour, thing.shape)
+            rows.append([ATTRIBUTES[n].index(v) for n, v in zip(ATTRIBUTES, values, strict=False)] + [-1])
+    whole = len(boxes)
+    for thing in scene.things:
+        if thing.shape == SIGN:
+            for char, box in thing.characters():
+                boxes.append(box)
+                rows.append([-1, -1, -1, CHARACTERS.index(char)])
+    owner, center = assign_regions(boxes, grid)
+    table = np.array([*rows, [-1, -1, -1, -1]], dtype=np.int8)
+    centers = np.zeros(grid * grid, dtype=bool)
+    centers[center[:whole]] = True
+    return table[owner], centers
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Pictures uint8 [N,SIDE,SIDE,3], classes int8 [N,P,4], centres bool [N,P], captions N x 5."""
+
+    pixels: NDArray[np.uint8]
+    classes: NDArray[np.int8]
+    centers: NDArray[np.bool_]
+    captions: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def _chunk(task: tuple[int, str, Split, int, int, str]) -> str:
+    seed, level, split, number, grid, folder = task
+    path = Path(folder) / f"{level}-{split}-{seed}-{number}.npz"
+    if not path.exists():
+        source = scenes(seed, level, split, start=number * CHUNK * 20)
+        pixels = np.empty((CHUNK, SIDE, SIDE, 3), np.uint8)
+        classes = np.empty((CHUNK, grid * grid, 4), np.int8)
+        centers = np.empty((CHUNK, grid * grid), bool)
+        captions = []
+        for i in range(CHUNK):
+            scene = next(source)
+            pixels[i] = np.asarray(draw(scene))
+            classes[i], centers[i] = patch_classes(scene, grid)
+            captions.append(list(scene.captions))
+        partial = path.with_suffix(f".{os.getpid()}.tmp.npz")
+        np.savez(
+            partial,
+            pixels=pixels,
+            classes=classes,
+            centers=centers,
+            captions=np.frombuffer(json.dumps(captions).encode(), dtype=np.uint8),
+        )
+        partial.replace(path)
+    return str(path)
+
+
+def picture_pool(
+    folder: Path, *, seed: int, level: str, split: Split, count: int, grid: int, workers: int, progress: Progress
+) -> Pool:
+    """Draw ``count`` pictures of a split (rounded up to whole chunks), or reuse those in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks = -(-count // CHUNK)
+    tasks = [(seed, level, split, n, grid, str(folder)) for n in range(chunks)]
+    pool = Pool(
+        np.empty((chunks * CHUNK, SIDE, SIDE, 3), np.uint8),
+        np.empty((chunks * CHUNK, grid * grid, 4), np.int8),
+        np.empty((chunks * CHUNK, grid * grid), bool),
+        [],
+    )
+    with ProcessPoolExecutor(workers) as executor:
+        for number, path in enumerate(executor.map(_chunk, tasks)):
+            with np.load(path, allow_pickle=False) as part:
+                rows = slice(number * CHUNK, (number + 1) * CHUNK)
+                pool.pixels[rows], pool.classes[rows] = part["pixels"], part["classes"]
+                pool.centers[rows] = part["centers"]
+                pool.captions.extend(json.loads(part["captions"].tobytes()))
+            progress((number + 1) * CHUNK, chunks * CHUNK)
+    return pool

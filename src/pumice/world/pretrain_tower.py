@@ -1,0 +1,275 @@
+"""Pretraining of the tiny CLIP: captions against pictures, phrases against regions.
+
+Three losses, as in region-aware contrastive pretraining:
+  caption   the pooled picture against its caption, within the batch (CLIP)
+  phrase    the last layer's patch at an object's centre against the object's phrase
+  words     layer -2 (the one LLaVA reads) of every patch of an object against the object's words,
+            and whether an object's centre lies in the patch
+The heads of the third loss are thrown away; what is saved is a plain transformers CLIPModel.
+
+Shapes: N pictures, P patches, V tower width, E embedding width, T caption tokens, K phrases.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
+from pumice.world.pictures import ATTRIBUTES, Pool
+from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, slots=True)
+class TowerPlan:
+    """Sizes and schedule of the tower's pretraining."""
+
+    patch: int = 14
+    width: int = 144
+    layers: int = 6
+    heads: int = 4
+    mlp: int = 432
+    text_width: int = 96
+    text_layers: int = 2
+    embed: int = 96
+    batch: int = 128
+    steps: int = 5000
+    warmup: int = 200
+    lr: float = 1.5e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+    contrast_every: int = 4
+    save_every: int = 500
+
+    @property
+    def grid(self) -> int:
+        """Patches per side."""
+        return SIDE // self.patch
+
+
+def all_phrases() -> list[str]:
+    """Every phrase a region can have: objects, then ``sign``, then characters."""
+    objects = [f"{s} {c} {h}" for s in SIZES for c in COLOURS for h in SHAPES]
+    return [*objects, SIGN, *CHARACTERS]
+
+
+def build_clip(plan: TowerPlan, tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
+    """An untrained CLIPModel of the plan's sizes."""
+    config = CLIPConfig(
+        projection_dim=plan.embed,
+        vision_config={
+            "hidden_size": plan.width,
+            "intermediate_size": plan.mlp,
+            "num_hidden_layers": plan.layers,
+            "num_attention_heads": plan.heads,
+            "image_size": SIDE,
+            "patch_size": plan.patch,
+            "projection_dim": plan.embed,
+        },
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": plan.text_width,
+            "intermediate_size": plan.text_width * 3,
+            "num_hidden_layers": plan.text_layers,
+            "num_attention_heads": plan.text_width // 32,
+            "max_position_embeddings": 96,
+            "projection_dim": plan.embed,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+    )
+    config._attn_implementation = "eager"  # the quicker one for bf16 on CPUs
+    torch.manual_seed(plan.seed)
+    return CLIPModel(config)
+
+
+class WordHeads(nn.Module):
+    """One linear reading per attribute of a normalised patch feature, and of centre or not."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.words = nn.ModuleDict({name: nn.Linear(width, len(v)) for name, v in ATTRIBUTES.items()})
+        self.center = nn.Linear(width, 1)
+
+    def forward(self, patches_NPV: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits per attribute [N,P,classes] and of centre [N,P]."""
+        normed = self.norm(patches_NPV)
+        return {n: head(normed) for n, head in self.words.items()}, self.center(normed).squeeze(-1)
+
+
+def pixels_to_input(pixels_NHWC: np.ndarray) -> Tensor:
+    """uint8 pictures to CLIP's normalised float32 [N,3,H,W]."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels_NHWC)).permute(0, 3, 1, 2).float().div_(255)
+    return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def _contrast(a_NE: Tensor, b_NE: Tensor, scale: Tensor) -> Tensor:
+    logits = scale.exp().clamp(max=100) * F.normalize(a_NE, dim=-1) @ F.normalize(b_NE, dim=-1).T
+    target = torch.arange(len(a_NE))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+class TowerTrainer:
+    """The state of a tower's pretraining; every step is a function of the seed and its number."""
+
+    def __init__(self, plan: TowerPlan, tokenizer: PreTrainedTokenizerFast, pool: Pool) -> None:
+        self.plan, self.tokenizer, self.pool = plan, tokenizer, pool
+        self.clip = build_clip(plan, tokenizer)
+        self.heads = WordHeads(plan.width)
+        self.phrases = tokenizer(all_phrases(), padding=True, return_tensors="pt")
+        params = [*self.clip.parameters(), *self.heads.parameters()]
+        matrices = [p for p in params if p.ndim >= 2]
+        vectors = [p for p in params if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=plan.lr,
+            betas=(0.9, 0.98),
+        )
+        self.params = params
+        self.step = 0
+
+    def _word_loss(self, logits: dict[str, Tensor], center_NP: Tensor, rows: np.ndarray) -> Tensor:
+        classes_NPA = torch.from_numpy(self.pool.classes[rows].astype(np.int64))
+        centers_NP = torch.from_numpy(self.pool.centers[rows])
+        # Background patches learn only that they are no centre: nothing else is asked of them.
+        weight_NP = torch.where(centers_NP, 4.0, 1.0)
+        loss = F.binary_cross_entropy_with_logits(center_NP.float(), centers_NP.float(), weight_NP) * 2
+        for column, (name, logit_NPC) in enumerate(logits.items()):
+            target_NP = classes_NPA[..., column]
+            known = target_NP >= 0
+            if known.any():
+                part = F.cross_entropy(logit_NPC[known].float(), target_NP[known])
+                loss = loss + part * (0.5 if name == "size" else 1.0)
+        return loss
+
+    def _phrase_loss(self, last_NPV: Tensor, rows: np.ndarray) -> Tensor:
+        centers = self.pool.centers[rows]
+        classes = self.pool.classes[rows][centers].astype(np.int64)
+        number = (classes[:, 0] * len(COLOURS) + classes[:, 1]) * len(SHAPES) + classes[:, 2]
+        number[classes[:, 2] == len(SHAPES)] = len(SIZES) * len(COLOURS) * len(SHAPES)
+        wanted, target = np.unique(number, return_inverse=True)
+        text = self.clip.get_text_features(
+            input_ids=self.phrases["input_ids"][wanted], attention_mask=self.phrases["attention_mask"][wanted]
+        )
+        text_KE = text if isinstance(text, Tensor) else text.pooler_output
+        regions = last_NPV[torch.from_numpy(centers)]
+        regions = self.clip.visual_projection(self.clip.vision_model.post_layernorm(regions))
+        scale = self.clip.logit_scale.exp().clamp(max=100)
+        logits = scale * F.normalize(regions, dim=-1) @ F.normalize(text_KE, dim=-1).T
+        return F.cross_entropy(logits.float(), torch.from_numpy(target))
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """The losses of one step, before weighting."""
+        rng = np.random.default_rng([self.plan.seed, 1, step])
+        rows = np.sort(rng.integers(0, len(self.pool), self.plan.batch))
+        x = pixels_to_input(self.pool.pixels[rows])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = self.clip.vision_model(pixel_values=x, output_hidden_states=True)
+            logits, center = self.heads(out.hidden_states[-2][:, 1:])
+            result = {"words": self._word_loss(logits, center, rows)}
+            if step % self.plan.contrast_every == 0:
+                texts = [self.pool.captions[r][int(rng.integers(5))] for r in rows]
+                tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=96, return_tensors="pt")
+                text = self.clip.get_text_features(
+                    input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+                )
+                text_NE = text if isinstance(text, Tensor) else text.pooler_output
+                image_NE = self.clip.visual_projection(out.pooler_output)
+                result["caption"] = _contrast(image_NE.float(), text_NE.float(), self.clip.logit_scale)
+                result["phrase"] = self._phrase_loss(out.last_hidden_state[:, 1:], rows)
+        return result
+
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step; returns the losses as numbers."""
+        plan = self.plan
+        progress = max(0.0, (self.step - plan.warmup) / max(1, plan.steps - plan.warmup))
+        rate = min(1.0, (self.step + 1) / plan.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.lr * rate
+        parts = self.losses(self.step)
+        total = parts["words"] + 0.5 * sum(
+            (v for k, v in parts.items() if k != "words"), start=torch.zeros(())
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.params, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return {k: float(v.detach()) for k, v in parts.items()}
+
+    @torch.no_grad()
+    def accuracy(self, pool: Pool, count: int = 512) -> dict[str, float]:
+        """Share of right readings at object centres (characters: every patch) on other pictures."""
+        x = pixels_to_input(pool.pixels[:count])
+        hits: dict[str, float] = {}
+        features = torch.cat(
+            [
+                self.clip.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[-2][:, 1:]
+                for part in x.split(128)
+            ]
+        )
+        logits, center = self.heads(features)
+        centers = torch.from_numpy(pool.centers[:count])
+        classes = torch.from_numpy(pool.classes[:count].astype(np.int64))
+        for column, (name, logit) in enumerate(logits.items()):
+            known = classes[..., column] >= 0
+            if name != "character":
+                known &= centers
+            hits[name] = (logit[known].argmax(-1) == classes[..., column][known]).float().mean().item()
+        hits["center"] = ((center > 0) == centers).all(dim=1).float().mean().item()
+        return hits
+
+    def state(self) -> dict[str, object]:
+        """Everything a resumed run needs."""
+        return {
+            "clip": self.clip.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "plan": asdict(self.plan),
+        }
+
+    def load(self, path: Path) -> None:
+        """Go on from a saved state."""
+        state = torch.load(path, weights_only=True)
+        self.clip.load_state_dict(state["clip"])
+        self.heads.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+
+def run(
+    trainer: TowerTrainer,
+    held_out: Pool,
+    work: Path,
+    report: Callable[[int, int, dict[str, float]], None],
+) -> dict[str, float]:
+    """Train to the plan's end, saving on the way; returns the last accuracies."""
+    saved = work / "tower.pt"
+    if saved.exists():
+        trainer.load(saved)
+    began, seen = time.monotonic(), trainer.step
+    while trainer.step < trainer.plan.steps:
+        losses = trainer.train_step()
+        if trainer.step % 25 == 0:
+            rate = (trainer.step - seen) * trainer.plan.batch / (time.monotonic() - began)
+            report(trainer.step, trainer.plan.steps, {**losses, "pictures/s": rate})
+        if trainer.step % trainer.plan.save_every == 0 or trainer.step == trainer.plan.steps:
+            partial = saved.with_suffix(".tmp")
+            torch.save(trainer.state(), partial)
+            partial.replace(saved)
+            report(trainer.step, trainer.plan.steps, trainer.accuracy(held_out))
+    return trainer.accuracy(held_out, len(held_out))
