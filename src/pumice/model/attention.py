@@ -1,0 +1,130 @@
+"""Who sees whom: visibility masks, and which attention kernel computes them.
+
+Legend: B rows, T tokens of a row, Q queries, K keys, H heads, D width of a head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from pumice.errors import CheckpointError, suggest
+
+ATTENTION_CHOICES = ("auto", "sdpa", "eager")
+_AUTO = "pumice_auto"
+
+
+def visibility_mask(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor:
+    """The boolean mask [B, T, T] (query, key) of packed rows; True where the query sees the key.
+
+    Token q sees token k when k <= q, both stand in one segment, and k is on the trunk (branch 0) or
+    on q's own branch (``pumice.types.Batch``). A padding token (segment 0) sees itself alone, so that
+    no softmax runs over nothing.
+
+    Args:
+        segment_ids_BT: int64 [B, T], samples of a row from 1, 0 is padding.
+        branch_ids_BT: int64 [B, T], 0 is the trunk.
+    """
+    length = segment_ids_BT.shape[1]
+    order_T = torch.arange(length, device=segment_ids_BT.device)
+    causal_TT = order_T[:, None] >= order_T[None, :]
+    query_seg, key_seg = segment_ids_BT[:, :, None], segment_ids_BT[:, None, :]
+    query_branch, key_branch = branch_ids_BT[:, :, None], branch_ids_BT[:, None, :]
+    seen_BTT = causal_TT & (query_seg == key_seg) & (key_seg > 0)
+    seen_BTT &= (key_branch == 0) | (key_branch == query_branch)
+    return seen_BTT | torch.eye(length, dtype=torch.bool, device=segment_ids_BT.device)
+
+
+def auto_attention(
+    module: nn.Module,
+    query_BHQD: Tensor,
+    key_BHKD: Tensor,
+    value_BHKD: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention by whichever kernel is faster here; the interface is transformers'.
+
+    On a CPU in bfloat16 torch's SDPA is 2 to 3 times slower, forward and backward, than plain matrix
+    products (measured, see docs/LOG.md); everywhere else SDPA is used.
+    """
+    low_precision = query_BHQD.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+    plain = query_BHQD.device.type == "cpu" and low_precision and attention_mask is not None
+    if not plain and softcap is None:
+        kwargs = {**kwargs, "dropout": dropout, "scaling": scaling}
+        return sdpa_attention_forward(module, query_BHQD, key_BHKD, value_BHKD, attention_mask, **kwargs)
+    return plain_attention(query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap), None
+
+
+def plain_attention(
+    query_BHQD: Tensor,
+    key_BHKD: Tensor,
+    value_BHKD: Tensor,
+    mask_BxQK: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """Matrix product, softmax in float32, matrix product: [B, Q, H, D]. The mask is boolean, True = seen."""
+    groups = query_BHQD.shape[1] // key_BHKD.shape[1]
+    if groups > 1:
+        key_BHKD = key_BHKD.repeat_interleave(groups, dim=1)
+        value_BHKD = value_BHKD.repeat_interleave(groups, dim=1)
+    scale = query_BHQD.shape[-1] ** -0.5 if scaling is None else scaling
+    scores_BHQK = torch.matmul(query_BHQD * scale, key_BHKD.transpose(2, 3))
+    if softcap is not None:
+        scores_BHQK = softcap * torch.tanh(scores_BHQK / softcap)
+    if mask_BxQK is not None:
+        if mask_BxQK.dtype == torch.bool:
+            zero = torch.zeros((), dtype=scores_BHQK.dtype, device=scores_BHQK.device)
+            mask_BxQK = torch.where(mask_BxQK, zero, torch.finfo(scores_BHQK.dtype).min)
+        scores_BHQK = scores_BHQK + mask_BxQK
+    weights_BHQK = torch.softmax(scores_BHQK, dim=-1, dtype=torch.float32).to(value_BHKD.dtype)
+    if dropout:
+        weights_BHQK = torch.dropout(weights_BHQK, dropout, True)
+    return torch.matmul(weights_BHQK, value_BHKD).transpose(1, 2).contiguous()
+
+
+def set_attention(model: Any, kind: str) -> None:
+    """Make a transformers model attend by ``kind``: ``auto``, ``sdpa`` or ``eager``.
+
+    Raises:
+        CheckpointError: no such kind, or the model cannot use it.
+    """
+    if kind not in ATTENTION_CHOICES:
+        raise CheckpointError(
+            f"there is no attention {kind!r}", where="attention", remedy=suggest(kind, ATTENTION_CHOICES)
+        )
+    wanted = _AUTO if kind == "auto" else kind
+    if kind == "auto" and not getattr(model, "_supports_sdpa", False):
+        wanted = "eager"
+    model.set_attn_implementation(wanted)
+    if model.config._attn_implementation != wanted:
+        raise CheckpointError(
+            f"{type(model).__name__} cannot use attention {kind!r}", where="attention", remedy="choose eager"
+        )
+
+
+def kernel_mask(mask_BQK: Tensor, implementation: str, dtype: torch.dtype) -> Tensor:
+    """A boolean mask [B, Q, K] in the 4D form that a transformers attention implementation takes.
+
+    ``sdpa`` (and ours) take booleans [B, 1, Q, K]; ``eager`` adds its mask to the scores, so it takes
+    0 and the most negative number of ``dtype`` (``transformers.masking_utils.eager_mask``).
+    """
+    mask_B1QK = mask_BQK[:, None]
+    if implementation != "eager":
+        return mask_B1QK
+    zero = torch.zeros((), dtype=dtype, device=mask_BQK.device)
+    return torch.where(mask_B1QK, zero, torch.finfo(dtype).min)
+
+
+AttentionInterface.register(_AUTO, auto_attention)
+AttentionMaskInterface.register(_AUTO, sdpa_mask)

@@ -1,0 +1,233 @@
+"""A new model from any two local transformers checkpoints: a vision model and a causal LM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from pumice.errors import CheckpointError, suggest
+from pumice.image.process import ImageProcessor
+from pumice.model.attention import set_attention
+from pumice.model.connector import build_connector
+from pumice.model.tower import FAMILIES, VisionTower, tower_family
+from pumice.model.vlm import VisionLanguageModel, VLMConfig
+from pumice.model.weights import DTYPES, fill, read_json, read_tensors
+from pumice.types import PLACEHOLDER
+
+PAD = "<pad>"
+VOCABULARY_MULTIPLE = 64
+"""Embedding rows are padded to a multiple of this, as transformers' LLaVA converter does."""
+
+_TWO_TOWERED = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+"""Contrastive checkpoints, of which only the vision half is read."""
+
+
+def build_model(
+    vision_folder: str | Path,
+    language_folder: str | Path,
+    *,
+    connector: str = "mlp2x_gelu",
+    select_layer: int = -2,
+    select_feature: str = "patch",
+    template: str = "v1",
+    dtype: str = "float32",
+    seed: int = 0,
+    attention: str = "auto",
+) -> tuple[VisionLanguageModel, Any, Any]:
+    """A vision-language model whose connector is new and whose parts come from two folders.
+
+    ``<image>`` is added to the tokenizer if it lacks it, ``<pad>`` if it has no padding token; their
+    embedding rows are the mean of the others. Weights are ``dtype`` whatever the files hold.
+
+    Args:
+        vision_folder: a ``CLIPModel``, ``CLIPVisionModel`` (or SigLIP) checkpoint with its
+            ``preprocessor_config.json``.
+        language_folder: a causal LM checkpoint with its tokenizer.
+        connector: see ``build_connector``.
+        select_layer: the tower's hidden state that is read.
+        select_feature: ``patch`` or ``cls_patch``.
+        template: the conversation template the model is to be trained with.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        seed: of the connector's weights.
+        attention: ``auto``, ``sdpa`` or ``eager``.
+
+    Returns:
+        (model, tokenizer, image processor).
+
+    Raises:
+        CheckpointError: a folder, file, key, shape or option that does not fit.
+    """
+    vision_folder, language_folder = Path(vision_folder), Path(language_folder)
+    kind = torch_dtype(dtype)
+    tower = VisionTower(
+        load_vision(vision_folder, kind), select_layer=select_layer, select_feature=select_feature
+    )
+    lm = load_language(language_folder, kind)
+    tokenizer = load_tokenizer(language_folder)
+    processor = ImageProcessor.from_pretrained(vision_folder)
+    image_token_id = extend_vocabulary(lm, tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        bridge = build_connector(connector, tower.dim, lm_width(lm)).to(kind)
+    config = VLMConfig(
+        connector=connector,
+        select_layer=select_layer,
+        select_feature=select_feature,
+        image_token_id=image_token_id,
+        image_seq_length=tower.length,
+        template=template,
+    )
+    return assemble(tower, bridge, lm, config, attention), tokenizer, processor
+
+
+def assemble(
+    tower: VisionTower, connector: torch.nn.Module, lm: Any, config: VLMConfig, attention: str
+) -> VisionLanguageModel:
+    """Put the parts together, set their attention and check that the LM's head is a plain product."""
+    set_attention(lm, attention)
+    set_attention(tower.model, attention)
+    model = VisionLanguageModel(tower, connector, lm, config)
+    model.eval()
+    check_head(model)
+    return model
+
+
+def check_head(model: VisionLanguageModel) -> None:
+    """CheckpointError if ``logits(hidden())`` is not what the language model itself computes."""
+    device = model.device
+    ids_BT = torch.tensor([[0, 1]], device=device)
+    mask_BTT = torch.ones(1, 2, 2, dtype=torch.bool, device=device).tril()
+    with torch.no_grad():
+        position_ids_BT = torch.arange(2, device=device)[None]
+        own_BTV = model.logits(model.hidden(model.embed(ids_BT, None, ()), position_ids_BT, mask_BTT))
+        their_BTV = model.lm(input_ids=ids_BT).logits
+    if not torch.allclose(own_BTV.float(), their_BTV.float(), rtol=2e-2, atol=2e-2):
+        raise CheckpointError(
+            f"{type(model.lm).__name__} computes more than a linear head, which is not supported yet",
+            where="language model",
+            remedy="choose a model of the Llama, Mistral or Qwen families",
+        )
+
+
+def lm_width(lm: Any) -> int:
+    """D, the width of a causal LM's embeddings."""
+    return int(lm.get_input_embeddings().weight.shape[1])
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of a name; CheckpointError with the choices."""
+    if name not in DTYPES:
+        raise CheckpointError(f"there is no dtype {name!r}", where="dtype", remedy=suggest(name, DTYPES))
+    return DTYPES[name]
+
+
+def load_config(folder: Path) -> Any:
+    """The transformers config of a local folder; never runs code from it."""
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no such folder", where=str(folder), remedy="give the path of a local checkpoint folder"
+        )
+    read_json(folder / "config.json")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"transformers cannot read the configuration: {error}", where=str(folder / "config.json")
+        ) from error
+
+
+def load_vision(folder: Path, dtype: torch.dtype) -> Any:
+    """The vision model of a folder, in ``dtype``."""
+    config = load_config(folder)
+    model_type = str(config.model_type)
+    if model_type in _TWO_TOWERED:
+        config = config.vision_config
+    elif model_type not in FAMILIES:
+        raise CheckpointError(
+            f"a checkpoint of model_type {model_type!r} is no vision tower that is known here",
+            where=str(folder / "config.json"),
+            remedy=suggest(model_type, [*_TWO_TOWERED, *FAMILIES]),
+        )
+    tower_family(config.model_type)
+    model = new_part(AutoModel, config)
+    nested = hasattr(model, "vision_model")
+    tensors = {}
+    for key, tensor in read_tensors(folder).items():
+        other_half = key.startswith(("text_model.", "text_projection.", "visual_projection.", "logit_"))
+        if (model_type in _TWO_TOWERED and other_half) or key.endswith(".position_ids"):
+            continue
+        name = key.removeprefix("vision_model.")
+        tensors[f"vision_model.{name}" if nested else name] = tensor
+    fill(model, tensors, str(folder), dtype)
+    return model
+
+
+def load_language(folder: Path, dtype: torch.dtype) -> Any:
+    """The causal LM of a folder, in ``dtype``."""
+    model = new_part(AutoModelForCausalLM, load_config(folder))
+    tensors = {key: value for key, value in read_tensors(folder).items() if not key.endswith(".inv_freq")}
+    fill(model, tensors, str(folder), dtype)
+    try:
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except OSError:
+        pass  # the file is optional: the config's own token ids stand
+    return model
+
+
+def new_part(auto: Any, config: Any) -> Any:
+    """A model of a config, weights not yet meaningful; CheckpointError if ``auto`` has none for it."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return auto.from_config(config, dtype=torch.float32)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"transformers has no {auto.__name__} for model_type {config.model_type!r}: {error}"
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; never runs code from it."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"the tokenizer cannot be read: {error}",
+            where=str(folder),
+            remedy="the folder needs tokenizer.json and tokenizer_config.json",
+        ) from error
+
+
+def extend_vocabulary(lm: Any, tokenizer: Any) -> int:
+    """Give the tokenizer ``<image>`` and a padding token, and the LM rows for them; the id of ``<image>``."""
+    old = len(tokenizer)
+    if PLACEHOLDER not in tokenizer.get_vocab():
+        tokenizer.add_tokens([AddedToken(PLACEHOLDER, special=True, normalized=False)], special_tokens=True)
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    rows = int(lm.get_input_embeddings().weight.shape[0])
+    if old > rows:
+        raise CheckpointError(
+            f"the tokenizer knows {old} tokens, but the language model has {rows} embedding rows",
+            where="vocab_size",
+            remedy="use the tokenizer that belongs to this language model",
+        )
+    if len(tokenizer) > rows:
+        lm.resize_token_embeddings(
+            len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE, mean_resizing=False
+        )
+    if len(tokenizer) > old:
+        tables = [lm.get_input_embeddings().weight]
+        if lm.get_output_embeddings().weight is not tables[0]:
+            tables.append(lm.get_output_embeddings().weight)
+        with torch.no_grad():
+            for table_VD in tables:
+                table_VD[old:] = table_VD[:old].float().mean(dim=0).to(table_VD.dtype)
+    lm.config.pad_token_id = lm.generation_config.pad_token_id = tokenizer.pad_token_id
+    image_token_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+    assert isinstance(image_token_id, int)
+    return image_token_id

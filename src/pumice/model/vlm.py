@@ -1,0 +1,276 @@
+"""One vision-language model: tower, connector, language model, and the loss over packed rows.
+
+Legend: B rows, T tokens of a row, N images, C channels, H height, W width, P features per image,
+V width of the tower (in logits_SV: size of the vocabulary), D width of the language model,
+S supervised tokens, K keys (cached tokens and this row's), Q queries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pumice.errors import CheckpointError, DataError
+from pumice.model.attention import kernel_mask, visibility_mask
+from pumice.model.tower import VisionTower
+from pumice.types import IGNORE_INDEX
+
+LOGIT_CHUNK = 1 << 25
+"""How many logits are held at once while the loss is computed (128 MiB in float32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VLMConfig:
+    """What the parts' own configurations do not say.
+
+    Attributes:
+        connector: ``linear``, ``identity``, ``mlp2x_gelu``, ``mlp3x_gelu``, ...
+        select_layer: the tower's hidden state that is read.
+        select_feature: ``patch`` or ``cls_patch``.
+        image_token_id: the id of ``<image>``.
+        image_seq_length: P, how many tokens one picture fills.
+        template: the conversation template the model was trained with.
+    """
+
+    connector: str
+    select_layer: int
+    select_feature: str
+    image_token_id: int
+    image_seq_length: int
+    template: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return dataclasses.asdict(self)
+
+
+class VisionLanguageModel(nn.Module):
+    """Tower, connector and language model, with one way of putting pictures into rows of tokens.
+
+    Args:
+        tower: the vision tower.
+        connector: maps the tower's width to the language model's (``build_connector``).
+        lm: any model of ``transformers.AutoModelForCausalLM``.
+        config: see ``VLMConfig``.
+    """
+
+    def __init__(self, tower: VisionTower, connector: nn.Module, lm: Any, config: VLMConfig) -> None:
+        super().__init__()
+        self.tower = tower
+        self.connector = connector
+        self.lm = lm
+        self.config = config
+        if config.image_seq_length != tower.length:
+            raise CheckpointError(
+                f"the tower gives {tower.length} features per picture, but image_seq_length is "
+                f"{config.image_seq_length}",
+                where="image_seq_length",
+                remedy="use the vision tower this model was trained with",
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the language model's embeddings lie."""
+        device = self.lm.get_input_embeddings().weight.device
+        assert isinstance(device, torch.device)
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the language model's embeddings."""
+        dtype = self.lm.get_input_embeddings().weight.dtype
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+
+    def encode_tower(self, pixels_NCHW: Tensor) -> Tensor:
+        """Features [N, P, V] of pixels [N, C, H, W]; without a graph when nothing in the tower trains."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.tower.frozen):
+            features_NPV: Tensor = self.tower(pixels_NCHW)
+        return features_NPV
+
+    def project(self, features_NPV: Tensor) -> Tensor:
+        """Embeddings [N, P, D] of features [N, P, V]."""
+        first = next(self.connector.parameters(), None)
+        if first is not None and not torch.is_autocast_enabled(features_NPV.device.type):
+            features_NPV = features_NPV.to(first.dtype)
+        embeds_NPD: Tensor = self.connector(features_NPV)
+        return embeds_NPD
+
+    def embed(
+        self, input_ids_BT: Tensor, image_embeds_NPD: Tensor | None, images: Sequence[tuple[int, int, int]]
+    ) -> Tensor:
+        """Embeddings [B, T, D] of token ids, image n at ``images[n]`` = (row, start, length).
+
+        Raises:
+            CheckpointError: the number of images or their length differs from what the tower gave.
+            DataError: the spans are not exactly the places of the image token; names the row.
+        """
+        embeds_BTD: Tensor = self.lm.get_input_embeddings()(input_ids_BT)
+        found = 0 if image_embeds_NPD is None else image_embeds_NPD.shape[0]
+        if found != len(images):
+            raise CheckpointError(f"{len(images)} image spans, but features of {found} images")
+        is_image_BT = input_ids_BT == self.config.image_token_id
+        if image_embeds_NPD is None or not images:
+            _check_counts(is_image_BT, torch.zeros_like(is_image_BT))
+            return embeds_BTD
+        patches = image_embeds_NPD.shape[1]
+        for row, start, length in images:
+            if length != patches:
+                raise CheckpointError(
+                    f"an image span of {length} tokens, but the tower gives {patches} features per picture",
+                    where=f"row {row} of the batch, token {start}",
+                    remedy="render with image_lengths equal to the model's image_seq_length",
+                )
+            if not (0 <= row < input_ids_BT.shape[0] and 0 <= start <= input_ids_BT.shape[1] - length):
+                raise DataError(
+                    f"an image span of {length} tokens does not fit into {tuple(input_ids_BT.shape)} tokens",
+                    where=f"row {row} of the batch, token {start}",
+                )
+        device = input_ids_BT.device
+        rows_N1 = torch.tensor([[row] for row, _, _ in images], device=device)
+        starts_N1 = torch.tensor([[start] for _, start, _ in images], device=device)
+        columns_NP = starts_N1 + torch.arange(patches, device=device)[None, :]
+        rows_NP = rows_N1.expand_as(columns_NP)
+        spanned_BT = torch.zeros_like(is_image_BT)
+        spanned_BT[rows_NP, columns_NP] = True
+        _check_counts(is_image_BT, spanned_BT, expected=rows_NP.numel())
+        return embeds_BTD.index_put((rows_NP, columns_NP), image_embeds_NPD.to(embeds_BTD.dtype))
+
+    def hidden(
+        self, embeds_BTD: Tensor, position_ids_BT: Tensor, mask_BTT: Tensor, *, cache: Any = None
+    ) -> Tensor:
+        """Last hidden states [B, T, D] (after the final norm) of embeddings.
+
+        Args:
+            embeds_BTD: the row's embeddings.
+            position_ids_BT: int64, the position of each token within its sample.
+            mask_BTT: bool [B, T, K], True where a query sees a key; K counts cached tokens too.
+            cache: a transformers ``Cache`` that is read and extended, or None.
+        """
+        implementation = self.lm.config._attn_implementation
+        dtype = embeds_BTD.dtype
+        if torch.is_autocast_enabled(embeds_BTD.device.type):
+            dtype = torch.get_autocast_dtype(embeds_BTD.device.type)
+        output = self.lm.base_model(
+            inputs_embeds=embeds_BTD,
+            position_ids=position_ids_BT,
+            attention_mask=kernel_mask(mask_BTT, implementation, dtype),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden_BTD: Tensor = output.last_hidden_state
+        return hidden_BTD
+
+    def logits(self, hidden_xD: Tensor) -> Tensor:
+        """Scores [..., V] over the vocabulary for hidden states [..., D]."""
+        logits_xV: Tensor = self.lm.get_output_embeddings()(hidden_xD)
+        return logits_xV
+
+    def loss(
+        self,
+        input_ids_BT: Tensor,
+        labels_BT: Tensor,
+        position_ids_BT: Tensor,
+        segment_ids_BT: Tensor,
+        branch_ids_BT: Tensor,
+        images: Sequence[tuple[int, int, int]] = (),
+        *,
+        pixels_NCHW: Tensor | None = None,
+        features_NPV: Tensor | None = None,
+        image_embeds_NPD: Tensor | None = None,
+    ) -> tuple[Tensor, int]:
+        """Summed cross entropy over the supervised tokens of a batch, and how many there are.
+
+        The ids are those of ``pumice.types.Batch``. Pictures come as pixels, as features of the tower
+        or as projected embeddings, whichever the caller has (one of them, in the order of ``images``).
+
+        Returns:
+            (sum, count): a float32 scalar and the number of supervised tokens; divide after summing
+            both over micro-batches and ranks.
+        """
+        given = [value for value in (pixels_NCHW, features_NPV, image_embeds_NPD) if value is not None]
+        assert len(given) <= 1, "give pictures in one form only"
+        if pixels_NCHW is not None:
+            features_NPV = self.encode_tower(pixels_NCHW)
+        if features_NPV is not None:
+            image_embeds_NPD = self.project(features_NPV)
+        embeds_BTD = self.embed(input_ids_BT, image_embeds_NPD, images)
+        mask_BTT = visibility_mask(segment_ids_BT, branch_ids_BT)
+        hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, mask_BTT)
+        rows_S, columns_S = torch.nonzero(labels_BT != IGNORE_INDEX, as_tuple=True)
+        before_S = predecessors(rows_S, columns_S, segment_ids_BT, branch_ids_BT)
+        return self._cross_entropy(hidden_BTD[rows_S, before_S], labels_BT[rows_S, columns_S]), rows_S.numel()
+
+    def _cross_entropy(self, hidden_SD: Tensor, labels_S: Tensor) -> Tensor:
+        """Summed cross entropy in float32; many tokens go in chunks whose logits are recomputed."""
+
+        def part(hidden_cD: Tensor, labels_c: Tensor) -> Tensor:
+            return F.cross_entropy(self.logits(hidden_cD).float(), labels_c, reduction="sum")
+
+        size = max(1, LOGIT_CHUNK // int(self.lm.get_output_embeddings().weight.shape[0]))
+        if hidden_SD.shape[0] <= size:
+            return part(hidden_SD, labels_S)
+        total = hidden_SD.new_zeros((), dtype=torch.float32)
+        for start in range(0, hidden_SD.shape[0], size):
+            some = slice(start, start + size)
+            total = total + checkpoint(part, hidden_SD[some], labels_S[some], use_reentrant=False)
+        return total
+
+
+def predecessors(rows_S: Tensor, columns_S: Tensor, segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor:
+    """The column [S] of the token that predicts each given token, in the same row.
+
+    That is the previous token of the same branch and segment; for the first token of a branch it is
+    the segment's last trunk token before it, which other branches may separate from it.
+
+    Raises:
+        DataError: a given token is the first of its segment or padding; names the row.
+    """
+    previous_S = (columns_S - 1).clamp(min=0)
+    segments_S, branches_S = segment_ids_BT[rows_S, columns_S], branch_ids_BT[rows_S, columns_S]
+    follows_S = (
+        (columns_S > 0)
+        & (segments_S > 0)
+        & (segment_ids_BT[rows_S, previous_S] == segments_S)
+        & (branch_ids_BT[rows_S, previous_S] == branches_S)
+    )
+    if bool(follows_S.all()):
+        return previous_S
+    rest = ~follows_S
+    order_T = torch.arange(segment_ids_BT.shape[1], device=columns_S.device)
+    same_RT = (segment_ids_BT[rows_S[rest]] == segments_S[rest, None]) & (segments_S[rest, None] > 0)
+    same_RT &= order_T[None, :] < columns_S[rest, None]
+    branch_RT = branch_ids_BT[rows_S[rest]]
+    own_R = torch.where(same_RT & (branch_RT == branches_S[rest, None]), order_T, -1).amax(dim=1)
+    trunk_R = torch.where(same_RT & (branch_RT == 0), order_T, -1).amax(dim=1)
+    found_R = torch.where(own_R >= 0, own_R, trunk_R)
+    if bool((found_R < 0).any()):
+        bad = int(torch.nonzero(found_R < 0)[0])
+        raise DataError(
+            "a supervised token has no token before it in its sample",
+            where=f"row {int(rows_S[rest][bad])} of the batch, token {int(columns_S[rest][bad])}",
+            remedy="set the label of a sample's first token to -100",
+        )
+    return previous_S.masked_scatter(rest, found_R)
+
+
+def _check_counts(is_image_BT: Tensor, spanned_BT: Tensor, expected: int | None = None) -> None:
+    """DataError unless the image tokens stand exactly where the spans are, naming counts and row."""
+    if torch.equal(is_image_BT, spanned_BT):
+        if expected is not None and int(spanned_BT.sum()) != expected:
+            raise DataError(f"image spans overlap: {expected} features for {int(spanned_BT.sum())} tokens")
+        return
+    row = int(torch.nonzero((is_image_BT != spanned_BT).any(dim=1))[0])
+    column = int(torch.nonzero(is_image_BT[row] != spanned_BT[row])[0])
+    raise DataError(
+        f"{int(is_image_BT[row].sum())} image tokens, but spans over {int(spanned_BT[row].sum())} tokens",
+        where=f"row {row} of the batch, first difference at token {column}",
+        remedy="render the sample with one span for each image and no other image token",
+    )
