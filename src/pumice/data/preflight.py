@@ -1,0 +1,255 @@
+"""Everything that could fail in a run, looked at before its first step.
+
+Every image's header is checked (or every image decoded), every sample is rendered and counted, and all
+that is wrong is reported at once. Image results are remembered by path, file size and modification time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pumice.data.problems import Problems
+from pumice.errors import DataError, ImageError, PumiceError
+from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
+from pumice.types import Encoded, IntArray, Sample
+
+Size = tuple[int, int]
+"""Width and height in pixels, upright."""
+Progress = Callable[[str, int, int], None]
+"""Told what is being checked ("images" or "samples"), how many are done and of how many."""
+Encode = Callable[[Sample, Sequence[Size]], Encoded]
+"""Renders a sample, given the sizes of its images in order."""
+
+CACHE_FILE = "images.json"
+CACHE_VERSION = 1
+_EVERY = 64
+"""How many items pass between two calls of ``Progress``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found: the size of every image, and per sample (int64 [samples]) its tokens and how many
+    of them are supervised. ``cached`` images were known from an earlier check and not opened again."""
+
+    sizes: dict[Path, Size]
+    lengths: IntArray
+    supervised: IntArray
+    cached: int
+
+
+def preflight(
+    samples: Sequence[Sample],
+    encode: Encode,
+    *,
+    decode: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    cache_folder: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+    max_errors: int = 20,
+) -> Preflight:
+    """Check and count a data set.
+
+    Args:
+        samples: the samples in mixture order; one that is repeated is rendered once.
+        encode: the renderer.
+        decode: decode every image rather than read its header, which finds truncated files.
+        max_pixels: the largest width x height accepted.
+        cache_folder: where image results are kept between runs; None keeps none.
+        workers: threads that open images.
+        progress: called now and then, and at the end of each part.
+        max_errors: how many errors are listed; all are counted.
+
+    Raises:
+        DataError: any image or sample cannot be used, or a sample has no supervised token.
+    """
+    sizes, cached = check_images(
+        samples,
+        decode=decode,
+        max_pixels=max_pixels,
+        cache_folder=cache_folder,
+        workers=workers,
+        progress=progress,
+        max_errors=max_errors,
+    )
+    lengths, supervised = count_tokens(samples, encode, sizes, progress=progress, max_errors=max_errors)
+    return Preflight(sizes, lengths, supervised, cached)
+
+
+def check_images(
+    samples: Sequence[Sample],
+    *,
+    decode: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    cache_folder: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+    max_errors: int = 20,
+) -> tuple[dict[Path, Size], int]:
+    """The size of every image of ``samples``, and how many came from the cache.
+
+    Raises:
+        DataError: images that cannot be used; each is named with the first row that shows it.
+    """
+    first: dict[Path, Sample] = {}
+    for sample in samples:
+        for path in sample.images:
+            first.setdefault(path, sample)
+    cache = _Cache(cache_folder)
+    problems = Problems(max_errors)
+
+    def check(path: Path) -> tuple[Path, Size | ImageError, bool]:
+        where = str(first[path].origin)
+        try:
+            known = cache.get(path, decode)
+            if known is not None:
+                check_size(known, path, max_pixels=max_pixels, where=where)
+                return path, known, True
+            if decode:
+                return path, open_image(path, max_pixels=max_pixels, where=where).size, False
+            return path, image_size(path, max_pixels=max_pixels, where=where), False
+        except ImageError as error:
+            return path, error, False
+
+    sizes: dict[Path, Size] = {}
+    cached = 0
+    for done, (path, result, hit) in enumerate(_mapped(check, list(first), workers), start=1):
+        if isinstance(result, ImageError):
+            problems.add(result)
+        else:
+            sizes[path] = result
+            cached += hit
+            if not hit:
+                cache.put(path, result, decode)
+        _tell(progress, "images", done, len(first))
+    cache.save()
+    problems.raise_if_any("images cannot be used")
+    return sizes, cached
+
+
+def count_tokens(
+    samples: Sequence[Sample],
+    encode: Encode,
+    sizes: dict[Path, Size],
+    *,
+    progress: Progress | None = None,
+    max_errors: int = 20,
+) -> tuple[IntArray, IntArray]:
+    """Tokens and supervised tokens of every sample, exactly, by rendering it: int64 [samples] each.
+
+    Raises:
+        DataError: samples that do not render, or that no token of is supervised.
+    """
+    problems = Problems(max_errors)
+    known: dict[int, tuple[int, int]] = {}  # repeated samples are one object
+    counts = np.zeros((len(samples), 2), np.int64)
+    for index, sample in enumerate(samples):
+        if id(sample) not in known:
+            try:
+                known[id(sample)] = _counted(sample, encode, sizes)
+            except PumiceError as error:
+                error.where = error.where or str(sample.origin)
+                problems.add(error)
+                known[id(sample)] = (0, 0)
+        counts[index] = known[id(sample)]
+        _tell(progress, "samples", index + 1, len(samples))
+    problems.raise_if_any("samples cannot be used")
+    return counts[:, 0].copy(), counts[:, 1].copy()
+
+
+def _counted(sample: Sample, encode: Encode, sizes: dict[Path, Size]) -> tuple[int, int]:
+    encoded = encode(sample, [sizes[path] for path in sample.images])
+    if encoded.supervised == 0:
+        raise DataError(
+            "no token of the sample is supervised: it would teach nothing",
+            where=str(sample.origin),
+            remedy="check its answers and the template, or remove the row",
+        )
+    return len(encoded), encoded.supervised
+
+
+def _mapped(
+    check: Callable[[Path], tuple[Path, Size | ImageError, bool]], paths: list[Path], workers: int
+) -> Iterator[tuple[Path, Size | ImageError, bool]]:
+    """``check`` over all paths in order, in threads where more than one worker is asked for."""
+    if workers <= 1:
+        yield from map(check, paths)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(check, paths)
+
+
+def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
+    if progress is not None and (done % _EVERY == 0 or done == total):
+        progress(what, done, total)
+
+
+class _Cache:
+    """Sizes of images that were found good: path -> [bytes, mtime in ns, width, height, decoded]."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.file = None if folder is None else folder / CACHE_FILE
+        self.entries: dict[str, list[int]] = {}
+        self.changed = False
+        if self.file is not None and self.file.is_file():
+            self.entries = self._read(self.file)
+
+    @staticmethod
+    def _read(file: Path) -> dict[str, list[int]]:
+        """The entries, or none where the file is damaged: then all images are simply looked at again."""
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(data, dict) or data.get("version") != CACHE_VERSION:
+            return {}
+        images = data.get("images")
+        if not isinstance(images, dict):
+            return {}
+        return {key: entry for key, entry in images.items() if _is_entry(entry)}
+
+    def get(self, path: Path, decode: bool) -> Size | None:
+        """The size, if the file is the one that was checked, as thoroughly as asked now."""
+        if self.file is None:
+            return None
+        entry = self.entries.get(os.path.abspath(path))
+        if entry is None or entry[:2] != _stamp(path) or (decode and not entry[4]):
+            return None
+        return entry[2], entry[3]
+
+    def put(self, path: Path, size: Size, decode: bool) -> None:
+        if self.file is None:
+            return
+        self.entries[os.path.abspath(path)] = [*_stamp(path), *size, int(decode)]
+        self.changed = True
+
+    def save(self) -> None:
+        """Write what was learnt; the file appears whole or not at all."""
+        if self.file is None or not self.changed:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_name(self.file.name + ".partial")
+        partial.write_text(
+            json.dumps({"version": CACHE_VERSION, "images": self.entries}, separators=(",", ":")),
+            encoding="utf-8",
+        )
+        os.replace(partial, self.file)
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return [-1, -1]  # no entry has this; opening the image then says what is wrong
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 5 and all(type(number) is int for number in entry)
