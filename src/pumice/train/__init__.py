@@ -1,0 +1,1 @@
+"""Training: one flat step loop over a plan, for every stage."""
