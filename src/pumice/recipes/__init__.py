@@ -1,0 +1,37 @@
+"""Recipes: what a run is, in one YAML file that is checked before anything starts."""
+
+from __future__ import annotations
+
+from pumice.recipes.fields import FieldDoc, describe, recipe_fields
+from pumice.recipes.load import VARIABLES, dump_recipe, load_recipe, recipe_names, recipe_text
+from pumice.recipes.schema import (
+    Evaluation,
+    Grounding,
+    LearningRates,
+    Model,
+    Recipe,
+    Source,
+    Stage,
+    Validation,
+)
+from pumice.recipes.values import EMBEDDED
+
+__all__ = [
+    "EMBEDDED",
+    "VARIABLES",
+    "Evaluation",
+    "FieldDoc",
+    "Grounding",
+    "LearningRates",
+    "Model",
+    "Recipe",
+    "Source",
+    "Stage",
+    "Validation",
+    "describe",
+    "dump_recipe",
+    "load_recipe",
+    "recipe_fields",
+    "recipe_names",
+    "recipe_text",
+]

@@ -1,0 +1,125 @@
+"""Changes to a recipe's plain values: the ``small`` block and ``KEY=VALUE`` overrides.
+
+Both address stages by their names. Setting one of an exclusive pair (``epochs`` and ``steps``)
+unsets the other, since an override replaces the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pumice.errors import RecipeError, suggest
+from pumice.recipes.fields import Key, choices_at
+from pumice.recipes.schema import EXCLUSIVE
+from pumice.recipes.text import Document, read_yaml
+
+Origins = dict[Key, str]
+"""Where the value of each key was written, in words."""
+
+
+def apply_block(
+    value: dict[str, Any], origins: Origins, block: Any, lines: Mapping[Key, int], file: str
+) -> None:
+    """Put the values of the ``small`` block in the place of the recipe's own."""
+
+    def spot(path: Key) -> str:
+        return f"{file}, line {lines.get(('small', *path), lines[('small',)])}"
+
+    def walk(block_here: Mapping[str, Any], path: Key) -> list[tuple[Key, Any]]:
+        pairs: list[tuple[Key, Any]] = []
+        for name, inner in block_here.items():
+            here = (*path, name)
+            pairs += walk(inner, here) if isinstance(inner, dict) and inner else [(here, inner)]
+        return pairs
+
+    if not isinstance(block, dict):
+        raise RecipeError(
+            "the small block must be a block of keys",
+            where=f"{file}, line {lines[('small',)]}, key small",
+            remedy="write under it the keys that --small changes",
+        )
+    _set_all(value, origins, [(path, inner, spot(path)) for path, inner in walk(block, ())])
+
+
+def parse_override(text: str) -> tuple[Key, Document, str]:
+    """``stages.align.lr.connector=1e-3`` as (key, value, words for errors)."""
+    origin = f"--set {text}"
+    name, sign, raw = text.partition("=")
+    steps = tuple(name.strip().split("."))
+    if not sign or not all(steps):
+        raise RecipeError(
+            f"{text!r} is not of the form KEY=VALUE",
+            where=origin,
+            remedy="write it like stages.align.lr.connector=1e-3",
+        )
+    if steps[0] == "small":
+        raise RecipeError(
+            "small is a block of the recipe file only", where=origin, remedy="set the key itself"
+        )
+    return steps, read_yaml(raw, origin), origin
+
+
+def apply_overrides(value: dict[str, Any], origins: Origins, overrides: Sequence[str]) -> list[Key]:
+    """Put the values of ``KEY=VALUE`` texts in place; the keys they set, with numbers for stages."""
+    parsed = [parse_override(text) for text in overrides]
+    return _set_all(value, origins, [(steps, document.value, origin) for steps, document, origin in parsed])
+
+
+def _set_all(value: dict[str, Any], origins: Origins, changes: Sequence[tuple[Key, Any, str]]) -> list[Key]:
+    keys: list[Key] = []
+    for steps, new, origin in changes:
+        key = _set(value, origins, steps, new, origin)
+        if len(key) == 3 and key[0] == "stages" and new is not None:
+            for other in (other for pair in EXCLUSIVE if key[2] in pair for other in pair if other != key[2]):
+                # Changes that set both meet the schema's rule instead.
+                if (*key[:2], other) not in keys:
+                    value["stages"][key[1]].pop(other, None)
+        keys.append(key)
+    return keys
+
+
+def _set(value: dict[str, Any], origins: Origins, steps: Key, new: Any, origin: str) -> Key:
+    here: Any = value
+    key: Key = ()
+    for position, step in enumerate(steps):
+        at: str | int = step
+        if key == ("stages",) and isinstance(here, list):
+            at = _stage_number(here, str(step), origin)
+        elif not isinstance(here, dict):
+            raise _no_block(key, steps, origin)
+        key = (*key, at)
+        if position == len(steps) - 1:
+            break
+        if isinstance(here, dict) and here.get(at) is None:
+            _check_step(key, steps, origin)
+            here[at] = {}
+        here = here[at]
+    here[key[-1]] = new
+    for old in [old for old in origins if old[: len(key)] == key]:
+        del origins[old]
+    origins[key] = origin
+    return key
+
+
+def _stage_number(stages: list[Any], name: str, origin: str) -> int:
+    names = [str(stage.get("name")) for stage in stages if isinstance(stage, dict)]
+    for number, stage in enumerate(stages):
+        if isinstance(stage, dict) and stage.get("name") == name:
+            return number
+    raise RecipeError(f"there is no stage {name!r}", where=origin, remedy=suggest(name, names))
+
+
+def _check_step(key: Key, steps: Key, origin: str) -> None:
+    """A block may be begun only where the schema has that key."""
+    choices = choices_at(key[:-1])
+    if choices and key[-1] not in choices:
+        name = ".".join(map(str, steps[: len(key)]))
+        raise RecipeError(f"there is no key {name!r}", where=origin, remedy=suggest(str(key[-1]), choices))
+
+
+def _no_block(key: Key, steps: Key, origin: str) -> RecipeError:
+    name = ".".join(map(str, steps[: len(key)]))
+    return RecipeError(
+        f"{name} is a value, not a block of keys", where=origin, remedy=f"set it whole: {name}=VALUE"
+    )

@@ -1,0 +1,156 @@
+"""The recipe's fields as people read them: keys, kinds, defaults, meanings, and nearest names."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pumice.recipes.schema import DEFAULT_TRAINABLE, Recipe
+
+Key = tuple[str | int, ...]
+"""The way to a value: keys of blocks and, within lists, numbers from 0."""
+
+SMALL_DESCRIPTION = (
+    "The same keys again, with the values that --small puts in their place; stages by name. So that every "
+    "recipe has a mode that runs on a CPU."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDoc:
+    """One line of the recipe's reference: where a field stands, what it takes, what it means."""
+
+    key: str
+    kind: str
+    default: str
+    description: str
+
+
+def unwrap(annotation: Any) -> tuple[Any, bool]:
+    """The annotation without ``Annotated`` and ``None``, and whether ``None`` was allowed."""
+    optional = False
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation = get_args(annotation)[0]
+        elif origin in (Union, types.UnionType):
+            inner = [arg for arg in get_args(annotation) if arg is not type(None)]
+            assert len(inner) == 1, f"fields take one type, or null: {annotation}"
+            annotation, optional = inner[0], True
+        else:
+            return annotation, optional
+
+
+def is_block(annotation: Any) -> bool:
+    """Whether the annotation is a block of named keys."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def kind_of(annotation: Any) -> str:
+    """What a field takes, in words: ``a whole number``, ``one of: crop, pad, squash``."""
+    bare, optional = unwrap(annotation)
+    tail = ", or null" if optional else ""
+    origin = get_origin(bare)
+    if origin is Literal:
+        return "one of: " + ", ".join(get_args(bare)) + tail
+    if origin is tuple:
+        args = get_args(bare)
+        if Ellipsis not in args:
+            return f"a list of {len(args)} {'numbers' if unwrap(args[0])[0] is float else 'words'}" + tail
+        item, _ = unwrap(args[0])
+        if get_origin(item) is Literal:
+            return "a list from: " + ", ".join(get_args(item)) + tail
+        return ("a list of blocks" if is_block(item) else "a list of words") + tail
+    if origin is dict:
+        return (
+            "blocks by name" if is_block(unwrap(get_args(bare)[1])[0]) else "lists of words by name"
+        ) + tail
+    if is_block(bare):
+        return "a block of keys" + tail
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names[bare] + tail
+
+
+def annotation_at(key: Sequence[str | int]) -> Any | None:
+    """The annotation of the field that ``key`` leads to, or None where there is no such field."""
+    here: Any = Recipe
+    for step in key:
+        bare, _ = unwrap(here)
+        origin = get_origin(bare)
+        if is_block(bare):
+            if step not in bare.model_fields:
+                return None
+            here = bare.model_fields[step].rebuild_annotation()
+        elif origin is dict:
+            here = get_args(bare)[1]
+        elif origin is tuple:
+            args = get_args(bare)
+            here = args[0] if Ellipsis in args else args[int(step)]
+        else:
+            return None
+    return here
+
+
+def choices_at(key: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that the block at ``key`` may have; empty where there is no block."""
+    annotation = annotation_at(key)
+    bare, _ = unwrap(annotation)
+    if not is_block(bare):
+        return ()
+    return (*bare.model_fields, "small") if bare is Recipe else tuple(bare.model_fields)
+
+
+def _default(field: FieldInfo, path: str) -> str:
+    if path.endswith(".trainable"):
+        return "; ".join(f"{kind}: {', '.join(parts)}" for kind, parts in DEFAULT_TRAINABLE.items())
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return ""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value) if value != "" else "empty"
+
+
+def _walk(model: type[BaseModel], prefix: str) -> list[FieldDoc]:
+    docs: list[FieldDoc] = []
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{name}"
+        annotation = field.rebuild_annotation()
+        description = field.description
+        assert description, f"{path} has no description"
+        docs.append(FieldDoc(path, kind_of(annotation), _default(field, path), description))
+        bare, _ = unwrap(annotation)
+        origin = get_origin(bare)
+        if origin in (dict, tuple):
+            inner = unwrap(get_args(bare)[1 if origin is dict else 0])[0]
+            if is_block(inner):
+                docs += _walk(inner, f"{path}.NAME.")
+        elif is_block(bare):
+            docs += _walk(bare, f"{path}.")
+    return docs
+
+
+def recipe_fields() -> tuple[FieldDoc, ...]:
+    """Every field of a recipe, blocks before what is in them, in the schema's order."""
+    small = FieldDoc("small", "a block of keys, or null", "null", SMALL_DESCRIPTION)
+    return (*_walk(Recipe, ""), small)
+
+
+def describe() -> str:
+    """The reference of all fields as plain text, two lines a field."""
+    lines = []
+    for doc in recipe_fields():
+        default = f" [{doc.default}]" if doc.default else ""
+        lines.append(f"{doc.key}: {doc.kind}{default}\n    {doc.description}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,184 @@
+"""Reading recipes: by name or path, with the small block, overrides and variables put in.
+
+The order is: the file, ``--small``, ``--set``, variables, paths. What comes out is complete: its
+paths are absolute and it has no small block, so ``dump_recipe`` writes a file that loads back equal
+from anywhere.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pumice.errors import RecipeError, suggest
+from pumice.recipes.change import Origins, apply_block, apply_overrides
+from pumice.recipes.fields import Key
+from pumice.recipes.problems import translate
+from pumice.recipes.schema import Recipe
+from pumice.recipes.text import Document, read_yaml, write_yaml
+from pumice.recipes.values import EMBEDDED
+
+VARIABLES: dict[str, str] = {"data": "--data FOLDER"}
+"""The variables that paths may hold, as in ``${data}/align.json``, and the option that gives each."""
+
+SUFFIXES = (".yaml", ".yml")
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The names of the recipes that ship with the package."""
+    entries = (entry.name for entry in files(__package__).iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in entries if name.endswith(".yaml")))
+
+
+def recipe_text(name_or_path: str | Path) -> str:
+    """The YAML of a recipe as it was written, comments included.
+
+    Raises:
+        RecipeError: no recipe has that name, or the file cannot be read.
+    """
+    text = str(name_or_path)
+    try:
+        if text.endswith(SUFFIXES):
+            return Path(text).read_text(encoding="utf-8")
+        if text in recipe_names():
+            return files(__package__).joinpath(f"{text}.yaml").read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RecipeError(
+            f"the recipe cannot be read: {reason}", where=text, remedy="check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError("the recipe is not UTF-8 text", where=text, remedy="save it as UTF-8") from error
+    raise RecipeError(
+        f"there is no recipe {text!r}",
+        remedy=suggest(text, recipe_names()) + f"; a file of your own ends in {' or '.join(SUFFIXES)}",
+    )
+
+
+def load_recipe(
+    name_or_path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    small: bool = False,
+    variables: Mapping[str, str | Path] | None = None,
+) -> Recipe:
+    """Read a recipe and check all of it, its small block too.
+
+    Args:
+        name_or_path: the name of one that ships, or a path that ends in .yaml or .yml.
+        overrides: ``KEY=VALUE`` texts, the value in YAML, stages by name, applied in order.
+        small: apply the recipe's small block (before the overrides).
+        variables: what ``${NAME}`` in paths stands for, relative to the working directory. None leaves
+            variables as they are and checks the rest, for showing a recipe without running it.
+
+    Returns:
+        The recipe with absolute paths. Relative ones start at the recipe file's folder, for a recipe
+        that ships and for overrides at the working directory.
+
+    Raises:
+        RecipeError: the recipe, an override or a variable is not right; it names the line and the key.
+    """
+    text = str(name_or_path)
+    shipped = not text.endswith(SUFFIXES)
+    file = f"recipe {text}" if shipped else text
+    document = read_yaml(recipe_text(text), file)
+    if not isinstance(document.value, dict):
+        raise RecipeError("a recipe is a block of keys", where=file, remedy="start from a recipe that ships")
+    block = document.value.pop("small", None)
+    folder = Path.cwd() if shipped else Path(text).absolute().parent
+    if block is not None and not small:
+        # The small block is checked whenever the recipe is read, not when it is first needed.
+        _finish(document, file, block, (), folder, None)
+    elif small and block is None:
+        raise RecipeError(
+            "this recipe has no small mode", where=file, remedy="add a small block, or leave out --small"
+        )
+    return _finish(document, file, block if small else None, overrides, folder, variables)
+
+
+def _finish(
+    document: Document,
+    file: str,
+    block: Any,
+    overrides: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str | Path] | None,
+) -> Recipe:
+    value = copy.deepcopy(document.value)
+    origins: Origins = {key: f"{file}, line {line}" for key, line in document.lines.items()}
+    if block is not None:
+        apply_block(value, origins, block, document.lines, file)
+    changed = apply_overrides(value, origins, overrides)
+
+    def where(key: Key) -> str:
+        return next((origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origins), file)
+
+    _substitute(value, changed, folder, variables, where)
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        raise translate(error, value, where) from error
+
+
+def _paths(value: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Key]]:
+    """Every path of the recipe: the block that holds it and its key. Of a malformed recipe, those found."""
+    for name, keys in (("model", ("vision", "language")), ("evaluation", ("questions", "images"))):
+        if isinstance(block := value.get(name), dict):
+            yield from ((block, (name, key)) for key in keys)
+    if isinstance(sources := value.get("data"), dict):
+        for name, source in sources.items():
+            if isinstance(source, dict):
+                yield from ((source, ("data", name, key)) for key in ("file", "images"))
+
+
+def _substitute(
+    value: dict[str, Any],
+    changed: Sequence[Key],
+    folder: Path,
+    variables: Mapping[str, str | Path] | None,
+    where: Any,
+) -> None:
+    used: set[str] = set()
+    for block, key in _paths(value):
+        field = str(key[-1])
+        text = block.get(field)
+        if not isinstance(text, str) or not text or text.startswith(EMBEDDED):
+            continue
+        at = f"{where(key)}, key {'.'.join(map(str, key))}"
+        names = _VARIABLE.findall(text)
+        for name in names:
+            if name not in VARIABLES:
+                raise RecipeError(
+                    f"there is no variable ${{{name}}}", where=at, remedy=suggest(name, VARIABLES)
+                )
+            if variables is not None and name not in variables:
+                raise RecipeError(f"${{{name}}} has no value", where=at, remedy=f"add {VARIABLES[name]}")
+        used.update(names)
+        if names and variables is None:
+            continue
+        for name in names:
+            text = text.replace(f"${{{name}}}", str(variables[name]) if variables is not None else "")
+        # What was typed on the command line starts where it was typed.
+        typed = bool(names) or any(key[: len(prefix)] == prefix for prefix in changed)
+        block[field] = os.path.abspath((Path.cwd() if typed else folder) / Path(text).expanduser())
+    for name in variables or {}:
+        if name not in used:
+            option = VARIABLES.get(name, name)
+            raise RecipeError(
+                f"no path of this recipe holds ${{{name}}}, so {option} would do nothing",
+                remedy="leave it out, or set the paths themselves",
+            )
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The whole recipe as YAML, defaults included, which loads back equal."""
+    return write_yaml(recipe.model_dump(mode="json"))

@@ -1,0 +1,96 @@
+"""The kinds of values that a recipe's fields take, and the rules that one value must keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pumice.errors import suggest
+
+PartName = Literal["connector", "language", "vision"]
+StageKind = Literal["align", "instruct"]
+Variant = Literal["tuned", "aligned", "blind", "wrong-image"]
+
+EMBEDDED = "embedded:"
+"""Prefix of a model part that ships inside the package, as in ``embedded:clip-tiny``."""
+
+
+class Problem(ValueError):
+    """A rule between fields is broken: what, at which key below the model, and the remedy."""
+
+    def __init__(self, what: str, remedy: str, key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.key = key
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value):
+        raise Problem(
+            f"{value!r} cannot be a name", "use letters, digits, '-' and '_'; it names a folder and a key"
+        )
+    return value
+
+
+def _check_connector(value: str) -> str:
+    # The grammar of LLaVA's mm_projector_type, less mlp0x_gelu, which would be `linear`.
+    if value not in ("linear", "identity") and not re.fullmatch(r"mlp[1-9][0-9]*x_gelu", value):
+        raise Problem(
+            f"there is no connector {value!r}",
+            suggest(value, ("linear", "identity", "mlp2x_gelu", "mlp3x_gelu")) + ", or any mlpNx_gelu",
+        )
+    return value
+
+
+def _check_part(value: str) -> str:
+    if not value.removeprefix(EMBEDDED):
+        raise Problem(
+            f"{value!r} names no model",
+            f"give the folder of a checkpoint, or {EMBEDDED}NAME for one that ships",
+        )
+    return value
+
+
+def _check_folder(value: str) -> str:
+    if not value:
+        raise Problem("the path is empty", "give a path, or remove the key")
+    return value
+
+
+def as_tuple(value: Any) -> Any:
+    """YAML has lists only; frozen models hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+PathText = Annotated[str, AfterValidator(_check_folder)]
+PartPath = Annotated[str, AfterValidator(_check_part)]
+Connector = Annotated[str, AfterValidator(_check_connector)]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Parts = Annotated[tuple[PartName, ...], BeforeValidator(as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+Words = Annotated[tuple[str, ...], Field(min_length=2), BeforeValidator(as_tuple)]
+Words4 = Annotated[tuple[str, str, str, str], BeforeValidator(as_tuple)]
+Variants = Annotated[tuple[Variant, ...], BeforeValidator(as_tuple)]
+Betas = Annotated[
+    tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], BeforeValidator(as_tuple)
+]
+
+
+def no_repeats(values: Iterable[str], key: str) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise Problem(f"{value!r} stands twice in {key}", "name it once", (key,))
+        seen.add(value)
+
+
+class Strict(BaseModel):
+    """The base of every block: strict types, no unknown keys, no change after loading."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
