@@ -172,10 +172,8 @@ def load_language(folder: Path, dtype: torch.dtype) -> Any:
     model = new_part(AutoModelForCausalLM, load_config(folder))
     tensors = {key: value for key, value in read_tensors(folder).items() if not key.endswith(".inv_freq")}
     fill(model, tensors, str(folder), dtype)
-    try:
+    if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except OSError:
-        pass  # the file is optional: the config's own token ids stand
     return model
 
 

@@ -188,6 +188,9 @@ def _write_configs(
     generation = GenerationConfig.from_dict(model.lm.generation_config.to_dict())
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
     generation.eos_token_id = generation.eos_token_id or tokenizer.eos_token_id
+    # What is no text never comes out of transformers' generate either: <image>, and spare embedding rows.
+    rows = model.lm.get_input_embeddings().weight.shape[0]
+    generation.suppress_tokens = [own.image_token_id, *range(len(tokenizer), rows)]
     generation.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _write_json(
@@ -203,7 +206,7 @@ def _write_configs(
             "vision_feature_select_strategy": strategy,
         },
     )
-    (folder / "chat_template.jinja").write_text(chat_template(own.template), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(chat_template(own.template, tokenizer), encoding="utf-8")
     _write_json(folder / RECORD, {"format": 1, **own.to_dict()})
 
 
@@ -230,13 +233,13 @@ def _check_supported(config: Any, folder: Path) -> None:
     where = str(folder / "config.json")
     if not isinstance(config.vision_feature_layer, int):
         raise CheckpointError(
-            f"vision_feature_layer {config.vision_feature_layer} joins several layers, which is not supported",
+            f"vision_feature_layer {config.vision_feature_layer} joins layers, which is not supported",
             where=where,
         )
     if config.projector_hidden_act != "gelu" or not config.multimodal_projector_bias:
         raise CheckpointError(
-            "only connectors with exact GELU and biases are supported, but config.json has "
-            f"projector_hidden_act {config.projector_hidden_act!r}, multimodal_projector_bias {config.multimodal_projector_bias}",
+            "only connectors with exact GELU and biases are supported, but projector_hidden_act is "
+            f"{config.projector_hidden_act!r}, multimodal_projector_bias {config.multimodal_projector_bias}",
             where=where,
         )
 
@@ -256,7 +259,11 @@ def _template(explicit: str | None, record: dict[str, Any], tokenizer: Any, fold
     if file.is_file():
         own = file.read_text(encoding="utf-8")
     for known in TEMPLATES:
-        if own is not None and isinstance(own, str) and own.strip() == chat_template(known).strip():
+        if (
+            own is not None
+            and isinstance(own, str)
+            and own.strip() == chat_template(known, tokenizer).strip()
+        ):
             return known
     raise CheckpointError(
         "the checkpoint does not tell which conversation template it was trained with",

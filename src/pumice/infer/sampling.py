@@ -1,0 +1,76 @@
+"""Choosing the next token: the most likely one, or a draw.
+
+Legend: B rows, V size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pumice.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn, in transformers' order: temperature, then top_k, then top_p.
+
+    Attributes:
+        temperature: 0 takes the most likely token; scores are divided by it otherwise.
+        top_k: only this many most likely tokens can be drawn; 0 is no limit.
+        top_p: only the fewest most likely tokens whose probabilities reach this sum can be drawn.
+        seed: of this request's own generator; a request's draws depend on nothing else in its batch.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UsageError(f"temperature must be 0 or more, got {self.temperature}", where="temperature")
+        if self.top_k < 0:
+            raise UsageError(f"top_k must be 0 (no limit) or more, got {self.top_k}", where="top_k")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p must be above 0 and at most 1, got {self.top_p}", where="top_p")
+
+
+GREEDY = Sampling()
+"""Always the most likely token."""
+
+
+class Sampler:
+    """One request's draws: its settings and its own generator, which lies on the CPU."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self._rng = torch.Generator().manual_seed(sampling.seed)
+
+    def draw(self, logits_V: Tensor) -> int:
+        """A token id drawn by scores [V] (any float type, any device)."""
+        settings = self.sampling
+        if settings.temperature == 0:
+            return int(logits_V.argmax())
+        scores_V = logits_V.detach().float().cpu() / settings.temperature
+        ordered_V, ids_V = torch.sort(scores_V, descending=True, stable=True)
+        if settings.top_k:
+            ordered_V, ids_V = ordered_V[: settings.top_k], ids_V[: settings.top_k]
+        chances_V = torch.softmax(ordered_V, dim=0)
+        # A token stays while those before it do not reach top_p: the first always does.
+        before_V = chances_V.cumsum(dim=0) - chances_V
+        chances_V = torch.where(before_V < settings.top_p, chances_V, 0.0)
+        return int(ids_V[torch.multinomial(chances_V, 1, generator=self._rng)])
+
+
+def choose(logits_BV: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    """The next token id of each row: greedy rows at once, the others one by one."""
+    chosen: list[int] = logits_BV.argmax(dim=1).tolist()
+    for row, sampler in enumerate(samplers):
+        if sampler.sampling.temperature != 0:
+            chosen[row] = sampler.draw(logits_BV[row])
+    return chosen

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import LlavaForConditionalGeneration
+
+from pumice.errors import ImageError, UsageError
+from pumice.infer import Completion, Generator, Request, Sampling
+from pumice.infer import batch as batch_module
+from pumice.model.save import save_model
+from pumice.text.render import render
+from pumice.types import Message, text_message
+
+NEW = 12
+
+
+def picture(seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+
+
+def question(text: str, *images: Any, **options: Any) -> Request:
+    message = text_message("user", text, images=range(len(images)))
+    return Request(messages=(message,), images=images, **{"max_new_tokens": NEW, **options})
+
+
+@pytest.fixture(scope="module")
+def reference(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same model, saved and loaded by transformers."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_model(tiny.model, tiny.tokenizer, tiny.processor, folder, dtype="float32")
+    return LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
+@pytest.fixture
+def generator(tiny: Any) -> Generator:
+    return Generator(tiny.model, tiny.tokenizer, tiny.processor)
+
+
+def by_transformers(reference: Any, generator: Generator, request: Request) -> list[int]:
+    config = generator.model.config
+    encoded = render(
+        request.messages,
+        generator.tokenizer,
+        generator.template,
+        image_lengths=[config.image_seq_length] * len(request.images),
+        image_token_id=config.image_token_id,
+        generation_prompt=True,
+    )
+    ids = torch.from_numpy(encoded.input_ids)[None]
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if request.images:
+        inputs["pixel_values"] = torch.from_numpy(np.stack([generator.processor(i) for i in request.images]))
+    out = reference.generate(**inputs, max_new_tokens=request.max_new_tokens, do_sample=False)
+    tokens: list[int] = out[0, ids.shape[1] :].tolist()
+    return tokens
+
+
+def mixed_requests() -> list[Request]:
+    first, second = picture(0), picture(1)
+    return [
+        question("What colour is the square ?", first),
+        question("How many circles are there ?", first),
+        question("a b c d", second),
+        question("It is", first),
+        question("Hello"),
+        question("What ?", first, second),
+        question("How many ?", second, max_new_tokens=3),
+        question("A text with no picture at all, and longer than the others are."),
+        question("What colour is it ?", second, first),
+    ]
+
+
+def test_greedy_equals_transformers(generator: Generator, reference: Any) -> None:
+    requests = mixed_requests()
+    completions = generator.generate(requests)
+    for request, completion in zip(requests, completions, strict=True):
+        assert list(completion.token_ids) == by_transformers(reference, generator, request)
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 4])
+def test_batch_size_changes_nothing(tiny: Any, generator: Generator, max_rows: int) -> None:
+    small = Generator(tiny.model, tiny.tokenizer, tiny.processor, max_rows=max_rows)
+    assert small.generate(mixed_requests()) == generator.generate(mixed_requests())
+
+
+def test_cache_budget_bounds_rows(tiny: Any, generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    plain = batch_module.RunningBatch.__init__
+
+    def spy(self: Any, model: Any, prompts: Any, embeds: Any, room: int) -> None:
+        rows.append(len(prompts))
+        plain(self, model, prompts, embeds, room)
+
+    monkeypatch.setattr(batch_module.RunningBatch, "__init__", spy)
+    poor = Generator(tiny.model, tiny.tokenizer, tiny.processor, cache_bytes=1)
+    assert poor.generate(mixed_requests()) == generator.generate(mixed_requests())
+    assert rows[: len(mixed_requests())] == [1] * len(mixed_requests())
+
+
+def test_one_prefill_for_each_distinct_trunk(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunks: list[int] = []
+    plain = batch_module.RunningBatch._run_trunks
+
+    def spy(self: Any, prompts: Any, length: int) -> None:
+        trunks.append(len(prompts))
+        plain(self, prompts, length)
+
+    monkeypatch.setattr(batch_module.RunningBatch, "_run_trunks", spy)
+    encoded: list[int] = []
+    tower = generator.model.encode_tower
+    monkeypatch.setattr(generator.model, "encode_tower", lambda x: (encoded.append(x.shape[0]), tower(x))[1])
+    first, second = picture(0), picture(1)
+    generator.generate([question(f"What {word} ?", image) for image in (first, second) for word in "abcde"])
+    assert trunks == [2]
+    assert encoded == [2]
+
+
+def test_answers_longer_than_the_reserve(
+    generator: Generator, reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_module, "FIRST_RESERVE", 2)
+    requests = [question(f"{word} ?", picture(3), max_new_tokens=40) for word in ("What", "How", "a")]
+    for request, completion in zip(requests, generator.generate(requests), strict=True):
+        assert list(completion.token_ids) == by_transformers(reference, generator, request)
+
+
+def test_prompt_that_ends_with_the_picture(tiny: Any, reference: Any) -> None:
+    """Template plain has nothing after the picture, so there is no rest to share a trunk with."""
+    generator = Generator(tiny.model, tiny.tokenizer, tiny.processor, template="plain")
+    request = question("", picture(4))
+    (completion,) = generator.generate([request])
+    expected = by_transformers(reference, generator, request)
+    assert list(completion.token_ids) == expected[: len(completion.token_ids)]
+    assert "\n" not in completion.text
+
+
+def test_stream_joins_to_the_text(generator: Generator) -> None:
+    for seed, request in enumerate(mixed_requests()):
+        sampled = Request(
+            request.messages, request.images, Sampling(temperature=3.0, seed=seed), max_new_tokens=40
+        )
+        pieces = list(generator.stream(sampled))
+        assert "".join(pieces) == generator.generate([sampled])[0].text
+        assert "" not in pieces
+
+
+def test_sampling_depends_on_the_seed_and_not_on_the_batch(generator: Generator) -> None:
+    def ask(seed: int) -> Request:
+        return question("What ?", picture(0), sampling=Sampling(temperature=1.5, seed=seed), max_new_tokens=8)
+
+    alone = [generator.generate([ask(seed)])[0].token_ids for seed in range(4)]
+    together = [completion.token_ids for completion in generator.generate([ask(seed) for seed in range(4)])]
+    assert alone == together
+    assert len(set(alone)) == 4
+
+
+def test_stop_string_ends_the_text(generator: Generator) -> None:
+    whole = generator.generate([question("What ?", picture(0))])[0]
+    assert len(whole.text) > 3
+    stop = whole.text[2:4]
+    cut = generator.generate([question("What ?", picture(0), stop=(stop,))])[0]
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.finish == "stop"
+    assert len(cut.token_ids) <= len(whole.token_ids)
+
+
+def test_length_and_counts(generator: Generator) -> None:
+    completion = generator.generate([question("What ?", picture(0), max_new_tokens=2)])[0]
+    assert completion.finish == "length"
+    assert len(completion.token_ids) == 2
+    text_only = generator.generate([question("What ?", max_new_tokens=2)])[0]
+    assert completion.prompt_tokens == text_only.prompt_tokens + 5  # four of the picture, one newline
+
+
+def test_answer_puts_pictures_first(generator: Generator) -> None:
+    texts = generator.answer([("What ?", [picture(0)]), ("What ?", ())], max_new_tokens=NEW)
+    requests = [question("What ?", picture(0)), question("What ?")]
+    assert texts == [completion.text for completion in generator.generate(requests)]
+
+
+def test_files_are_opened(generator: Generator, tmp_path: Path) -> None:
+    picture(5).save(tmp_path / "a.png")
+    from_file = generator.answer([("What ?", [tmp_path / "a.png"])])
+    assert from_file == generator.answer([("What ?", [picture(5)])])
+    with pytest.raises(ImageError, match=r"b\.png"):
+        generator.answer([("What ?", [tmp_path / "b.png"])])
+
+
+def test_no_requests_no_work(generator: Generator) -> None:
+    assert generator.generate([]) == []
+
+
+def test_too_long_a_prompt_is_refused(generator: Generator) -> None:
+    with pytest.raises(UsageError, match="256"):
+        generator.generate([question("a " * 300)])
+
+
+def test_answer_ends_at_the_context(generator: Generator) -> None:
+    completion = generator.generate([question("a " * 100, max_new_tokens=4096)])[0]
+    if completion.finish == "length":
+        assert completion.prompt_tokens + len(completion.token_ids) == 256
+
+
+@pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"stop": ("",)}])
+def test_bad_limits_are_refused(generator: Generator, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        generator.generate([question("What ?", **options)])
+
+
+def test_several_turns(generator: Generator, reference: Any) -> None:
+    messages: tuple[Message, ...] = (
+        text_message("user", "What ?", images=[0]),
+        text_message("assistant", "It is a square ."),
+        text_message("user", "How many ?"),
+    )
+    request = Request(messages, (picture(0),), max_new_tokens=NEW)
+    completion: Completion = generator.generate([request])[0]
+    assert list(completion.token_ids) == by_transformers(reference, generator, request)

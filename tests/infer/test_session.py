@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pumice.errors import PumiceError, UsageError
+from pumice.infer import ChatSession, Generator, Request
+from pumice.types import text_message
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def generator(tiny: Any) -> Generator:
+    return Generator(tiny.model, tiny.tokenizer, tiny.processor)
+
+
+@pytest.fixture
+def session(generator: Generator) -> ChatSession:
+    return ChatSession(generator, max_new_tokens=8)
+
+
+def test_turns_and_pictures_accumulate(session: ChatSession, generator: Generator) -> None:
+    first, second = picture(0), picture(1)
+    session.add_image(first)
+    one = "".join(session.ask("What ?"))
+    session.add_image(second)
+    two = "".join(session.ask("How many ?"))
+    messages = (
+        text_message("user", "What ?", images=[0]),
+        text_message("assistant", one),
+        text_message("user", "How many ?", images=[1]),
+    )
+    assert generator.generate([Request(messages, (first, second), max_new_tokens=8)])[0].text == two
+    assert session.messages == [*messages, text_message("assistant", two)]
+    assert session.images == [first, second]
+
+
+def test_system_prompt_is_sent(session: ChatSession, generator: Generator) -> None:
+    chat = ChatSession(generator, system="It is blue .", max_new_tokens=8)
+    messages = (text_message("system", "It is blue ."), text_message("user", "What ?"))
+    assert "".join(chat.ask("What ?")) == generator.generate([Request(messages, max_new_tokens=8)])[0].text
+
+
+def test_reset_forgets(session: ChatSession) -> None:
+    session.add_image(picture(0))
+    first = "".join(session.ask("What ?"))
+    session.add_image(picture(1))
+    session.reset()
+    session.add_image(picture(0))
+    assert "".join(session.ask("What ?")) == first
+
+
+def test_a_stopped_answer_is_kept_as_far_as_it_was_read(session: ChatSession) -> None:
+    answer = session.ask("What ?")
+    piece = next(answer)
+    answer.close()
+    assert session.messages[-1] == text_message("assistant", piece)
+
+
+def test_a_failed_question_leaves_the_session_as_it_was(session: ChatSession, tmp_path: Any) -> None:
+    session.add_image(tmp_path / "none.png")
+    with pytest.raises(PumiceError):
+        list(session.ask("What ?"))
+    assert session.messages == []
+    assert session.images == []
+
+
+def test_an_empty_question_is_refused(session: ChatSession) -> None:
+    with pytest.raises(UsageError):
+        next(session.ask("  "))
