@@ -16,6 +16,9 @@ from pumice.evaluate.questions import SETTINGS, Question, QuestionSet
 from pumice.evaluate.scorers import exact_match, normalise, pope_answer, pope_score
 from pumice.evaluate.statistics import chance, f1_interval, guess_floor, mcnemar, mode_floor, wilson
 
+TITLES = {"wrong-image": "wrong image"}
+ORDER = ("aligned", "blind", "wrong-image")
+
 
 class Proportion(TypedDict):
     """A share of ``n`` questions with its interval."""
@@ -88,6 +91,18 @@ class Scores(TypedDict):
     floors: dict[str, Floor]
     floor_overall: float
     paired: dict[str, Paired]
+
+
+def columns(scores: Scores) -> tuple[str, list[str]]:
+    """The measured variant, and the others in the order of our tables."""
+    main, *others = scores["variants"]
+    known = [name for name in ORDER if name in others]
+    return main, known + [name for name in others if name not in known]
+
+
+def variant_title(variant: str) -> str:
+    """How a variant is called above its column."""
+    return TITLES.get(variant, variant)
 
 
 def judge(question: Question, raw: str) -> tuple[str, bool]:

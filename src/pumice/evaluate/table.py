@@ -5,10 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from pumice.evaluate.scores import Proportion, Scores
-
-TITLES = {"wrong-image": "wrong image"}
-ORDER = ("aligned", "blind", "wrong-image")
+from pumice.evaluate.scores import Proportion, Scores, columns, variant_title
 
 
 def scores_table(scores: Scores) -> Table:
@@ -17,7 +14,7 @@ def scores_table(scores: Scores) -> Table:
     "floor" is the best that needs no binding: the type's commonest answer, or a guess among the values
     that are present. It leaves out POPE's precision and recall: see ``pope_table``.
     """
-    main, others = _columns(scores)
+    main, others = columns(scores)
     table = Table(
         box=None,
         pad_edge=False,
@@ -26,16 +23,16 @@ def scores_table(scores: Scores) -> Table:
         title="Exact match by question type, %",
         title_justify="left",
         title_style="bold",
-        caption=f"{scores['questions']:,} questions about {scores['pictures']:,} pictures; "
-        "95% Wilson intervals. floor: commonest answer or best guess among what is present, without binding.",
+        caption=f"{scores['questions']:,} questions, {scores['pictures']:,} pictures, 95% Wilson intervals\n"
+        "floor: commonest answer, or a guess among what is present",
         caption_justify="left",
         caption_style="dim",
     )
     table.add_column("type", no_wrap=True, max_width=26, overflow="ellipsis")
-    table.add_column(TITLES.get(main, main), justify="right", no_wrap=True)
+    table.add_column(variant_title(main), justify="right", no_wrap=True)
     table.add_column("95%", justify="left", no_wrap=True, style="dim", header_style="dim bold")
     for name in (*others, "floor"):
-        table.add_column(TITLES.get(name, name), justify="right", no_wrap=True)
+        table.add_column(variant_title(name), justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True, style="dim", header_style="dim bold")
     measured = scores["variants"][main]
     for kind, value in measured["by_type"].items():
@@ -50,7 +47,7 @@ def scores_table(scores: Scores) -> Table:
 
 def pope_table(scores: Scores) -> Table | None:
     """POPE's figures of the measured variant per setting, the others' F1 beside; None without them."""
-    main, others = _columns(scores)
+    main, others = columns(scores)
     if not scores["variants"][main]["pope"]:
         return None
     table = Table(
@@ -68,7 +65,7 @@ def pope_table(scores: Scores) -> Table | None:
     for name in ("accuracy", "precision", "recall", "yes"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in others:
-        table.add_column(f"F1 {TITLES.get(name, name)}", justify="right")
+        table.add_column(f"F1 {variant_title(name)}", justify="right")
     table.add_column("n", justify="right", no_wrap=True, style="dim", header_style="dim bold")
     for setting, row in scores["variants"][main]["pope"].items():
         if setting == "overall":
@@ -92,13 +89,6 @@ def percent(value: float) -> str:
 def interval(low: float, high: float) -> str:
     """The ends of an interval as per cent."""
     return f"{100 * low:.1f}–{100 * high:.1f}"  # noqa: RUF001 - the dash of ranges
-
-
-def _columns(scores: Scores) -> tuple[str, list[str]]:
-    """The measured variant, and the others in the order of our tables."""
-    main, *others = scores["variants"]
-    known = [name for name in ORDER if name in others]
-    return main, known + [name for name in others if name not in known]
 
 
 def _cells(value: Proportion, beside: list[float], floor: float) -> list[Text | str]:
