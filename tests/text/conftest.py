@@ -11,9 +11,15 @@ not special) at the end of the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from pumice.text import Template, get_template, render
+from pumice.types import Encoded, Message, Text, text_message
 
 WORDS = ["What", "is", "it", "Why", "red", "blue", "circle", "USER", "ASSISTANT", "A", "the", "user"]
 SPECIALS = ["<unk>", "<s>", "</s>"]
@@ -102,3 +108,37 @@ def tokenizers() -> dict[str, PreTrainedTokenizerBase]:
 @pytest.fixture(params=sorted(BUILT))
 def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     return BUILT[request.param]
+
+
+Tokenizers = dict[str, PreTrainedTokenizerBase]
+
+
+def assistant(text: str) -> Message:
+    return Message("assistant", (Text(text),))
+
+
+ONE = (text_message("user", "What is it?", [0]), assistant("red circle"))
+TWO = (*ONE, text_message("user", "Why?"), assistant("blue"))
+WORDS_ONLY = (text_message("user", "What is it?"), assistant("red circle"))
+
+
+def image_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    return int(tokenizer.convert_tokens_to_ids("<image>"))
+
+
+def write(
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str | Template,
+    lengths: Sequence[int] = (),
+    **options: Any,
+) -> Encoded:
+    chosen = get_template(template) if isinstance(template, str) else template
+    return render(
+        messages,
+        tokenizer,
+        chosen,
+        image_lengths=lengths,
+        image_token_id=image_id(tokenizer),
+        **options,
+    )

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+import PIL.Image
 import pytest
+import transformers
 from transformers import PreTrainedTokenizerBase
 
 from pumice.errors import TemplateError
@@ -128,6 +130,33 @@ def test_hostile_text_with_the_librarys_sanitiser(tokenizer: PreTrainedTokenizer
     specials = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<image>"))
     expected = ours(conversation, tokenizer, "tiny")
     assert [got.count(id_) for id_ in specials] == [expected.count(id_) for id_ in specials] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["v1", "tiny"])
+def test_the_processor_of_a_checkpoint_gives_our_ids(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """transformers' LlavaProcessor puts the image's tokens in; BOS stays one."""
+    kind = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    processor = transformers.LlavaProcessor(
+        image_processor=kind(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=chat_template(name, tokenizer),
+    )
+    messages = as_dicts(ONE[:1])
+    messages[0]["content"][0]["image"] = PIL.Image.new("RGB", (28, 28))
+    out = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    image = int(tokenizer.convert_tokens_to_ids("<image>"))
+    expected = render(
+        ONE[:1],
+        tokenizer,
+        get_template(name),
+        image_lengths=[4],
+        image_token_id=image,
+        generation_prompt=True,
+    )
+    assert list(out["input_ids"][0]) == expected.input_ids.tolist()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken
-from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pumice.errors import DataError, TemplateError
 from pumice.text import get_template, render, text_encoder
@@ -137,3 +137,19 @@ def test_truncation_and_padding_of_the_tokenizer_do_not_matter(tokenizer: PreTra
 def test_a_tokenizer_without_a_backend_is_refused() -> None:
     with pytest.raises(TemplateError, match="ByT5Tokenizer has no tokenizers backend"):
         text_encoder(ByT5Tokenizer(), 1)
+
+
+def test_half_a_surrogate_pair_is_an_error(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(DataError, match="half of a surrogate pair"):
+        both(tokenizer, "What \ud83d is it?", "red")
+
+
+def test_a_byte_without_a_token_is_an_error_and_not_left_out() -> None:
+    """A byte-level vocabulary trained on little text, without initial_alphabet, drops what it never saw."""
+    backend = Tokenizer(models.BPE(vocab={letter: id_ for id_, letter in enumerate("QA:redĠĊ")}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    tokenizer.add_tokens([AddedToken("<image>", special=True)], special_tokens=True)
+    assert len(both(tokenizer, "red", "dee")) == len("Q: red\nA: dee") + 1
+    with pytest.raises(DataError, match="no token for a byte of ' redx"):
+        both(tokenizer, "redx", "dee")

@@ -75,13 +75,15 @@ class TextEncoder:
             given = self._own.token_to_id(str(token))
             assert given is not None
             self._renumber[given] = id_
+        self._unspellable = _unspellable_bytes(backend)
         self._cached = lru_cache(maxsize=_CACHED_TEXTS)(self._encode)
 
     def encode(self, text: str, place: Place) -> tuple[int, ...]:
         """Ids of ``text`` as it reads at ``place``; none of them is a control token.
 
         Raises:
-            DataError: a single character of it has no spelling but a control token.
+            DataError: the text is not valid Unicode, the tokenizer would leave characters of it
+                out, or one character has no spelling but a control token.
         """
         bare = place == "inside" or (place == "control" and self.prefix == "first")
         return self._cached(text, bare) if len(text) <= _CACHED_CHARS else self._encode(text, bare)
@@ -103,7 +105,19 @@ class TextEncoder:
     def _encode(self, text: str, bare: bool) -> tuple[int, ...]:
         if not text:
             return ()
-        encoding = (self._inside if bare else self._own).encode(text, add_special_tokens=False)
+        if self._unspellable and not self._unspellable.isdisjoint(text.encode("utf-8", "replace")):
+            raise DataError(
+                f"the tokenizer has no token for a byte of {_excerpt(text)}, and would leave it out",
+                remedy="train the tokenizer with the whole byte alphabet (initial_alphabet)",
+            )
+        try:
+            encoding = (self._inside if bare else self._own).encode(text, add_special_tokens=False)
+        except TypeError as error:
+            # The backend takes Python strings that are valid Unicode; JSON can hold others.
+            raise DataError(
+                f"the text {_excerpt(text)} holds half of a surrogate pair and is not Unicode",
+                remedy="repair the character in the file, or drop the row",
+            ) from error
         ids = encoding.ids
         if self._renumber:
             ids = [self._renumber.get(id_, id_) for id_ in ids]
@@ -135,6 +149,33 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, image_token_id: int) -> Tex
         known.clear()
         encoder = known[key] = TextEncoder(tokenizer, image_token_id)
     return encoder
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _unspellable_bytes(backend: Tokenizer) -> frozenset[int]:
+    """Bytes that a byte-level BPE model drops without a word, for want of a token.
+
+    Complete vocabularies have none; one trained on little text without ``initial_alphabet`` has many.
+    """
+    model, pre_tokenizer = backend.model, backend.pre_tokenizer
+    if not isinstance(model, BPE) or model.unk_token is not None or model.byte_fallback:
+        return frozenset()
+    if pre_tokenizer is None or '"ByteLevel"' not in pre_tokenizer.__getstate__().decode():
+        return frozenset()
+    vocab = backend.get_vocab(with_added_tokens=False)
+    used = (byte for byte in range(0xF5) if byte not in (0xC0, 0xC1))  # the others are not in UTF-8
+    letters = _byte_letters()
+    return frozenset(byte for byte in used if letters[byte] not in vocab)
+
+
+def _byte_letters() -> list[str]:
+    """The letter that stands for each byte: itself where it prints, else the next after U+00FF (GPT-2)."""
+    printing = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte if byte in printing else next(others)) for byte in range(0x100)]
 
 
 def _is_blank(token: str) -> bool:
