@@ -73,7 +73,7 @@ def draw_scene(path: Path, rng: random.Random) -> list[tuple[str, str]]:
 
 
 def write_questions(folder: Path, pictures: int) -> tuple[Path, dict[str, tuple[str, str]]]:
-    """A question file; texts begin with the picture's stem, so that a scripted predictor knows its own picture."""
+    """A question file; texts begin with the picture's stem: a scripted predictor knows its own by it."""
     rng = random.Random(5)
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
@@ -94,12 +94,8 @@ def write_questions(folder: Path, pictures: int) -> tuple[Path, dict[str, tuple[
         ask(image, "colour", f"What colour is the {shape}?", colour, other, present=colours)
         ask(image, "shape", f"What shape is the {colour} object?", shape, "star", present=shapes)
         ask(image, "count", "How many objects are there?", str(count), str(count + 1))
-        ask(
-            image,
-            "relation",
-            f"Is the {colour} {shape} left of the others?",
-            *sorted(("yes", "no"), key=lambda _: rng.random()),
-        )
+        sides = rng.choice((("yes", "no"), ("no", "yes")))
+        ask(image, "relation", f"Is the {colour} {shape} left of the others?", *sides)
         for setting in ("random", "popular", "adversarial"):
             ask(image, "existence", f"Is there a {colour} object ({setting})?", "yes", "no", setting=setting)
             absent = "no", "Yes, there is."

@@ -15,7 +15,8 @@ Point = tuple[float, float]
 
 MAX_LINE_POINTS = 400
 MAX_HOVER_POINTS = 48
-COLOURS = 6
+PLOT_WIDTH = 320
+QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,14 @@ def line_chart(
 
 
 def interval_plot(
-    value: float, low: float, high: float, marks: Sequence[tuple[str, float]], label: str, width: int = 210
+    value: float, low: float, high: float, marks: Sequence[tuple[str, float]], label: str
 ) -> Markup:
     """One row of a dot plot on 0..1: a whisker with a dot, and other values as marks by CSS class."""
-    height, edge = 26, 6
-
-    def x(share: float) -> float:
-        return round(edge + share * (width - 2 * edge), 1)
-
+    x, width, height = _share_x, PLOT_WIDTH, 26
     middle = height / 2
     grid = [
         tag("line", x1=x(share), x2=x(share), y1=0, y2=height, class_="grid" if share % 1 else "grid end")
-        for share in (0, 0.25, 0.5, 0.75, 1)
+        for share in QUARTERS
     ]
     drawn: list[Markup] = []
     for kind, share in marks:
@@ -138,6 +135,29 @@ def interval_plot(
     )
 
 
+def interval_scale() -> Markup:
+    """The scale above a column of ``interval_plot``, in per cent."""
+    marks = [
+        tag("text", f"{100 * share:.0f}", x=_share_x(share), y=11, text_anchor="middle") for share in QUARTERS
+    ]
+    label = "Share of right answers, 0 to 100%"
+    view = f"0 0 {PLOT_WIDTH} 13"
+    return tag(
+        "svg",
+        marks,
+        viewBox=view,
+        width=PLOT_WIDTH,
+        height=13,
+        role="img",
+        aria_label=label,
+        class_="interval",
+    )
+
+
+def _share_x(share: float) -> float:
+    return round(10 + share * (PLOT_WIDTH - 20), 1)
+
+
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round values from at most ``low`` to at least ``high``, in steps of 1, 2, 2.5 or 5 times 10^k.
 
@@ -154,8 +174,8 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number in few characters: 0.0025, 2e-05, 1,500."""
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+    """A number in few characters: 0.0025, 2e-5, 1,500."""
+    if value and (abs(value) < 1e-4 or abs(value) >= 1e6):
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -11,7 +11,7 @@ import PIL.ImageOps
 
 from pumice.evaluate import Scores
 from pumice.evaluate.scores import Pope, Proportion, columns, variant_title
-from pumice.report.charts import interval_plot
+from pumice.report.charts import interval_plot, interval_scale
 from pumice.report.collect import Row, RunFolder, choose, number
 from pumice.report.html import Markup, tag
 from pumice.report.sections import absent, section
@@ -55,11 +55,10 @@ def scores_section(run: RunFolder) -> Markup:
     rows = [_score_row(kind, kind, scores, main, others) for kind in scores["variants"][main]["by_type"]]
     heads = [
         tag("th", "Question type", scope="col"),
-        tag("th", "0 to 100%", scope="col"),
-        *(
-            tag("th", name, scope="col", class_="num")
-            for name in (*map(variant_title, (main, *others)), "floor", "n")
-        ),
+        tag("th", interval_scale(), scope="col"),
+        tag("th", variant_title(main), scope="col", class_="num"),
+        tag("th", "95%", scope="col"),
+        *(tag("th", name, scope="col", class_="num") for name in (*map(variant_title, others), "floor", "n")),
     ]
     total = _score_row("All questions", None, scores, main, others)
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows, total))
@@ -81,6 +80,7 @@ def pope_section(run: RunFolder) -> Markup | None:
     heads = [
         tag("th", "Absent objects are", scope="col"),
         tag("th", f"{variant_title(main)}: F1", scope="col", class_="num"),
+        tag("th", "95%", scope="col"),
         *(tag("th", name, scope="col", class_="num") for name in names),
         *(tag("th", f"{variant_title(name)}: F1", scope="col", class_="num") for name in others),
         tag("th", "n", scope="col", class_="num"),
@@ -150,7 +150,7 @@ def _measured_figures(scores: Scores) -> list[tuple[str, str, str, str]]:
         paired = scores["paired"].get(f"{main} vs {other}")
         if other in others and paired:
             theirs = scores["variants"][other]["overall"]
-            said = f"points; {other} has {_percent(theirs['value'])}%, {_p(paired['p'])}"
+            said = f"{other} has {_percent(theirs['value'])}% on the same questions, {_p(paired['p'])}"
             figures.append((name, f"{100 * paired['difference']:+.1f}".replace("-", "\u2212"), "pt", said))
     pope = scores["variants"][main]["pope"]
     if pope:
@@ -196,7 +196,8 @@ def _score_row(name: str, kind: str | None, scores: Scores, main: str, others: l
         "tr",
         tag("th", name, scope="row"),
         tag("td", plot),
-        tag("td", _percent(value["value"]), tag("span", _ends(value), class_="ends"), class_=style),
+        tag("td", _percent(value["value"]), class_=style),
+        tag("td", _ends(value), class_="ends"),
         [tag("td", _percent(of(other)["value"]), class_="num") for other in others],
         tag("td", _percent(floor), class_="num"),
         tag("td", f"{value['n']:,}", class_="num quiet"),
@@ -209,7 +210,8 @@ def _pope_row(setting: str, row: Pope, scores: Scores, others: list[str]) -> Mar
     return tag(
         "tr",
         tag("th", "all three" if setting == "overall" else setting, scope="row"),
-        tag("td", _percent(row["f1"]), tag("span", _ends(row), class_="ends"), class_="num main"),
+        tag("td", _percent(row["f1"]), class_="num main"),
+        tag("td", _ends(row), class_="ends"),
         [tag("td", _percent(value), class_="num") for value in values],
         [
             tag("td", _percent(scores["variants"][other]["pope"][setting]["f1"]), class_="num")
@@ -258,6 +260,8 @@ def _card(row: Row, root: Path, run: RunFolder, shown: list[str], main: str) -> 
     answers = [
         _answer_row(name, run.predictions[name].get(str(row["question_id"])), name == main) for name in shown
     ]
+    # the line that asks for a form of answer is not the question
+    question, _, wanted = str(row["text"]).strip().partition("\n")
     truth = tag(
         "tr", tag("th", "truth", scope="row"), tag("td", _words(row["answer"]), colspan=2), class_="truth"
     )
@@ -265,7 +269,8 @@ def _card(row: Row, root: Path, run: RunFolder, shown: list[str], main: str) -> 
         "article",
         picture,
         tag("p", str(row["type"]), class_="kind"),
-        tag("p", tag("bdi", str(row["text"])), class_="asked"),
+        tag("p", tag("bdi", question), class_="asked"),
+        tag("p", tag("bdi", wanted), class_="wanted") if wanted else None,
         tag("table", tag("tbody", truth, answers)),
         class_="card",
     )
@@ -307,4 +312,4 @@ def _ends(row: Proportion | Pope) -> str:
 
 
 def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}"

@@ -55,7 +55,7 @@ def header(run: RunFolder) -> Markup:
         )
         for name, value in facts
         if value not in (None, "")
-        for width in ["wide" if name in ("Machine", "Command") else None]
+        for width in ["wide" if name in ("Machine", "Command", "Libraries") else None]
     ]
     return tag(
         "header",
