@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pumice.errors import RecipeError, suggest
-from pumice.recipes.fields import Key, choices_at
+from pumice.recipes.fields import Key, annotation_at, choices_at, holds_keys
 from pumice.recipes.schema import EXCLUSIVE
 from pumice.recipes.text import Document, read_yaml
 
@@ -24,7 +24,7 @@ def apply_block(
     """Put the values of the ``small`` block in the place of the recipe's own."""
 
     def spot(path: Key) -> str:
-        return f"{file}, line {lines.get(('small', *path), lines[('small',)])}"
+        return f"{file}, line {lines[('small', *path)]} (the small block)"
 
     def walk(block_here: Mapping[str, Any], path: Key) -> list[tuple[Key, Any]]:
         pairs: list[tuple[Key, Any]] = []
@@ -57,7 +57,7 @@ def parse_override(text: str) -> tuple[Key, Document, str]:
         raise RecipeError(
             "small is a block of the recipe file only", where=origin, remedy="set the key itself"
         )
-    return steps, read_yaml(raw, origin), origin
+    return steps, read_yaml(raw, origin, lines=False), origin
 
 
 def apply_overrides(value: dict[str, Any], origins: Origins, overrides: Sequence[str]) -> list[Key]:
@@ -111,11 +111,13 @@ def _stage_number(stages: list[Any], name: str, origin: str) -> int:
 
 
 def _check_step(key: Key, steps: Key, origin: str) -> None:
-    """A block may be begun only where the schema has that key."""
+    """A block may be begun only where the schema has one."""
     choices = choices_at(key[:-1])
     if choices and key[-1] not in choices:
         name = ".".join(map(str, steps[: len(key)]))
         raise RecipeError(f"there is no key {name!r}", where=origin, remedy=suggest(str(key[-1]), choices))
+    if not holds_keys(annotation_at(key)):
+        raise _no_block(key, steps, origin)
 
 
 def _no_block(key: Key, steps: Key, origin: str) -> RecipeError:

@@ -51,6 +51,12 @@ def is_block(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def holds_keys(annotation: Any) -> bool:
+    """Whether values of the annotation are written as keys and values: a block, or things by name."""
+    bare, _ = unwrap(annotation)
+    return is_block(bare) or get_origin(bare) is dict
+
+
 def kind_of(annotation: Any) -> str:
     """What a field takes, in words: ``a whole number``, ``one of: crop, pad, squash``."""
     bare, optional = unwrap(annotation)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pumice.errors import RecipeError, suggest
 from pumice.recipes.change import Origins, apply_block, apply_overrides
 from pumice.recipes.fields import Key
-from pumice.recipes.problems import translate
+from pumice.recipes.problems import Where, translate
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import Document, read_yaml, write_yaml
 from pumice.recipes.values import EMBEDDED
@@ -120,7 +120,12 @@ def _finish(
     changed = apply_overrides(value, origins, overrides)
 
     def where(key: Key) -> str:
-        return next((origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origins), file)
+        # Where it was written, or else the first thing in it, or else the block it is missing from.
+        if key not in origins:
+            inside = [origin for other, origin in origins.items() if key and other[: len(key)] == key]
+            outside = [origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origins]
+            return next(iter([*inside, *outside]), file)
+        return origins[key] if key else file
 
     _substitute(value, changed, folder, variables, where)
     try:
@@ -145,7 +150,7 @@ def _substitute(
     changed: Sequence[Key],
     folder: Path,
     variables: Mapping[str, str | Path] | None,
-    where: Any,
+    where: Where,
 ) -> None:
     used: set[str] = set()
     for block, key in _paths(value):

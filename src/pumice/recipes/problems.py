@@ -40,7 +40,8 @@ def translate(error: ValidationError, value: Any, where: Where) -> RecipeError:
         value: the plain values that were checked.
         where: says where a key was written.
     """
-    found = [_one(detail, value, where) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    found = [_one(detail, value, where) for detail in details if not _follows(detail)]
     if len(found) == 1:
         return found[0]
     lines = [f"{len(found)} things are wrong in this recipe"]
@@ -49,6 +50,11 @@ def translate(error: ValidationError, value: Any, where: Where) -> RecipeError:
     if len(found) > SHOWN:
         lines += ["", f"and {len(found) - SHOWN} more"]
     return RecipeError("\n".join(lines))
+
+
+def _follows(detail: Any) -> bool:
+    """Whether a list is called too short only because what it holds was refused."""
+    return bool(detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"])
 
 
 def _one(detail: Any, value: Any, where: Where) -> RecipeError:
@@ -63,9 +69,13 @@ def _one(detail: Any, value: Any, where: Where) -> RecipeError:
         return _error(
             f"there is no key {name!r}", key, value, where, suggest(str(key[-1]), choices_at(key[:-1]))
         )
+    if kind in ("too_short", "too_long") or (kind == "missing" and isinstance(key[-1], int)):
+        key = key[:-1] if kind == "missing" else key
+        got = _named(_at(value, key)) if kind == "missing" else _named(got)
+        return _error(f"{_wanted(key)} belongs here, not {got}", key, value, where, "mind how many there are")
     if kind == "missing":
         name = dotted(key, value)
-        return _error(f"the key {name!r} is missing", key, value, where, f"add it: {_wanted(key)}")
+        return _error(f"the key {name!r} is missing", key, value, where, f"add it; it takes {_wanted(key)}")
     if kind == "literal_error":
         choices = [str(choice) for choice in get_args(unwrap(annotation_at(key))[0])]
         return _error(f"{got!r} is none of the choices", key, value, where, suggest(str(got), choices))
@@ -80,6 +90,12 @@ def _error(what: str, key: Key, value: Any, where: Where, remedy: str) -> Recipe
     return RecipeError(what, where=f"{where(key)}, key {name}" if name else where(key), remedy=remedy)
 
 
+def _at(value: Any, key: Key) -> Any:
+    for step in key:
+        value = value[step]
+    return value
+
+
 def _wanted(key: Key) -> str:
     annotation = annotation_at(key)
     return kind_of(annotation) if annotation is not None else "another value"
@@ -91,7 +107,7 @@ def _named(got: Any) -> str:
     if isinstance(got, (list, tuple)):
         return f"a list of {len(got)}"
     if got is None:
-        return "nothing"
+        return "null"
     if isinstance(got, bool):
         return str(got).lower()
     return f"the text {got!r}" if isinstance(got, str) else repr(got)
@@ -101,7 +117,7 @@ def _hint(key: Key, got: Any) -> str:
     annotation = annotation_at(key)
     bare, _ = unwrap(annotation)
     if bare is str and isinstance(got, (int, float)):
-        return f'put quotes around it: "{got}"'
+        return "put quotes around it"
     if bare in (int, float) and isinstance(got, str):
         return "write it as a number, without quotes or units"
     if bare is int and isinstance(got, float):

@@ -53,12 +53,13 @@ class Document:
     lines: dict[Key, int] = field(default_factory=dict)
 
 
-def read_yaml(text: str, name: str) -> Document:
+def read_yaml(text: str, name: str, *, lines: bool = True) -> Document:
     """Read one YAML document.
 
     Args:
         text: the YAML.
         name: what to call it in errors: a file's name, or an option's text.
+        lines: whether errors of the syntax say the line; an option's text has but one.
 
     Raises:
         RecipeError: it is not YAML, or uses what recipes do not (see the top of this file).
@@ -67,8 +68,11 @@ def read_yaml(text: str, name: str) -> Document:
         _refuse_marks(text, name)
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}, line {mark.line + 1}, column {mark.column + 1}" if mark else name
+        where = name
+        if lines and error.problem_mark is not None:
+            where += f", line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+            if error.context_mark is not None and error.context_mark.line < error.problem_mark.line:
+                where += f" (what it belongs to began on line {error.context_mark.line + 1})"
         raise RecipeError(
             f"this is not YAML: {error.problem or error.context}",
             where=where,

@@ -1,0 +1,41 @@
+"""The reference of fields that the command line shows."""
+
+from __future__ import annotations
+
+from pumice.recipes import describe, recipe_fields
+from pumice.recipes.fields import annotation_at, choices_at, kind_of
+
+
+def test_every_field_is_documented_once() -> None:
+    docs = recipe_fields()
+    keys = [doc.key for doc in docs]
+    assert len(keys) == len(set(keys))
+    for doc in docs:
+        assert doc.description.endswith("."), doc.key
+        assert doc.kind, doc.key
+    texts = [doc.description for doc in docs]
+    assert len(texts) == len(set(texts))
+
+
+def test_lines_say_kind_default_and_meaning() -> None:
+    docs = {doc.key: doc for doc in recipe_fields()}
+    assert docs["model.connector"].default == "mlp2x_gelu"
+    assert docs["model.vision"].default == "required"
+    assert docs["model.image.aspect"].kind == "one of: crop, pad, squash"
+    assert docs["stages.NAME.lr.connector"].kind == "a number, or null"
+    assert docs["stages.NAME.trainable"].default == "align: connector; instruct: connector, language"
+    assert docs["stages.NAME.betas"].kind == "a list of 2 numbers"
+    assert docs["stages.NAME.grounding.attributes"].kind == "lists of words by name"
+    assert "small" in docs
+    text = describe()
+    assert "stages.NAME.warmup: a number [0.03]\n    The share of steps" in text
+    assert all(key in text for key in docs)
+
+
+def test_choices_follow_the_way_in() -> None:
+    assert choices_at(("stages", 0, "lr")) == ("connector", "language", "vision")
+    assert "small" in choices_at(())
+    assert choices_at(("data", "anything")) == ("file", "images", "weight", "limit")
+    assert choices_at(("seed",)) == ()
+    assert choices_at(("nothing", "here")) == ()
+    assert kind_of(annotation_at(("stages", 3, "validation", "limit"))) == "a whole number, or null"
