@@ -54,8 +54,7 @@ def line_chart(
     y_format: Callable[[float], str] | None = None,
     from_zero: bool = False,
     y_range: tuple[float, float] | None = None,
-    width: int = 480,
-    height: int = 268,
+    size: tuple[int, int] = (480, 268),
 ) -> Markup | None:
     """A figure with title, legend, axes and hover titles; None when no series has a finite point.
 
@@ -65,8 +64,9 @@ def line_chart(
         y_format: how a tick's and a hovered point's value reads.
         from_zero: whether the y axis begins at 0.
         y_range: fixed ends of the y axis.
-        width, height: of the view box.
+        size: width and height of the view box.
     """
+    width, height = size
     finite = [_finite(line) for line in series]
     points = [point for line in finite for point in line.points]
     if not points:
@@ -211,7 +211,7 @@ def _axes(frame: _Frame, y_ticks: Sequence[float], form: Callable[[float], str])
         y = round(frame.at((frame.x[0], tick))[1], 1)
         drawn.append(tag("line", x1=round(frame.left, 1), x2=round(right, 1), y1=y, y2=y, class_="grid"))
         drawn.append(tag("text", form(tick), x=round(frame.left - 8, 1), y=y + 4, text_anchor="end"))
-    for tick in ticks(*frame.x, wanted=6):
+    for tick in ticks(*frame.x, wanted=6 if frame.width > 360 else 4):
         if frame.x[0] <= tick <= frame.x[1]:
             x = round(frame.at((tick, frame.y[0]))[0], 1)
             drawn.append(tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))

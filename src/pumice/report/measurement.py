@@ -63,8 +63,9 @@ def scores_section(run: RunFolder) -> Markup:
     total = _score_row("All questions", None, scores, main, others)
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows, total))
     at_floor = "A figure in amber is not above its floor by more than its interval."
-    notes = tag("p", f"{at_floor} Intervals treat questions as independent. {_paired(scores)}", class_="note")
-    return section("Scores", intro, _plot_legend(main, others), tag("div", table, class_="scroll"), notes)
+    notes = tag("p", f"{at_floor} Intervals treat questions as independent.", class_="note")
+    scrolled = tag("div", table, class_="scroll")
+    return section("Scores", intro, _plot_legend(main, others), scrolled, notes, _paired(scores))
 
 
 def pope_section(run: RunFolder) -> Markup | None:
@@ -151,7 +152,7 @@ def _measured_figures(scores: Scores) -> list[tuple[str, str, str, str]]:
         if other in others and paired:
             theirs = scores["variants"][other]["overall"]
             said = f"{other} has {_percent(theirs['value'])}% on the same questions, {_p(paired['p'])}"
-            figures.append((name, f"{100 * paired['difference']:+.1f}".replace("-", "\u2212"), "pt", said))
+            figures.append((name, _points(paired["difference"]), "pt", said))
     pope = scores["variants"][main]["pope"]
     if pope:
         first = next(iter(pope))
@@ -242,13 +243,21 @@ def _plot_legend(main: str, others: list[str]) -> Markup:
     return tag("div", keys, class_="plot-legend")
 
 
-def _paired(scores: Scores) -> str:
-    said = []
+def _paired(scores: Scores) -> Markup | None:
+    """The paired tests as a small table; None with one variant only."""
+    rows: list[Markup] = []
     for pair in scores["paired"].values():
-        a, b = variant_title(pair["a"]), variant_title(pair["b"])
-        alone = f"right for {a} alone {pair['only_a']:,}, for {b} alone {pair['only_b']:,}"
-        said.append(f"{a} against {b}: {alone}, {_p(pair['p'])}")
-    return f"Paired on the same questions (McNemar, exact). {'; '.join(said)}." if said else ""
+        cells = [_points(pair["difference"]), f"{pair['only_a']:,}", f"{pair['only_b']:,}", _p(pair["p"])]
+        name = f"{variant_title(pair['a'])} against {variant_title(pair['b'])}"
+        rows.append(
+            tag("tr", tag("th", name, scope="row"), [tag("td", cell, class_="num") for cell in cells])
+        )
+    if not rows:
+        return None
+    names = ("difference, points", "right for the first alone", "for the second alone", "McNemar, exact")
+    heads = [tag("th", name, scope="col", class_="num") for name in names]
+    head = tag("thead", tag("tr", tag("th", "On the same questions", scope="col"), heads))
+    return tag("div", tag("table", head, tag("tbody", rows)), class_="scroll paired")
 
 
 def _card(row: Row, root: Path, run: RunFolder, shown: list[str], main: str) -> Markup:
@@ -305,6 +314,10 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "\u2212")
 
 
 def _ends(row: Proportion | Pope) -> str:

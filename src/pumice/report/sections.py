@@ -177,17 +177,16 @@ def _lead(run: RunFolder) -> Markup:
 
 def _stage(each: Curves, record: Mapping[str, Any]) -> Markup:
     lr_groups = list(dict.fromkeys(group for row in each.train for group in _mapping(row, "lr")))
+    grounded = _grounding(each)
+    # three charts stand in one row, four in two
+    size = (480, 268) if grounded else (344, 248)
+    rates = [_group_line(each.train, "lr", group, i) for i, group in enumerate(lr_groups)]
+    norms = _smoothed("before clipping", points(each.train, "grad_norm"), 3)
     charts = [
-        line_chart("Loss", _loss(each)),
-        line_chart(
-            "Learning rate",
-            [_group_line(each.train, "lr", g, i) for i, g in enumerate(lr_groups)],
-            from_zero=True,
-        ),
-        line_chart(
-            "Gradient norm", _smoothed("before clipping", points(each.train, "grad_norm"), 3), from_zero=True
-        ),
-        _grounding(each),
+        line_chart("Loss", _loss(each), size=size),
+        line_chart("Learning rate", rates, from_zero=True, size=size),
+        line_chart("Gradient norm", norms, from_zero=True, size=size),
+        grounded,
     ]
     facts = [
         f"{short(float(record['steps']))} steps" if number(record, "steps") is not None else None,
