@@ -62,7 +62,7 @@ def scores_section(run: RunFolder) -> Markup:
     ]
     total = _score_row("All questions", None, scores, main, others)
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows, total))
-    at_floor = "A figure in amber is not above its floor by more than its interval."
+    at_floor = "\u2020 not above its floor by more than its interval."
     notes = tag("p", f"{at_floor} Intervals treat questions as independent.", class_="note")
     scrolled = tag("div", table, class_="scroll")
     return section("Scores", intro, _plot_legend(main, others), scrolled, notes, _paired(scores))

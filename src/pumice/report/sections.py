@@ -196,7 +196,10 @@ def _stage(each: Curves, record: Mapping[str, Any]) -> Markup:
     words = ", ".join(fact for fact in facts if fact)
     title = tag("h3", each.stage, tag("span", words) if words else None)
     return tag(
-        "div", title, tag("div", [chart for chart in charts if chart], class_="charts"), class_="stage"
+        "div",
+        title,
+        tag("div", [chart for chart in charts if chart], class_="charts" if grounded else "charts three"),
+        class_="stage",
     )
 
 
