@@ -12,7 +12,7 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 
-class ReservedLayer(DynamicLayer):  # type: ignore[misc]
+class ReservedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer's keys and values in buffers with room at the end, so that a step copies nothing old.
 
     A full buffer is replaced by one of twice its length. All places are kept even where the model
@@ -20,7 +20,7 @@ class ReservedLayer(DynamicLayer):  # type: ignore[misc]
     """
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.capacity = capacity
         self.length = 0
 
@@ -31,12 +31,16 @@ class ReservedLayer(DynamicLayer):  # type: ignore[misc]
         end = self.length + key_states.shape[2]
         if not self.is_initialized:
             self.dtype, self.device = key_states.dtype, key_states.device
-            self.keys = self.values = None
+            self.capacity = max(end, self.capacity)
+            self.keys = _longer(key_states[:, :, :0], self.capacity)
+            self.values = _longer(value_states[:, :, :0], self.capacity)
             self.is_initialized = True
-        if self.keys is None or end > self.capacity:
-            self.capacity = max(end, self.capacity if self.keys is None else 2 * self.capacity)
-            self.keys = _longer(self.keys, key_states, self.length, self.capacity)
-            self.values = _longer(self.values, value_states, self.length, self.capacity)
+        assert self.keys is not None
+        assert self.values is not None
+        if end > self.capacity:
+            self.capacity = max(end, 2 * self.capacity)
+            self.keys = _longer(self.keys[:, :, : self.length], self.capacity)
+            self.values = _longer(self.values[:, :, : self.length], self.capacity)
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -49,7 +53,7 @@ class ReservedLayer(DynamicLayer):  # type: ignore[misc]
     def rows(self, rows_B: Tensor, capacity: int) -> ReservedLayer:
         """A layer whose row b is a copy of this one's row ``rows_B[b]``."""
         taken = ReservedLayer(capacity)
-        if self.length:
+        if self.keys is not None and self.values is not None:
             taken.update(self.keys[:, :, : self.length][rows_B], self.values[:, :, : self.length][rows_B])
         return taken
 
@@ -61,12 +65,16 @@ def reserved_cache(layers: int, capacity: int) -> Cache:
 
 def take_rows(cache: Cache, rows_B: Tensor, capacity: int) -> Cache:
     """A new cache whose row b is row ``rows_B[b]`` of the old one, with room for ``capacity`` tokens."""
-    return Cache(layers=[layer.rows(rows_B, capacity) for layer in cache.layers])
+    layers: list[Any] = []
+    for layer in cache.layers:
+        assert isinstance(layer, ReservedLayer)
+        layers.append(layer.rows(rows_B, capacity))
+    return Cache(layers=layers)
 
 
-def _longer(old: Tensor | None, like: Tensor, filled: int, capacity: int) -> Tensor:
-    """An uninitialised buffer of ``capacity`` places that begins with the ``filled`` ones of ``old``."""
-    buffer = like.new_empty(like.shape[0], like.shape[1], capacity, like.shape[3])
-    if old is not None:
-        buffer[:, :, :filled] = old[:, :, :filled]
+def _longer(old_BHKD: Tensor, capacity: int) -> Tensor:
+    """An uninitialised buffer of ``capacity`` places that begins with the given ones."""
+    rows, heads, filled, width = old_BHKD.shape
+    buffer = old_BHKD.new_empty(rows, heads, capacity, width)
+    buffer[:, :, :filled] = old_BHKD
     return buffer

@@ -18,6 +18,9 @@ from pumice.errors import CheckpointError, suggest
 ATTENTION_CHOICES = ("auto", "sdpa", "eager")
 _AUTO = "pumice_auto"
 
+PLAIN_SCORES = 1 << 26
+"""The most scores (rows x heads x queries x keys) that one layer holds at once in plain attention."""
+
 
 def visibility_mask(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor:
     """The boolean mask [B, T, T] (query, key) of packed rows; True where the query sees the key.
@@ -53,15 +56,25 @@ def auto_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by whichever kernel is faster here; the interface is transformers'.
 
-    On a CPU in bfloat16 torch's SDPA is 2 to 3 times slower, forward and backward, than plain matrix
-    products (measured, see docs/LOG.md); everywhere else SDPA is used.
+    On a CPU in bfloat16 torch's SDPA is slow. Forward and backward of 16 rows of 174 tokens, 6 heads of
+    32, on one core of an AMD EPYC with avx512_bf16, torch 2.13: SDPA 55.8 ms, plain matrix products
+    15.1 ms (forward alone 10.1 and 6.6); in float32 25.4 and 26.3 ms, so there SDPA stays, which needs
+    less memory. For the same reason it stays where the scores are many.
     """
-    low_precision = query_BHQD.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-    plain = query_BHQD.device.type == "cpu" and low_precision and attention_mask is not None
-    if not plain and softcap is None:
+    if not _plain_is_faster(module, query_BHQD, key_BHKD, attention_mask) and softcap is None:
         kwargs = {**kwargs, "dropout": dropout, "scaling": scaling}
         return sdpa_attention_forward(module, query_BHQD, key_BHKD, value_BHKD, attention_mask, **kwargs)
     return plain_attention(query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap), None
+
+
+def _plain_is_faster(module: nn.Module, query_BHQD: Tensor, key_BHKD: Tensor, mask: Tensor | None) -> bool:
+    rows, heads, queries, _ = query_BHQD.shape
+    keys = key_BHKD.shape[2]
+    if query_BHQD.device.type != "cpu" or rows * heads * queries * keys > PLAIN_SCORES:
+        return False
+    if mask is None and queries > 1 and getattr(module, "is_causal", True):
+        return False  # without a mask, SDPA makes the causal one itself
+    return query_BHQD.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
 
 
 def plain_attention(

@@ -154,6 +154,7 @@ class VisionLanguageModel(nn.Module):
             mask_BTT: bool [B, T, K], True where a query sees a key; K counts cached tokens too.
             cache: a transformers ``Cache`` that is read and extended, or None.
         """
+        self._check_window(position_ids_BT)
         implementation = self.lm.config._attn_implementation
         dtype = embeds_BTD.dtype
         if torch.is_autocast_enabled(embeds_BTD.device.type):
@@ -167,6 +168,20 @@ class VisionLanguageModel(nn.Module):
         )
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
+
+    def _check_window(self, position_ids_BT: Tensor) -> None:
+        """CheckpointError for samples longer than a sliding attention window, which our masks do not have."""
+        config = self.lm.config
+        window = getattr(config, "sliding_window", None)
+        if window is None or not getattr(config, "use_sliding_window", True):
+            return
+        longest = int(position_ids_BT.max()) + 1
+        if longest > window:
+            raise CheckpointError(
+                f"a sample of {longest} tokens, but the language model attends in a window of {window}",
+                where="sliding_window",
+                remedy=f"use samples of at most {window} tokens",
+            )
 
     def logits(self, hidden_xD: Tensor) -> Tensor:
         """Scores [..., V] over the vocabulary for hidden states [..., D]."""
