@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import PIL.Image
@@ -191,6 +192,25 @@ def test_pictures_outside_the_image_folder_are_not_embedded(tmp_path: Path) -> N
     assert picture_uri(root, "link.png") is None
     (root / "text.png").write_text("no picture")
     assert picture_uri(root, "text.png") is None
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_words_stand_out_from_the_paper(theme: str) -> None:
+    """WCAG 2.2, 1.4.3: 4.5 to 1."""
+    style = resources.files("pumice.report").joinpath("style.css").read_text(encoding="utf-8")
+    block = dict(zip(("light", "dark", "print"), re.findall(r":root \{([^}]*)\}", style), strict=True))[theme]
+    colours = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]+)", block))
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for name in ("ink", "soft", "right", "wrong", "warn", "c1"):
+        for ground in ("paper", "sheet"):
+            dim, bright = sorted((luminance(colours[name]), luminance(colours[ground])))
+            assert (bright + 0.05) / (dim + 0.05) >= 4.5, (name, ground)
 
 
 def test_large_pictures_are_made_small(tmp_path: Path) -> None:

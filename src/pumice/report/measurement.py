@@ -14,7 +14,7 @@ from pumice.evaluate.scores import Pope, Proportion, columns, variant_title
 from pumice.report.charts import interval_plot, interval_scale
 from pumice.report.collect import Row, RunFolder, choose, number
 from pumice.report.html import Markup, tag
-from pumice.report.sections import absent, section
+from pumice.report.sections import absent, scrolling, section
 
 SIDE_BY_SIDE = ("blind", "aligned")
 MAX_RAW_BYTES = 60_000
@@ -64,7 +64,7 @@ def scores_section(run: RunFolder) -> Markup:
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows, total))
     at_floor = "\u2020 not above its floor by more than its interval."
     notes = tag("p", f"{at_floor} Intervals treat questions as independent.", class_="note")
-    scrolled = tag("div", table, class_="scroll")
+    scrolled = scrolling(table, "Scores by question type")
     return section("Scores", intro, _plot_legend(main, others), scrolled, notes, _paired(scores))
 
 
@@ -93,7 +93,7 @@ def pope_section(run: RunFolder) -> Markup | None:
         "(popular), or from those that often stand beside what is there (adversarial). F1 with yes as the "
         "positive class and its 95% bootstrap interval, in per cent."
     )
-    return section("Existence questions (POPE)", intro, tag("div", table, class_="scroll"))
+    return section("Existence questions (POPE)", intro, scrolling(table, "POPE scores"))
 
 
 def pictures_section(run: RunFolder) -> Markup:
@@ -257,7 +257,8 @@ def _paired(scores: Scores) -> Markup | None:
     names = ("difference, points", "right for the first alone", "for the second alone", "McNemar, exact")
     heads = [tag("th", name, scope="col", class_="num") for name in names]
     head = tag("thead", tag("tr", tag("th", "On the same questions", scope="col"), heads))
-    return tag("div", tag("table", head, tag("tbody", rows)), class_="scroll paired")
+    table = tag("table", head, tag("tbody", rows), class_="paired")
+    return scrolling(table, "Paired tests")
 
 
 def _card(row: Row, root: Path, run: RunFolder, shown: list[str], main: str) -> Markup:

@@ -21,6 +21,11 @@ def section(title: str, intro: str | None, *content: Markup | None) -> Markup:
     return tag("section", head, content, aria_labelledby=identity)
 
 
+def scrolling(table: Markup, label: str) -> Markup:
+    """A table that scrolls by itself on a narrow screen, also from the keyboard."""
+    return tag("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
+
+
 def absent(what: str) -> Markup:
     """A box that says that something is not there yet."""
     return tag("p", what, class_="absent")
@@ -100,7 +105,7 @@ def trained(run: RunFolder) -> Markup:
         tag("tbody", rows, tag("tr", tag("th", "in total", scope="row"), totals, class_="total")),
     )
     intro = "A frozen part keeps its weights; gradients may still pass through it."
-    return section("What trained", intro, tag("div", table, class_="scroll"))
+    return section("What trained", intro, scrolling(table, "What trained"))
 
 
 def mixture(run: RunFolder) -> Markup:
@@ -125,7 +130,7 @@ def mixture(run: RunFolder) -> Markup:
             rows.append(tag("tr", tag("th", str(row.get("source")), scope="row"), share, cells, file))
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows))
     intro = "What each stage was trained on. Supervised tokens are those that carry a loss."
-    return section("Mixture", intro, tag("div", table, class_="scroll"))
+    return section("Mixture", intro, scrolling(table, "Mixture"))
 
 
 def recipe(run: RunFolder) -> Markup:
@@ -166,7 +171,7 @@ def _lead(run: RunFolder) -> Markup:
     if stages:
         said += [f"{len(stages)} stage{'s' * (len(stages) != 1)}: ", tag("b", ", then ".join(stages)), ". "]
     if run.scores:
-        asked = f"{run.scores['questions']:,} questions about {run.scores['pictures']:,} held-out pictures"
+        asked = f"{run.scores['questions']:,} questions about {run.scores['pictures']:,} pictures"
         said += ["Measured on ", tag("b", asked), ". "]
     else:
         said.append("Not measured yet. ")
