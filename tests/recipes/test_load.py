@@ -35,7 +35,7 @@ stages:
     lr:
       connector: 1e-4
       language: 2e-5
-    epochs: 0.5
+    epochs: 2
     row_length: 128
     tokens_per_step: 512
 small:
@@ -237,7 +237,7 @@ def test_both_epochs_and_steps(here: Path) -> None:
 
 
 def test_neither_points_at_the_stage(here: Path) -> None:
-    error = refusal(write(here, "    epochs: 0.5\n", ""))
+    error = refusal(write(here, "    epochs: 2\n", ""))
     assert error.what == "neither epochs nor steps is set"
     assert error.where == "../recipes/changed.yaml, line 20, key stages.instruct"
 

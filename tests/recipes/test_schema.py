@@ -68,7 +68,7 @@ def test_what_trains_by_kind() -> None:
 @pytest.mark.parametrize(
     ("changes", "says", "key"),
     [
-        ({"epochs": 1.0}, "both epochs and steps", ("steps",)),
+        ({"epochs": 1}, "both epochs and steps", ("steps",)),
         ({"steps": None}, "neither epochs nor steps", ()),
         ({"rows_per_step": None}, "neither tokens_per_step nor rows_per_step", ()),
         ({"tokens_per_step": 2048}, "both tokens_per_step and rows_per_step", ("rows_per_step",)),

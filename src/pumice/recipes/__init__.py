@@ -14,7 +14,7 @@ from pumice.recipes.schema import (
     Stage,
     Validation,
 )
-from pumice.recipes.values import EMBEDDED
+from pumice.recipes.values import EMBEDDED, PartName, StageKind, Variant
 
 __all__ = [
     "EMBEDDED",
@@ -24,10 +24,13 @@ __all__ = [
     "Grounding",
     "LearningRates",
     "Model",
+    "PartName",
     "Recipe",
     "Source",
     "Stage",
+    "StageKind",
     "Validation",
+    "Variant",
     "describe",
     "dump_recipe",
     "load_recipe",

@@ -163,7 +163,7 @@ class Stage(Strict):
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
         default=1.0, description="Gradients longer than this are cut to it; null leaves them."
     )
-    epochs: Annotated[float, Field(gt=0)] | None = Field(
+    epochs: Count | None = Field(
         default=None, description="How often to go through the sources. Exactly one of epochs and steps."
     )
     steps: Count | None = Field(

@@ -17,6 +17,9 @@ import yaml
 from pumice.errors import RecipeError
 from pumice.recipes.fields import Key
 
+MAX_DEPTH = 50
+"""Levels of blocks and lists; recipes need seven, and far more would exhaust the stack."""
+
 _PREFIX = "tag:yaml.org,2002:"
 # https://yaml.org/spec/1.2.2/#1032-tag-resolution, less octal, hexadecimal and the infinities' capitals.
 _SCALARS: dict[str, tuple[str, str]] = {
@@ -43,6 +46,15 @@ for _class in (_Loader, _Dumper):
     for _name, (_pattern, _first) in _SCALARS.items():
         _letters = [*_first, ""] if _name == "null" else list(_first)
         _class.add_implicit_resolver(_PREFIX + _name, re.compile(rf"^(?:{_pattern})$"), _letters)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these line breaks bare in plain and single-quoted text, and reads them as spaces.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar(_PREFIX + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(slots=True)
@@ -80,8 +92,6 @@ def read_yaml(text: str, name: str, *, lines: bool = True) -> Document:
         ) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"this is not YAML: {error}", where=name, remedy="save it as plain text") from error
-    except RecursionError as error:
-        raise RecipeError("blocks are nested too deep", where=name, remedy="write fewer levels") from error
     document = Document(None)
     if node is not None:
         document.value = _build(node, (), document, name)
@@ -94,9 +104,14 @@ def _line(item: Any) -> int:
 
 
 def _refuse_marks(text: str, name: str) -> None:
+    depth = 0
     events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
     for event in events:
         where = f"{name}, line {_line(event)}"
+        if isinstance(event, yaml.CollectionStartEvent | yaml.CollectionEndEvent):
+            depth += 1 if isinstance(event, yaml.CollectionStartEvent) else -1
+        if depth > MAX_DEPTH:
+            raise RecipeError("blocks are nested too deep", where=where, remedy="write fewer levels")
         if getattr(event, "anchor", None) is not None:
             raise RecipeError(
                 f"recipes have no anchors or aliases, and here is {event.anchor!r}",
