@@ -72,9 +72,7 @@ def build_model(
     tokenizer = load_tokenizer(language_folder)
     processor = ImageProcessor.from_pretrained(vision_folder)
     image_token_id = extend_vocabulary(lm, tokenizer)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        bridge = build_connector(connector, tower.dim, lm_width(lm)).to(kind)
+    bridge = build_connector(connector, tower.dim, lm_width(lm), seed=seed).to(kind)
     config = VLMConfig(
         connector=connector,
         select_layer=select_layer,
@@ -116,19 +114,22 @@ def check_language(lm: Any, model: VisionLanguageModel) -> None:
             theirs_BTV = lm(input_ids=ids_BT[:, :2]).logits
             own_BTV = model.logits(bodies[0].last_hidden_state)
             hidden_BTD = model.hidden(model.embed(ids_BT, None, ()), position_ids_BT, mask_BTT)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise _unfit(lm, f"does not take embeddings, positions and a mask for each row ({error})") from error
     finally:
         hook.remove()
-    wrong = None
     if not _close(own_BTV, theirs_BTV):
-        wrong = "computes more than a linear head"
-    elif not _close(hidden_BTD[:, :2], hidden_BTD[:, 2:]):
-        wrong = "does not keep the samples of one row apart"
-    if wrong is not None:
-        raise CheckpointError(
-            f"{type(lm).__name__} {wrong}, which is not supported",
-            where="language model",
-            remedy="choose a model of the Llama, Mistral or Qwen families",
-        )
+        raise _unfit(lm, "computes more than a linear head")
+    if not _close(hidden_BTD[:, :2], hidden_BTD[:, 2:]):
+        raise _unfit(lm, "does not keep the samples of one row apart")
+
+
+def _unfit(lm: Any, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{type(lm).__name__} {why}, which is not supported",
+        where="language model",
+        remedy="choose a model of the Llama, Mistral or Qwen families",
+    )
 
 
 def _close(left: Tensor, right: Tensor) -> bool:
@@ -238,9 +239,10 @@ def extend_vocabulary(lm: Any, tokenizer: Any) -> int:
             remedy="use the tokenizer that belongs to this language model",
         )
     if len(tokenizer) > rows:
-        lm.resize_token_embeddings(
-            len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE, mean_resizing=False
-        )
+        with torch.random.fork_rng(devices=[]):  # new rows are drawn, before they become the mean
+            lm.resize_token_embeddings(
+                len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE, mean_resizing=False
+            )
     if len(tokenizer) > old:
         tables = [lm.get_input_embeddings().weight]
         if lm.get_output_embeddings().weight is not tables[0]:

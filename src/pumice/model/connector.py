@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+import torch
 from torch import nn
 
 from pumice.errors import CheckpointError, suggest
@@ -34,10 +35,11 @@ def connector_depth(kind: str) -> int:
     return int(match.group(1))
 
 
-def build_connector(kind: str, in_dim: int, out_dim: int) -> nn.Sequential:
-    """A connector from ``in_dim`` (vision) to ``out_dim`` (language), float32, default initialisation.
+def build_connector(kind: str, in_dim: int, out_dim: int, *, seed: int = 0) -> nn.Sequential:
+    """A connector from ``in_dim`` (vision) to ``out_dim`` (language), float32, torch's own initialisation.
 
-    Linear layers stand at the indices 0, 2, 4, ... as in the original's ``mm_projector``.
+    The weights follow from ``seed`` alone, and the global generator is left as it was. Linear layers
+    stand at the indices 0, 2, 4, ... as in the original's ``mm_projector``.
 
     Raises:
         CheckpointError: there is no such connector, or ``identity`` between unequal sizes.
@@ -51,8 +53,10 @@ def build_connector(kind: str, in_dim: int, out_dim: int) -> nn.Sequential:
             remedy="choose linear or mlp2x_gelu",
         )
     layers: list[nn.Module] = []
-    for index in range(depth):
-        if index:
-            layers.append(nn.GELU())
-        layers.append(nn.Linear(in_dim if index == 0 else out_dim, out_dim))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for index in range(depth):
+            if index:
+                layers.append(nn.GELU())
+            layers.append(nn.Linear(in_dim if index == 0 else out_dim, out_dim))
     return nn.Sequential(*layers)

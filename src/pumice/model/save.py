@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -65,8 +66,9 @@ def save_model(
             remedy="choose another folder",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}.writing-*"):
+        shutil.rmtree(left_over, ignore_errors=True)  # of a process that was killed
     temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         write_tensors(disk_tensors(model, kind), temporary, shard_bytes)
@@ -277,8 +279,8 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the files of a folder and the folder itself durable."""
-    for path in [*folder.iterdir(), folder]:
+    """Make the files of a folder, the folder and its place in the parent durable."""
+    for path in [*folder.iterdir(), folder, folder.parent]:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
