@@ -86,9 +86,7 @@ def position_weights(grid: int) -> Tensor:
     return torch.stack((1 - x, x, 1 - y, y), dim=1)
 
 
-def cell_embeddings(
-    table_VD: Tensor, cells_NPK: Tensor, position_ids_4: Tensor | None, grid: int
-) -> Tensor:
+def cell_embeddings(table_VD: Tensor, cells_NPK: Tensor, position_ids_4: Tensor | None, grid: int) -> Tensor:
     """The wanted feature of each patch: float32 [N, P, D].
 
     Args:

@@ -55,7 +55,9 @@ def _mask(thing: Thing) -> tuple[Image.Image, int, int]:
     else:
         tilt = math.radians(thing.tilt)
         cos, sin = math.cos(tilt), math.sin(tilt)
-        corners = [(cx + r * (x * cos - y * sin), cy + r * (x * sin + y * cos)) for x, y in _outline(thing.shape)]
+        corners = [
+            (cx + r * (x * cos - y * sin), cy + r * (x * sin + y * cos)) for x, y in _outline(thing.shape)
+        ]
         pen.polygon(corners, fill=255)
     return canvas.reduce(SCALE), left, top
 
@@ -70,7 +72,9 @@ def _glyph(char: str) -> Image.Image:
     """Coverage of one character in a cell of the character size, at ``SCALE``."""
     width, height = int(CHARACTER_WIDTH * SCALE), int(CHARACTER_HEIGHT * SCALE)
     cell = Image.new("L", (width, height), 0)
-    ImageDraw.Draw(cell).text((width / 2, height / 2), char, fill=255, font=_font(), anchor="mm", stroke_width=3)
+    ImageDraw.Draw(cell).text(
+        (width / 2, height / 2), char, fill=255, font=_font(), anchor="mm", stroke_width=3
+    )
     return cell
 
 

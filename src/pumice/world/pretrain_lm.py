@@ -1,13 +1,15 @@
 """Pretraining of the tiny language model on the teacher's text.
 
-Three kinds of document, all written by the text-only teacher from captions and boxes:
+Four kinds of document, all written by the text-only teacher from captions and boxes:
   text     a caption, then questions about it, as branches over the caption
   layout   the boxes laid out on a grid, each cell the sum of its words' embeddings, then questions
   caption  the same grid, then the caption
-Layouts teach the model to read places and to look things up in a grid of words before there is any
-picture (see docs/architecture.md for why: without them, binding takes hours on a CPU).
+  list     the cells at the boxes' centres alone, then many look-up questions
+Lists come first, then all kinds: look-up has to form before anything else can, and it forms where it
+is dense. Layouts teach the model to read places and to look things up in a grid of words before there
+is any picture (see docs/architecture.md for why: without them, binding takes hours on a CPU).
 
-Shapes: B rows, T tokens, N layouts, P cells, K token slots, D width.
+Shapes: T tokens, M cells of all layouts of a step, K token slots, D width, S supervised tokens.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from pumice.data.grounding import assign_regions
 from pumice.generate.protocol import Kind, Turn
 from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.vlm import predecessors
 from pumice.text.render import render
 from pumice.text.templates import get_template
-from pumice.train.grounding import cell_embeddings, cell_tokens
+from pumice.train.grounding import CELL_SLOTS, cell_embeddings, cell_tokens, position_weights
 from pumice.types import IGNORE_INDEX, Encoded, Image, Message, Text
 from pumice.world.pictures import scenes
 from pumice.world.samples import scene_regions, scene_text, with_prompt
@@ -42,6 +45,8 @@ POSITION_WORDS = ("left", "right", "top", "bottom")
 WHOLE_TEXT = 0.25
 """Share of text documents in which captions and questions are learnt too, not only answers: they are
 mostly chance, and would drown the few tokens that must be looked up."""
+DENSE_LATER = 0.15
+"""Share of steps on lists after the dense phase."""
 TERSE = 0.75
 """Share of documents whose short questions go without LLaVA's response-format prompt: it is ten tokens
 long, and that it asks for a word is learnt from few examples."""
@@ -57,24 +62,29 @@ class LanguagePlan:
     mlp: int = 416
     vocabulary: int = 640
     grid: int = 8
-    documents: int = 40000
     questions: int = 10
+    dense_questions: int = 14
+    dense_rows: int = 24
     rows: int = 16
-    steps: int = 2200
-    warmup: int = 100
-    lr: float = 2.5e-3
+    steps: int = 2600
+    dense_steps: int = 700
+    warmup: int = 50
+    lr: float = 1.5e-3
+    init: float = 0.08
     weight_decay: float = 0.05
-    noise: float = 0.5
+    noise: float = 0.4
     seed: int = 0
     save_every: int = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One training text; ``cells`` int32 [P, K] when it has a layout."""
+    """One training text; with a layout, ``cells`` int32 [n, K] and the patch of each, int64 [n]."""
 
     encoded: Encoded
-    cells: NDArray[np.int32] | None
+    cells: NDArray[np.int32]
+    patches: NDArray[np.int64]
+    kind: str
     types: tuple[str, ...]
 
 
@@ -118,60 +128,107 @@ def _pair(turn: Turn, *, image: bool, terse: bool) -> list[Message]:
     return [Message("user", parts), Message("assistant", (Text(turn.answer),))]
 
 
-def _documents(task: tuple[str, LanguagePlan, Split, int, int]) -> list[Document]:
-    folder, plan, split, start, count = task
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    template, plain = get_template("tiny"), get_template("plain")
-    teacher = WorldTeacher(plan.seed)
-    source = scenes(plan.seed, "full", split, start=start)
-    image_id = tokenizer.unk_token_id  # byte-level text never holds it
-    size = plan.grid * plan.grid
+def dense_turns(teacher: WorldTeacher, scene: Scene, rng: np.random.Generator, count: int) -> list[Turn]:
+    """Short questions in random order: in half of the documents about attributes alone."""
+    text = scene_text(scene)
+    turns = [*teacher.write(text, "short"), *teacher.write(text, "existence"), *teacher.write(text, "correction")]
+    attributes = [t for t in turns if t.type in ("color", "shape", "size")]
+    if attributes and rng.random() < 0.5:
+        turns = attributes
+    return [turns[i] for i in rng.permutation(len(turns))[:count]]
 
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
 
-    out = []
-    for _ in range(count):
-        scene = next(source)
+class Writer:
+    """Writes documents about scenes: the teacher's turns, rendered."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, plan: LanguagePlan) -> None:
+        self.tokenizer, self.plan = tokenizer, plan
+        self.teacher = WorldTeacher(plan.seed)
+        self.template, self.plain = get_template("tiny"), get_template("plain")
+        # Byte-level text never holds <unk>, so it can stand for cells.
+        self.cell_id = int(tokenizer.unk_token_id)
+        self.no_cells = np.zeros((0, CELL_SLOTS), np.int32)
+        self.no_patches = np.zeros(0, np.int64)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def layout(self, scene: Scene) -> NDArray[np.int32]:
+        """Words of each patch, int32 [P, K]."""
+        return cell_tokens(scene_regions(scene), self.plan.grid, self.encode, CENTER_WORD)
+
+    def _render(self, messages: list[Message], cells: int) -> Encoded:
+        lengths = [cells] if cells else []
+        return render(
+            messages,
+            self.tokenizer,
+            self.template,
+            image_lengths=lengths,
+            image_token_id=self.cell_id,
+            branch_turns=True,
+        )
+
+    def listed(self, scene: Scene) -> Document:
+        """The cells at centres of boxes, and as many short questions as fit."""
+        rng = np.random.default_rng([self.plan.seed, 8, *scene.id.encode()])
+        turns = dense_turns(self.teacher, scene, rng, self.plan.dense_questions)
+        _, centers = assign_regions([r.box for r in scene_regions(scene)], self.plan.grid)
+        patches = np.unique(centers)
+        messages = [m for i, t in enumerate(turns) for m in _pair(t, image=i == 0, terse=True)]
+        types = tuple(t.type for t in turns)
+        return Document(self._render(messages, len(patches)), self.layout(scene)[patches], patches, "list", types)
+
+    def mixed(self, scene: Scene) -> Document:
+        """A text, a layout or a captioned layout."""
+        plan, size = self.plan, self.plan.grid**2
         rng = np.random.default_rng([plan.seed, 7, *scene.id.encode()])
         draw = rng.random()
         terse = bool(rng.random() < TERSE)
-        turns = choose_turns(teacher, scene, rng, plan.questions, sentences=not terse)
-        cells = cell_tokens(scene_regions(scene), plan.grid, encode, CENTER_WORD)
+        turns = choose_turns(self.teacher, scene, rng, plan.questions, sentences=not terse)
         if draw < 0.3:
             # A caption says in which ninth things are; which of two is further left it may not say.
             turns = [t for t in turns if t.type != "relation"]
             context = Message("system", (Text(scene.captions[int(rng.integers(2))]),))
             messages = [context] + [m for t in turns for m in _pair(t, image=False, terse=terse)]
-            encoded = render(
-                messages, tokenizer, template, image_lengths=[], image_token_id=image_id, branch_turns=True
-            )
+            encoded = self._render(messages, 0)
             if rng.random() < WHOLE_TEXT:
                 labels = encoded.input_ids.copy()
                 labels[0] = IGNORE_INDEX
                 encoded = replace(encoded, labels=labels)
-            out.append(Document(encoded, None, tuple(t.type for t in turns)))
-        elif draw < 0.9:
+            return Document(encoded, self.no_cells, self.no_patches, "text", tuple(t.type for t in turns))
+        cells, patches = self.layout(scene), np.arange(size)
+        if draw < 0.9:
             messages = [m for i, t in enumerate(turns) for m in _pair(t, image=i == 0, terse=terse)]
-            encoded = render(
-                messages, tokenizer, template, image_lengths=[size], image_token_id=image_id, branch_turns=True
-            )
-            out.append(Document(encoded, cells, tuple(t.type for t in turns)))
-        else:
-            caption = scene.captions[int(rng.integers(5))]
-            pair = [Message("user", (Image(0),)), Message("assistant", (Text(caption),))]
-            encoded = render(pair, tokenizer, plain, image_lengths=[size], image_token_id=image_id)
-            out.append(Document(encoded, cells, ("caption",)))
-    return out
+            encoded = self._render(messages, size)
+            return Document(encoded, cells, patches, "layout", tuple(t.type for t in turns))
+        caption = scene.captions[int(rng.integers(5))]
+        pair = [Message("user", (Image(0),)), Message("assistant", (Text(caption),))]
+        encoded = render(pair, self.tokenizer, self.plain, image_lengths=[size], image_token_id=self.cell_id)
+        return Document(encoded, cells, patches, "caption", ("caption",))
+
+
+def _documents(task: tuple[str, LanguagePlan, Split, str, int, int]) -> list[Document]:
+    folder, plan, split, form, start, count = task
+    writer = Writer(AutoTokenizer.from_pretrained(folder), plan)
+    source = scenes(plan.seed, "full", split, start=start)
+    write = writer.listed if form == "list" else writer.mixed
+    return [write(next(source)) for _ in range(count)]
 
 
 def make_documents(
-    folder: Path, plan: LanguagePlan, split: Split, count: int, workers: int, progress: Callable[[int, int], None]
+    folder: Path,
+    plan: LanguagePlan,
+    split: Split,
+    form: str,
+    count: int,
+    workers: int,
+    progress: Callable[[int, int], None],
 ) -> list[Document]:
-    """Write and encode ``count`` documents about scenes of a split."""
+    """Write and encode ``count`` documents about scenes of a split; ``form`` is ``list`` or ``mixed``."""
     chunk = 250
     starts = range(0, -(-count // chunk))
-    tasks = [(str(folder), plan, split, n * chunk * 20, chunk) for n in starts]
+    tasks = [(str(folder), plan, split, form, n * chunk * 20, chunk) for n in starts]
     documents: list[Document] = []
     with ProcessPoolExecutor(workers) as executor:
         for part in executor.map(_documents, tasks):
@@ -192,6 +249,8 @@ def build_llama(plan: LanguagePlan, tokenizer: PreTrainedTokenizerFast) -> Llama
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=False,
+        # About 1/sqrt(width). With transformers' 0.02 look-up does not form at this size (docs/LOG.md).
+        initializer_range=plan.init,
     )
     torch.manual_seed(plan.seed)
     model = LlamaForCausalLM(config)
@@ -203,9 +262,13 @@ class LanguageTrainer:
     """The state of the language model's pretraining; a step is a function of seed and number."""
 
     def __init__(
-        self, plan: LanguagePlan, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]
+        self,
+        plan: LanguagePlan,
+        tokenizer: PreTrainedTokenizerFast,
+        lists: Sequence[Document],
+        mixed: Sequence[Document],
     ) -> None:
-        self.plan, self.tokenizer, self.documents = plan, tokenizer, documents
+        self.plan, self.tokenizer, self.lists, self.mixed = plan, tokenizer, lists, mixed
         self.lm = build_llama(plan, tokenizer)
         words = [tokenizer.encode(" " + w, add_special_tokens=False) for w in POSITION_WORDS]
         assert all(len(w) == 1 for w in words), "place words must be single tokens"
@@ -218,49 +281,45 @@ class LanguageTrainer:
             betas=(0.9, 0.98),
         )
         self.step = 0
-        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._epoch = -1
 
-    def _rows(self, step: int) -> list[list[int]]:
+    def _rows(self, step: int) -> list[Document]:
         """Documents of one step, one a row: drawn at random, then a run of like lengths of them.
 
         Attention over packed rows would cost more than the little padding that is left.
         """
         rng = np.random.default_rng([self.plan.seed, 3, step])
-        drawn = rng.integers(0, len(self.documents), self.plan.rows * 4)
-        ordered = sorted((int(i) for i in drawn), key=lambda i: len(self.documents[i].encoded))
-        start = int(rng.integers(4)) * self.plan.rows
-        return [[i] for i in ordered[start : start + self.plan.rows]]
+        dense = step < self.plan.dense_steps or rng.random() < DENSE_LATER
+        documents, rows = (self.lists, self.plan.dense_rows) if dense else (self.mixed, self.plan.rows)
+        drawn = rng.integers(0, len(documents), rows * 4)
+        ordered = sorted((documents[int(i)] for i in drawn), key=lambda d: len(d.encoded))
+        start = int(rng.integers(4)) * rows
+        return ordered[start : start + rows]
 
-    def hidden(self, rows: Sequence[Sequence[int]], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states that predict the supervised tokens [S, D], those tokens [S], their document [S]."""
-        shape = (len(rows), max(sum(len(self.documents[i].encoded) for i in row) for row in rows))
+    def hidden(self, rows: Sequence[Document], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Hidden states that predict the supervised tokens [S, D], and those tokens [S], row by row."""
+        shape = (len(rows), max(len(d.encoded) for d in rows))
         ids, labels = np.zeros(shape, np.int64), np.full(shape, IGNORE_INDEX, np.int64)
-        positions, segments, branches = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        owner = np.zeros(shape, np.int64)
-        cells, places = [], []
-        for r, row in enumerate(rows):
-            at = 0
-            for s, index in enumerate(row):
-                document = self.documents[index]
-                span = slice(at, at + len(document.encoded))
-                e = document.encoded
-                ids[r, span], labels[r, span] = e.input_ids, e.labels
-                positions[r, span], branches[r, span] = e.position_ids, e.branch_ids
-                segments[r, span], owner[r, span] = s + 1, index
-                if document.cells is not None:
-                    cells.append(document.cells)
-                    places.append((r, at + e.image_spans[0].start))
-                at = span.stop
+        positions, segments, branches = (np.zeros(shape, np.int64) for _ in range(3))
+        places = []
+        for r, document in enumerate(rows):
+            e, n = document.encoded, len(document.encoded)
+            ids[r, :n], labels[r, :n] = e.input_ids, e.labels
+            positions[r, :n], branches[r, :n], segments[r, :n] = e.position_ids, e.branch_ids, 1
+            if len(document.cells):
+                start = e.image_spans[0].start
+                places.append(np.stack([np.full(len(document.cells), r), start + np.arange(len(document.cells))]))
         table = self.lm.get_input_embeddings().weight
         embeds = torch.nn.functional.embedding(torch.from_numpy(ids), table)
-        if cells:
-            wanted = cell_embeddings(table, torch.from_numpy(np.stack(cells)), self.position_ids, self.plan.grid)
-            scale = self.plan.noise * table.detach().std() * torch.from_numpy(rng.random((len(cells), 1, 1))).float()
-            wanted = wanted + scale * torch.from_numpy(rng.standard_normal(wanted.shape, dtype=np.float32))
-            row_N1 = torch.tensor([[r] for r, _ in places])
-            column_NP = torch.tensor([[c] for _, c in places]) + torch.arange(wanted.shape[1])
-            embeds = embeds.index_put((row_N1.expand_as(column_NP), column_NP), wanted)
+        if places:
+            cells_MK = torch.from_numpy(np.concatenate([d.cells for d in rows]))
+            patches_M = torch.from_numpy(np.concatenate([d.patches for d in rows]))
+            wanted_MD = cell_embeddings(table, cells_MK[None], None, self.plan.grid)[0]
+            wanted_MD = wanted_MD + position_weights(self.plan.grid)[patches_M] @ table[self.position_ids]
+            loudness = rng.random((len(rows), 1), dtype=np.float32).repeat([len(d.cells) for d in rows], axis=0)
+            noise = rng.standard_normal(wanted_MD.shape, dtype=np.float32) * loudness * self.plan.noise
+            wanted_MD = wanted_MD + torch.from_numpy(noise) * table.detach().std()
+            row_M, column_M = torch.from_numpy(np.concatenate(places, axis=1))
+            embeds = embeds.index_put((row_M, column_M), wanted_MD)
         t = {n: torch.from_numpy(a) for n, a in (("p", positions), ("s", segments), ("b", branches), ("l", labels))}
         mask = visibility_mask(t["s"], t["b"])[:, None]
         hidden = self.lm.model(
@@ -268,7 +327,7 @@ class LanguageTrainer:
         ).last_hidden_state
         row_S, column_S = torch.nonzero(t["l"] != IGNORE_INDEX, as_tuple=True)
         before_S = predecessors(row_S, column_S, t["s"], t["b"])
-        return hidden[row_S, before_S], t["l"][row_S, column_S], torch.from_numpy(owner)[row_S, column_S]
+        return hidden[row_S, before_S], t["l"][row_S, column_S]
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the loss per token and the number of tokens read."""
@@ -279,7 +338,7 @@ class LanguageTrainer:
             group["lr"] = plan.lr * rate
         rows = self._rows(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden, target, _ = self.hidden(rows, np.random.default_rng([plan.seed, 4, self.step]))
+            hidden, target = self.hidden(rows, np.random.default_rng([plan.seed, 4, self.step]))
             logits = self.lm.lm_head(hidden)
         loss = torch.nn.functional.cross_entropy(logits.float(), target)
         self.optimizer.zero_grad(set_to_none=True)
@@ -287,35 +346,30 @@ class LanguageTrainer:
         torch.nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        tokens = sum(len(self.documents[i].encoded) for row in rows for i in row)
+        tokens = sum(len(document.encoded) for document in rows)
         return {"loss": float(loss.detach()), "tokens": float(tokens)}
 
     @torch.no_grad()
     def answers(self, documents: Sequence[Document]) -> dict[str, tuple[int, int]]:
-        """Right and all answers by ``layout type`` or ``text type``, greedy with the truth before it.
+        """Right and all answers by kind of document and of question, greedy with the truth before it.
 
         An answer is right when each of its tokens is the likeliest one given the tokens before, which
         is when greedy decoding would write it.
         """
-        kept, self.documents = self.documents, documents
         counts: dict[str, tuple[int, int]] = {}
-        try:
-            for index, document in enumerate(documents):
-                if document.types == ("caption",):
-                    continue
-                hidden, target, _ = self.hidden([[index]], np.random.default_rng(0))
-                right = (self.lm.lm_head(hidden).argmax(-1) == target).numpy()
-                branch = document.encoded.branch_ids[document.encoded.labels != IGNORE_INDEX]
-                where = "layout" if document.cells is not None else "text"
-                for number, kind in enumerate(document.types, start=1):
-                    mine = np.flatnonzero(branch == number)
-                    if mine.size == (document.encoded.branch_ids == number).sum():
-                        # Questions are supervised too; the answer stands behind the last "A:".
-                        mine = mine[self._answer_start(document, number) :]
-                    n, total = counts.get(f"{where} {kind}", (0, 0))
-                    counts[f"{where} {kind}"] = (n + int(right[mine].all()), total + 1)
-        finally:
-            self.documents = kept
+        for document in documents:
+            if document.kind == "caption":
+                continue
+            hidden, target = self.hidden([document], np.random.default_rng(0))
+            right = (self.lm.lm_head(hidden).argmax(-1) == target).numpy()
+            branch = document.encoded.branch_ids[document.encoded.labels != IGNORE_INDEX]
+            for number, kind in enumerate(document.types, start=1):
+                mine = np.flatnonzero(branch == number)
+                if mine.size == (document.encoded.branch_ids == number).sum():
+                    # Questions are supervised too; the answer stands behind the last "A:".
+                    mine = mine[self._answer_start(document, number) :]
+                n, total = counts.get(f"{document.kind} {kind}", (0, 0))
+                counts[f"{document.kind} {kind}"] = (n + int(right[mine].all()), total + 1)
         return counts
 
     def _answer_start(self, document: Document, number: int) -> int:

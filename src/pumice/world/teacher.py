@@ -17,7 +17,7 @@ import numpy as np
 
 from pumice.generate.protocol import Instance, Kind, SceneText, Turn
 from pumice.world.describe import NUMBER_WORDS, article, listing, place, plural
-from pumice.world.scene import COLOURS, SHAPES, SIGN, SIZES
+from pumice.world.scene import COLOURS, SHAPES, SIGN
 
 _T = TypeVar("_T")
 
@@ -27,9 +27,6 @@ RELATION_MARGIN = 0.2
 """Smallest distance along the deciding axis for which two objects' relation is asked for."""
 RELATION_SLANT = 0.6
 """Largest distance along the other axis, as a share of the deciding one."""
-
-SHORT_ANSWER = "Answer the question using a single word or phrase."
-"""LLaVA-1.5's response-format prompt for short answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +147,9 @@ class WorldTeacher:
         present = tuple(getattr(t, attribute) for t in solid)
         if len(set(present)) < 2:
             return None
-        name = self._unique(things, thing, others, rng) or self._unique(things, thing, [*others, "place"], rng)
+        name = self._unique(things, thing, others, rng) or self._unique(
+            things, thing, [*others, "place"], rng
+        )
         if name is None or ("at the" in name and _near_line(thing)):
             return None
         return Turn(f"What {attribute} is {name}?", getattr(thing, attribute), attribute, True, None, present)
@@ -256,7 +255,9 @@ class WorldTeacher:
         if shapes:
             shape = _pick(rng, shapes)
             attribute = _pick(rng, ("color", "size"))
-            turns.append(Turn(f"What {attribute} is the {shape}?", f"There is no {shape}.", "correction", True))
+            turns.append(
+                Turn(f"What {attribute} is the {shape}?", f"There is no {shape}.", "correction", True)
+            )
         missing = self.negative(things, _pick(rng, ("random", "adversarial")), rng)
         if missing:
             asked = _pick(rng, (f"Where is the {missing}?", f"What size is the {missing}?"))
@@ -268,14 +269,18 @@ class WorldTeacher:
     # Sentences
 
     def _conversation(self, scene: SceneText, things: list[Seen], rng: np.random.Generator) -> list[Turn]:
-        turns = [Turn("How many objects are in the image?", _there_are(len(things), "object"), "conversation")]
+        turns = [
+            Turn("How many objects are in the image?", _there_are(len(things), "object"), "conversation")
+        ]
         for index in rng.permutation(len(things))[:2]:
             thing = things[index]
             name = self._name(things, thing, rng)
             if name is not None and not _near_line(thing):
                 spot = "in the center" if thing.place == "center" else f"at the {thing.place}"
                 turns.append(
-                    Turn(f"Can you tell me where {name} is?", f"{name.capitalize()} is {spot}.", "conversation")
+                    Turn(
+                        f"Can you tell me where {name} is?", f"{name.capitalize()} is {spot}.", "conversation"
+                    )
                 )
             turn = self.attribute(things, thing, "color", rng)
             if turn is not None:
@@ -295,7 +300,9 @@ class WorldTeacher:
             f" {'is' if gone == 1 else 'are'} {color}, so {NUMBER_WORDS[total - gone]} would be left."
         )
         turns = [
-            Turn(f"If all {color} objects were taken away, how many objects would be left?", left, "reasoning")
+            Turn(
+                f"If all {color} objects were taken away, how many objects would be left?", left, "reasoning"
+            )
         ]
         shapes = list(dict.fromkeys(t.shape for t in solid))
         if len(shapes) > 1:
@@ -305,7 +312,11 @@ class WorldTeacher:
             counts = listing([_number_of(n, a), _number_of(m, b)])
             lead = "is" if n == 1 else "are"
             turns.append(
-                Turn(f"Are there more {plural(a)} than {plural(b)}?", f"There {lead} {counts}, so {verdict}.", "reasoning")
+                Turn(
+                    f"Are there more {plural(a)} than {plural(b)}?",
+                    f"There {lead} {counts}, so {verdict}.",
+                    "reasoning",
+                )
             )
         return turns
 

@@ -41,7 +41,7 @@ def train_language_tokenizer(texts: Iterable[str], size: int) -> PreTrainedToken
     tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         unk_token="<unk>",
         bos_token="<s>",
@@ -58,7 +58,7 @@ def train_caption_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokeni
         single=f"{start} $A {end}",
         special_tokens=[(start, tokenizer.token_to_id(start)), (end, tokenizer.token_to_id(end))],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=start,
         eos_token=end,

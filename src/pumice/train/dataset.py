@@ -1,0 +1,174 @@
+"""A stage's samples, rendered and with their pictures as the tower sees them.
+
+Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token slots of a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pumice.data.collate import collate
+from pumice.errors import DataError
+from pumice.image.boxes import map_box
+from pumice.image.decode import image_size, open_image
+from pumice.image.process import ImageProcessor
+from pumice.model import VisionLanguageModel
+from pumice.recipes.schema import Grounding, Stage
+from pumice.text.render import render
+from pumice.text.templates import Template
+from pumice.train.grounding import cell_tokens
+from pumice.types import Batch, Encoded, Region, Sample
+
+CHUNK = 64
+"""Pictures that go through the tower together. Always the same number, padded where fewer are left:
+a matrix product may round differently for other sizes, and a resumed run must see the same features."""
+
+FEATURE_BYTES = 2 * 1024**3
+"""Features of a frozen tower are kept in memory while those of all pictures fit into this."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class Pictures:
+    """Pictures by path: decoded and preprocessed, and as features of a frozen tower.
+
+    Features are exact (the tower's own dtype), so whether they are kept changes no result.
+    """
+
+    def __init__(self, processor: ImageProcessor) -> None:
+        self.processor = processor
+        self._features: dict[Path, Tensor] = {}
+
+    def pixels(self, paths: Sequence[Path]) -> Tensor:
+        """float32 [N, 3, H, W]."""
+        return torch.from_numpy(np.stack([self.processor(open_image(path)) for path in paths]))
+
+    def keeps(self, model: VisionLanguageModel, count: int) -> bool:
+        """Whether the features of ``count`` pictures are kept: a frozen tower, and they fit."""
+        size = model.tower.length * model.tower.dim * 4
+        return bool(model.tower.frozen) and count * size <= FEATURE_BYTES
+
+    @torch.no_grad()
+    def prepare(self, model: VisionLanguageModel, paths: Sequence[Path], progress: Progress) -> None:
+        """Compute the features of all pictures that are not known yet, in the order given."""
+        wanted = [path for path in dict.fromkeys(paths) if path not in self._features]
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            for path, feature in zip(part, self._encode(model, part), strict=True):
+                self._features[path] = feature
+            progress("reading pictures", min(start + CHUNK, len(wanted)), len(wanted))
+
+    def _encode(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
+        pixels = self.pixels(paths)
+        padded = torch.zeros(CHUNK, *pixels.shape[1:])
+        padded[: len(paths)] = pixels
+        features: Tensor = model.encode_tower(padded.to(model.device))
+        return features[: len(paths)].float().cpu()
+
+    def features(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
+        """Features [N, P, V] of a batch's pictures, in order; with a graph if the tower trains."""
+        if paths and all(path in self._features for path in paths) and model.tower.frozen:
+            return torch.stack([self._features[path] for path in paths]).to(model.device)
+        if not model.tower.frozen:
+            trained: Tensor = model.encode_tower(self.pixels(paths).to(model.device))
+            return trained
+        chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
+        return torch.cat([self._encode(model, chunk) for chunk in chunks]).to(model.device)
+
+    def forget(self) -> None:
+        """Drop kept features (the tower changed)."""
+        self._features.clear()
+
+
+class StageData:
+    """Samples of one stage, rendered on demand and remembered.
+
+    Args:
+        samples: in mixture order; a plan's indices point into it.
+        tokenizer: the model's.
+        template: the stage's.
+        length: tokens of one picture.
+        image_token_id: the id that fills its place.
+        stage: for ``branch_turns``, ``row_length`` and ``grounding``.
+        processor: for how boxes move when pictures are cropped or padded.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        tokenizer: Any,
+        template: Template,
+        *,
+        length: int,
+        image_token_id: int,
+        stage: Stage,
+        processor: ImageProcessor,
+    ) -> None:
+        self.samples, self.tokenizer, self.template = samples, tokenizer, template
+        self.length, self.image_token_id, self.stage = length, image_token_id, stage
+        self.processor = processor
+        self._encoded: dict[int, Encoded] = {}
+        self._cells: dict[int, NDArray[np.int32]] = {}
+
+    def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
+        """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
+        key = id(sample)
+        if key not in self._encoded:
+            self._encoded[key] = render(
+                sample.messages,
+                self.tokenizer,
+                self.template,
+                image_lengths=[self.length] * len(sample.images),
+                image_token_id=self.image_token_id,
+                branch_turns=self.stage.branch_turns,
+                max_length=self.stage.row_length,
+            )
+        return self._encoded[key]
+
+    def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
+        """One padded batch of rows of sample indices."""
+        filled = [[(i, self.encode(self.samples[i]), self.samples[i]) for i in row] for row in rows]
+        return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
+
+    def cells(self, batch: Batch, grounding: Grounding) -> tuple[Tensor, Tensor]:
+        """Words of each patch of a batch's pictures: int32 [N, P, K], and which pictures have boxes [N]."""
+        grid = math.isqrt(self.length)
+        if grid * grid != self.length:
+            raise DataError(
+                f"grounding needs a square of patches, and a picture has {self.length} tokens",
+                remedy="use select_feature: patch, or leave grounding out",
+            )
+        rows, known = [], []
+        for image in batch.images:
+            sample = self.samples[image.sample]
+            key = id(sample)
+            if key not in self._cells:
+                regions = [r for r in sample.regions if sample.images[r.image] == image.path]
+                self._cells[key] = cell_tokens(
+                    self._moved(regions, image.path), grid, self._ids, grounding.center_word
+                )
+            rows.append(self._cells[key])
+            known.append(bool(sample.regions))
+        return torch.from_numpy(np.stack(rows)), torch.tensor(known)
+
+    def _moved(self, regions: Sequence[Region], path: Path) -> list[Region]:
+        if self.processor.mode == "squash":
+            return list(regions)
+        size = image_size(path)
+        moved = []
+        for region in regions:
+            box = map_box(region.box, size, self.processor)
+            if box is not None:
+                moved.append(Region(box, region.phrase, region.image))
+        return moved
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))

@@ -1,0 +1,167 @@
+"""The step loop, the same for every stage: it reads top to bottom.
+
+The loss is per supervised token over all parts of a step, however its rows are split. Every chance in
+a step comes from (seed, stage, step), so a resumed run goes on exactly where the killed one was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pumice.data.plan import Plan
+from pumice.errors import Interrupted, RunError
+from pumice.model import VisionLanguageModel
+from pumice.train.checkpoint import list_states, load_state, save_state
+from pumice.train.dataset import StageData
+from pumice.train.losses import Context, autocast, stage_losses
+from pumice.train.metrics import MetricsFile
+from pumice.train.optim import build_optimizer, rate_factor, set_rates
+from pumice.train.validate import Validator
+
+
+class Observer(Protocol):
+    """Who watches a stage (the command line's progress display, or nobody)."""
+
+    def on_step(self, row: dict[str, Any]) -> None:
+        """After each optimiser step, with the row that went into the metrics file."""
+
+    def on_validation(self, row: dict[str, Any]) -> None:
+        """After each validation, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """All a stage needs."""
+
+    context: Context
+    folder: Path
+    plan: Plan
+    data: StageData
+    validator: Validator | None
+    seed: int
+    stop: Callable[[], bool]
+
+
+def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> float:
+    """Train one stage to the end of its plan, from its newest state if it has one.
+
+    Returns:
+        Seconds trained, those before a resume included.
+
+    Raises:
+        RunError: a loss that is not finite (named with its samples), or a state that cannot be saved.
+        Interrupted: ``run.stop()`` said so; the state is saved.
+    """
+    stage, plan = run.context.stage, run.plan
+    optimizer = build_optimizer(model, stage)
+    states = run.folder / "state"
+    step, before = 0, 0.0
+    if found := list_states(states):
+        before = load_state(found[-1], model, optimizer, plan.digest)
+        step = found[-1].step
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    metrics = MetricsFile(run.folder / "metrics.jsonl", step)
+    began = time.monotonic()
+
+    def seconds() -> float:
+        return before + time.monotonic() - began
+
+    def save() -> None:
+        save_state(
+            states, model, optimizer, step=step, digest=plan.digest, seconds=seconds(), keep=stage.keep
+        )
+
+    def validate() -> None:
+        if run.validator is not None:
+            for row in run.validator(model, step):
+                metrics.write(row)
+                observer.on_validation(row)
+
+    if step == 0:
+        save()  # a save that fails must fail now and not after the work
+        validate()
+    while step < len(plan):
+        if run.stop():
+            save()
+            metrics.close()
+            raise Interrupted(
+                f"stopped after step {step} of {len(plan)} in stage {stage.name!r}; the state is saved"
+            )
+        torch.manual_seed(zlib.crc32(f"{run.seed} {stage.name} {step}".encode()))
+        rates = set_rates(optimizer, rate_factor(stage, step, len(plan)))
+        optimizer.zero_grad(set_to_none=True)
+        losses = _accumulate(model, run, step)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf))
+        _check_finite(losses["loss"], norm, run, step)
+        optimizer.step()
+        row = {
+            "kind": "train",
+            "stage": stage.name,
+            "step": step + 1,
+            "steps": len(plan),
+            **losses,
+            "lr": rates,
+            "grad_norm": norm,
+            "tokens": plan.tokens[step],
+            "supervised": plan.supervised[step],
+            "seconds": round(seconds(), 3),
+        }
+        step += 1
+        metrics.write(row)
+        observer.on_step(row)
+        wanted = stage.validation.every if stage.validation else None
+        if step == len(plan) or (wanted and step % wanted == 0):
+            validate()
+        if step < len(plan) and stage.checkpoint_every and step % stage.checkpoint_every == 0:
+            save()
+    save()
+    metrics.close()
+    return seconds()
+
+
+def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[str, float]:
+    """Gradients of one step; its losses as numbers."""
+    stage, rows = run.context.stage, run.plan.steps[step]
+    supervised = run.plan.supervised[step]
+    batches = [run.data.batch(part) for part in _parts(rows, stage.accumulation)]
+    pictures = sum(len(batch.images) for batch in batches)
+    totals = {"loss": 0.0}
+    for batch in batches:
+        with autocast(stage, model.device):
+            text, ground = stage_losses(model, batch, run.data, run.context)
+        loss = text / supervised
+        totals["loss"] += float(text.detach()) / supervised
+        if ground is not None and stage.grounding is not None:
+            share = ground * (len(batch.images) / pictures)
+            loss = loss + stage.grounding.weight * share
+            totals["grounding"] = totals.get("grounding", 0.0) + float(share.detach())
+        torch.autograd.backward(loss)
+    totals["images"] = pictures
+    return totals
+
+
+def _parts(rows: Sequence[Sequence[int]], number: int) -> Iterator[Sequence[Sequence[int]]]:
+    """A step's rows in ``number`` nearly equal parts (fewer when it has fewer rows)."""
+    size = -(-len(rows) // number)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _check_finite(loss: float, norm: float, run: StageRun, step: int) -> None:
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    names = [str(run.data.samples[i].origin) for i in run.plan.samples(step)]
+    shown = "; ".join(names[:8]) + (f"; and {len(names) - 8} more" if len(names) > 8 else "")
+    raise RunError(
+        f"the loss is {loss} and the gradient's norm {norm} at step {step + 1} of stage {run.context.stage.name!r}",
+        where=shown,
+        remedy="look at these samples; a lower learning rate or clip_norm helps if they are fine",
+    )

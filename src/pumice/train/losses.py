@@ -1,0 +1,73 @@
+"""What a stage minimises, for training and for validation alike.
+
+Shapes: N pictures, P patches, D language model width, K token slots of a cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pumice.model import VisionLanguageModel
+from pumice.recipes.schema import Stage
+from pumice.train.dataset import Pictures, StageData
+from pumice.train.grounding import cell_embeddings, grounding_loss
+from pumice.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stage's training and validation share.
+
+    ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom.
+    """
+
+    stage: Stage
+    pictures: Pictures
+    position_ids_4: Tensor | None
+
+
+def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The precision of a stage: bf16 autocast, or none.
+
+    ``auto`` is bf16 where the device multiplies bf16 faster than fp32: CUDA, and CPUs with AVX-512 BF16
+    or AMX.
+    """
+    if stage.precision == "fp32":
+        return contextlib.nullcontext()
+    capable = device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if stage.precision == "auto" and not capable:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def stage_losses(
+    model: VisionLanguageModel, batch: Batch, data: StageData, context: Context
+) -> tuple[Tensor, Tensor | None]:
+    """Summed text loss of a batch, and its mean grounding loss where the stage has one."""
+    paths = [image.path for image in batch.images]
+    spans = [(image.row, image.start, image.length) for image in batch.images]
+    device = model.device
+    embeds_NPD = model.project(context.pictures.features(model, paths)) if paths else None
+    ids, labels, positions, segments, branches = (
+        torch.from_numpy(array).to(device)
+        for array in (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, batch.branch_ids)
+    )
+    total, count = model.loss(ids, labels, positions, segments, branches, spans, image_embeds_NPD=embeds_NPD)
+    assert count == batch.supervised, f"{count} supervised tokens seen, {batch.supervised} planned"
+    grounding = context.stage.grounding
+    if grounding is None or embeds_NPD is None:
+        return total, None
+    cells_NPK, known_N = data.cells(batch, grounding)
+    if not bool(known_N.any()):
+        return total, None
+    table_VD = model.lm.get_input_embeddings().weight.detach()
+    wanted_NPD = cell_embeddings(
+        table_VD, cells_NPK[known_N].to(device), context.position_ids_4, math.isqrt(cells_NPK.shape[1])
+    )
+    return total, grounding_loss(embeds_NPD[known_N.to(device)], wanted_NPD)

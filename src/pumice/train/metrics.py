@@ -1,0 +1,38 @@
+"""The metrics file of a stage: one JSON object a line, appended as it trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class MetricsFile:
+    """``metrics.jsonl`` of one stage.
+
+    Opened at ``step``, rows of later steps are dropped: they belong to work that a kill undid, and the
+    resumed run writes them again.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                # A kill may have cut the last line short.
+                if line.endswith("\n") and json.loads(line)["step"] <= step:
+                    kept.append(line)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        partial.replace(path)
+        self._handle = path.open("a", encoding="utf-8")
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row; it is on disk when this returns."""
+        self._handle.write(json.dumps(row) + "\n")
+        self._handle.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()

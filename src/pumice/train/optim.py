@@ -1,0 +1,99 @@
+"""What trains, with which optimiser and at which rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pumice.errors import RunError
+from pumice.model import VisionLanguageModel
+from pumice.recipes.schema import Stage
+from pumice.recipes.values import PartName
+
+PARTS: tuple[PartName, ...] = ("connector", "language", "vision")
+
+
+def part_modules(model: VisionLanguageModel) -> dict[PartName, nn.Module]:
+    """The module behind each part's name in a recipe."""
+    return {"connector": model.connector, "language": model.lm, "vision": model.tower}
+
+
+@dataclass(frozen=True, slots=True)
+class PartCounts:
+    """Parameters that train and that are frozen, by part."""
+
+    trainable: dict[str, int]
+    frozen: dict[str, int]
+
+
+def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
+    """Let exactly the stage's parts train; count parameters on both sides.
+
+    Raises:
+        RunError: a part is to train that has no parameters (an ``identity`` connector, say).
+    """
+    counts = PartCounts({}, {})
+    for name, module in part_modules(model).items():
+        trains = name in stage.trainable
+        number = sum(p.numel() for p in module.parameters())
+        if trains and number == 0:
+            raise RunError(
+                f"{name} has no parameters and cannot train",
+                where=f"stages.{stage.name}.trainable",
+                remedy=f"leave {name} out of trainable",
+            )
+        for parameter in module.parameters():
+            parameter.requires_grad_(trains)
+        module.train(trains)
+        (counts.trainable if trains else counts.frozen)[name] = number
+    return counts
+
+
+def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.AdamW:
+    """AdamW with two groups for each part: matrices with weight decay, vectors without.
+
+    Each group's ``peak`` is the learning rate its schedule scales.
+    """
+    groups = []
+    for name, module in part_modules(model).items():
+        if name not in stage.trainable:
+            continue
+        rate = getattr(stage.lr, name)
+        assert rate is not None, "the recipe's schema asks for a rate for each part that trains"
+        parameters = list(module.parameters())
+        for decay, chosen in (
+            (stage.weight_decay, [p for p in parameters if p.ndim >= 2]),
+            (0.0, [p for p in parameters if p.ndim < 2]),
+        ):
+            if chosen:
+                groups.append(
+                    {"params": chosen, "weight_decay": decay, "lr": rate, "peak": rate, "part": name}
+                )
+    return torch.optim.AdamW(groups, betas=stage.betas)
+
+
+def rate_factor(stage: Stage, step: int, steps: int) -> float:
+    """The share of the peak rate at which step ``step`` (from 0) of ``steps`` is taken.
+
+    Rises in a line over the warmup's steps (rounded up, as transformers does), then falls as the
+    schedule says, to 0 just after the last step.
+    """
+    warmup = math.ceil(stage.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if stage.schedule == "constant":
+        return 1.0
+    done = (step - warmup) / max(1, steps - warmup)
+    return 1.0 - done if stage.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:
+    """Set every group's learning rate; returns the rate of each part."""
+    rates = {}
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+        rates[str(group["part"])] = float(group["lr"])
+    return rates

@@ -1,0 +1,342 @@
+"""A run: a recipe's stages, one after the other, in a folder that tells the whole story.
+
+    runs/NAME/recipe.yaml, run.json, mixture.json
+    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, model/
+
+Everything that can fail is tried before the first step: all files of all stages are read, all pictures'
+headers checked, all samples rendered and counted, the model built and a state saved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import transformers
+
+import pumice
+from pumice.data import mixture as mix
+from pumice.data.plan import Plan, build_plan
+from pumice.data.preflight import preflight
+from pumice.errors import Interrupted, RecipeError, RunError
+from pumice.model import VisionLanguageModel
+from pumice.model.build import build_model
+from pumice.model.save import load_model, save_model
+from pumice.recipes.load import dump_recipe
+from pumice.recipes.schema import Recipe, Stage
+from pumice.text.templates import get_template
+from pumice.train.checkpoint import list_states
+from pumice.train.dataset import Pictures, StageData
+from pumice.train.loop import Observer, StageRun, run_stage
+from pumice.train.losses import Context
+from pumice.train.optim import freeze
+from pumice.train.validate import Validator
+
+
+class RunObserver(Observer, Protocol):
+    """Who watches a whole run."""
+
+    def on_check(self, what: str, done: int, total: int) -> None:
+        """While files, pictures and samples are looked at."""
+
+    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
+        """Before a stage's first step: steps, tokens, and what trains with counts."""
+
+    def on_saved(self, stage: Stage, folder: Path) -> None:
+        """After a stage's model was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The folders a model is built from, after names like ``embedded:...`` were looked up."""
+
+    vision: Path
+    language: Path
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A stage that passed its checks."""
+
+    data: StageData
+    plan: Plan
+    validation: StageData | None
+    mixture: list[dict[str, Any]]
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    parts: Parts,
+    observer: RunObserver,
+    *,
+    command: str,
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Run all stages of a recipe; returns the folder of the last stage's model.
+
+    Args:
+        recipe: what to do.
+        folder: the run's folder; made if absent, and empty unless ``resume``.
+        parts: the two checkpoints.
+        observer: told of progress.
+        command: how the run was started, for its record.
+        resume: go on with the run in ``folder`` (the same recipe).
+        stop: asked before each step; True saves and raises ``Interrupted``.
+
+    Raises:
+        PumiceError: anything a user can mend; nothing was written if it happened before the first step.
+    """
+    text = dump_recipe(recipe)
+    _check_folder(folder, text, resume)
+    _check_templates(recipe)
+    model, tokenizer, processor = build_model(
+        parts.vision,
+        parts.language,
+        connector=recipe.model.connector,
+        select_layer=recipe.model.select_layer,
+        select_feature=recipe.model.select_feature,
+        template=recipe.model.template,
+        seed=recipe.seed,
+    )
+    processor = processor.with_mode(recipe.model.image.aspect)
+    if torch.cuda.is_available():
+        model.to("cuda")
+    pictures = Pictures(processor)
+    prepared = [_prepare(recipe, stage, model, tokenizer, pictures, observer) for stage in recipe.stages]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    _write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
+    record = _record(recipe, folder, parts, command)
+    _write_json(folder / "run.json", record)
+    try:
+        for stage, ready in zip(recipe.stages, prepared, strict=True):
+            _run_one(recipe, stage, ready, model, tokenizer, pictures, folder, record, observer, stop)
+    except (Interrupted, KeyboardInterrupt) as error:
+        record["status"] = "interrupted"
+        _write_json(folder / "run.json", record)
+        what = str(error) if isinstance(error, Interrupted) else "stopped"
+        remedy = f"go on with the same command and --resume (the run is in {folder})"
+        raise Interrupted(what, where=str(folder), remedy=remedy) from error
+    except BaseException:
+        record["status"] = "failed"
+        _write_json(folder / "run.json", record)
+        raise
+    record["status"] = "finished"
+    record["final"] = record["stages"][-1]["model"]
+    _write_json(folder / "run.json", record)
+    return folder / str(record["final"])
+
+
+def _run_one(
+    recipe: Recipe,
+    stage: Stage,
+    ready: Prepared,
+    model: VisionLanguageModel,
+    tokenizer: Any,
+    pictures: Pictures,
+    folder: Path,
+    record: dict[str, Any],
+    observer: RunObserver,
+    stop: Callable[[], bool],
+) -> None:
+    """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
+    place = folder / "stages" / stage.name
+    counts = freeze(model, stage)
+    done = next((row for row in record["stages"] if row["name"] == stage.name), None)
+    if done is not None:
+        _load_weights(model, folder / done["model"])
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    plan_file = place / "plan.json"
+    if list_states(place / "state"):
+        Plan.load(plan_file, expect=ready.plan.digest)
+    ready.plan.save(plan_file)
+    context = Context(stage, pictures, _position_ids(stage, tokenizer))
+    validator = None
+    if ready.validation is not None:
+        validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
+    if "vision" in stage.trainable:
+        pictures.forget()
+    else:
+        paths = _paths(ready)
+        if pictures.keeps(model, len(paths)):
+            pictures.prepare(model, paths, observer.on_check)
+    summary = {
+        "steps": len(ready.plan),
+        "tokens": sum(ready.plan.tokens),
+        "fill": ready.plan.fill,
+        "trainable": counts.trainable,
+        "frozen": counts.frozen,
+    }
+    observer.on_stage(stage, summary)
+    run = StageRun(context, place, ready.plan, ready.data, validator, recipe.seed, stop)
+    seconds = run_stage(model, run, observer)
+    model.eval()
+    # float32: the next stage and an exact resume go on from what is written here.
+    save_model(model, tokenizer, pictures.processor, place / "model", dtype="float32")
+    record["stages"].append(
+        {
+            "name": stage.name,
+            "kind": stage.kind,
+            "steps": len(ready.plan),
+            "seconds": round(seconds, 1),
+            "trainable": counts.trainable,
+            "frozen": counts.frozen,
+            "model": f"stages/{stage.name}/model",
+        }
+    )
+    _write_json(folder / "run.json", record)
+    observer.on_saved(stage, place / "model")
+
+
+def _prepare(
+    recipe: Recipe,
+    stage: Stage,
+    model: VisionLanguageModel,
+    tokenizer: Any,
+    pictures: Pictures,
+    observer: RunObserver,
+) -> Prepared:
+    """Read, check and count a stage's data, and decide its plan."""
+    template = get_template(stage.template or recipe.model.template)
+
+    def stage_data(samples: Sequence[Any]) -> StageData:
+        return StageData(
+            samples,
+            tokenizer,
+            template,
+            length=model.config.image_seq_length,
+            image_token_id=model.config.image_token_id,
+            stage=stage,
+            processor=pictures.processor,
+        )
+
+    mixture = mix.read_mixture([_source(recipe, name) for name in stage.sources], seed=recipe.seed)
+    data = stage_data(mixture.samples)
+    checked = preflight(data.samples, data.encode, workers=os.cpu_count() or 1, progress=observer.on_check)
+    plan = build_plan(
+        checked.lengths,
+        checked.supervised,
+        seed=recipe.seed,
+        rows_per_step=stage.rows,
+        row_length=stage.row_length,
+        epochs=stage.epochs,
+        steps=stage.steps,
+        fingerprint=mixture.fingerprint(),
+        name=lambda index: str(mixture.samples[index].origin),
+    )
+    rows = [
+        {"stage": stage.name, **dataclasses.asdict(row)}
+        for row in mix.summarise(mixture, checked.lengths, checked.supervised)
+    ]
+    validation = None
+    if stage.validation is not None:
+        source = dataclasses.replace(_source(recipe, stage.validation.source), limit=stage.validation.limit)
+        held_out = mix.read_mixture([source], seed=recipe.seed)
+        validation = stage_data(held_out.samples)
+        preflight(validation.samples, validation.encode, progress=observer.on_check)
+    return Prepared(data, plan, validation, rows)
+
+
+def _source(recipe: Recipe, name: str) -> mix.Source:
+    source = recipe.data[name]
+    return mix.Source(
+        name, Path(source.file), Path(source.images) if source.images else None, source.weight, source.limit
+    )
+
+
+def _paths(ready: Prepared) -> list[Path]:
+    """Every picture of a stage: those of its plan in order of first use, then those of validation."""
+    samples = [ready.data.samples[i] for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
+    if ready.validation is not None:
+        samples += ready.validation.samples
+    return list(dict.fromkeys(path for sample in samples for path in sample.images))
+
+
+def _position_ids(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
+    if stage.grounding is None or stage.grounding.position_words is None:
+        return None
+    ids = []
+    for word in stage.grounding.position_words:
+        pieces = tokenizer.encode(" " + word, add_special_tokens=False)
+        if len(pieces) != 1:
+            raise RecipeError(
+                f"the place word {word!r} is {len(pieces)} tokens in this language model",
+                where=f"stages.{stage.name}.grounding.position_words",
+                remedy="choose words that are one token each, or leave position_words out",
+            )
+        ids.append(pieces[0])
+    return torch.tensor(ids)
+
+
+def _check_templates(recipe: Recipe) -> None:
+    for name in (recipe.model.template, *(s.template for s in recipe.stages if s.template)):
+        get_template(name)
+
+
+def _check_folder(folder: Path, recipe: str, resume: bool) -> None:
+    """Refuse a folder that holds something else; with ``resume``, one that holds another recipe."""
+    exists = folder.exists() and any(folder.iterdir())
+    if exists and not (folder / "run.json").is_file():
+        raise RunError("the folder holds other files", where=str(folder), remedy="choose another --name")
+    if exists and not resume:
+        raise RunError(
+            "the folder holds a run",
+            where=str(folder),
+            remedy="choose another --name, add --resume to go on with it, or delete the folder",
+        )
+    if resume and not exists:
+        raise RunError(
+            "there is no run to resume", where=str(folder), remedy="leave --resume out to start it"
+        )
+    if exists and (folder / "recipe.yaml").read_text(encoding="utf-8") != recipe:
+        raise RunError(
+            "the run was started with another recipe or other settings",
+            where=str(folder / "recipe.yaml"),
+            remedy=f"resume with --recipe {folder / 'recipe.yaml'}, or choose another --name",
+        )
+
+
+def _load_weights(model: VisionLanguageModel, folder: Path) -> None:
+    saved, _, _ = load_model(folder, template=model.config.template)
+    model.load_state_dict(saved.state_dict())
+
+
+def _record(recipe: Recipe, folder: Path, parts: Parts, command: str) -> dict[str, Any]:
+    """The run's record; of an earlier start, what was finished and when it began."""
+    path = folder / "run.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        "name": folder.name,
+        "recipe": recipe.name,
+        "command": command,
+        "seed": recipe.seed,
+        "created": earlier.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
+        "pumice": pumice.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores"
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        "status": "running",
+        "stages": earlier.get("stages", []),
+        "parts": {"vision": {"name": recipe.model.vision}, "language": {"name": recipe.model.language}},
+        "final": None,
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
