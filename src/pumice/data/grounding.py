@@ -38,9 +38,7 @@ def assign_regions(boxes: Sequence[Box], grid: int) -> tuple[IntArray, IntArray]
     cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
     middle = (np.arange(grid) + 0.5) / grid
     px, py = np.tile(middle, grid), np.repeat(middle, grid)
-    inside = (
-        (px[:, None] >= x1) & (px[:, None] <= x2) & (py[:, None] >= y1) & (py[:, None] <= y2)
-    )
+    inside = (px[:, None] >= x1) & (px[:, None] <= x2) & (py[:, None] >= y1) & (py[:, None] <= y2)
     distance = np.hypot(px[:, None] - cx, py[:, None] - cy)
     # Area decides; distance (below 2) only breaks ties, since areas carry three decimals squared.
     rank = np.where(inside, area + 1e-7 * distance, np.inf)

@@ -38,20 +38,22 @@ def gallery_page(
     cards = "\n".join(_card(scene, split, teacher) for scene, split in scenes)
     total = sum(summary["pictures"].values())
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title><style>
 {style}</style></head>
 <body><main class="page">
 <header>
 <p class="brand"><b>Pumice</b> embedded world</p>
 <h1>{total:,} pictures</h1>
-<p class="lead">Level <b>{escape(str(summary["level"]))}</b>, seed <b>{summary["seed"]}</b>. Each picture comes with
-five captions and its boxes. The teacher reads those alone and never sees a pixel; from them it wrote all
-questions and answers of this world.</p>
+<p class="lead">Level <b>{escape(str(summary["level"]))}</b>, seed <b>{summary["seed"]}</b>.
+Each picture comes with five captions and its boxes. The teacher reads those alone and
+never sees a pixel; from them it wrote all questions and answers of this world.</p>
 {_figures(summary)}
 </header>
 <input type="checkbox" id="all"><nav><label for="all" class="switch"><i></i>Show all boxes</label>
-<span class="note">The first {len(scenes)} pictures. Point at a picture to see its boxes, click to keep them.</span></nav>
+<span class="note">The first {len(scenes)} pictures. Point at one to see its boxes, click to keep them.</span>
+</nav>
 <section class="cards">
 {cards}
 </section>
@@ -139,7 +141,7 @@ def _things(scene: SceneText) -> str:
     out = []
     for number, instance in enumerate(scene.instances):
         words = instance.category.split()
-        colour = "#%02x%02x%02x" % COLOURS[words[1]] if len(words) == 3 else ""
+        colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[words[1]]) if len(words) == 3 else ""
         swatch = f'<i style="background:{colour}"></i>' if colour else '<i class="sign"></i>'
         says = f" {sign_text(scene.texts)}" if instance.category == SIGN else ""
         out.append(

@@ -56,9 +56,9 @@ SHARES: dict[Kind, float] = {"conversation": 0.3, "detail": 0.3, "reasoning": 0.
 """Share of pictures that get each kind of longer text."""
 LOOKUPS = frozenset({"color", "shape", "size", "position", "relation", "sign"})
 QUESTIONS = {"color": 1, "shape": 1, "size": 1, "position": 1, "relation": 1, "count": 2, "sign": 1}
-"""Test questions per picture, at most, of each short type; beside them the existence pairs and a correction."""
+"""Test questions per picture, at most, of each short type; existence pairs and a correction come on top."""
 
-WALK, DRAW = 1024, 64
+WALK, DRAW = 256, 64
 """Scenes per task when splits are filled, and when pictures are drawn."""
 
 Progress = Callable[[int, int], None]
@@ -88,7 +88,7 @@ class Settings:
 
 
 def split_numbers(n: int, validation: int | None = None, test: int | None = None) -> dict[Split, int]:
-    """How many of ``n`` pictures each split gets: a tenth for validation and test unless told, the rest to train.
+    """How many of ``n`` pictures each split gets: a tenth each to validation and test unless told.
 
     Raises:
         UsageError: nothing would be left to train on.
@@ -322,9 +322,9 @@ def _choose(run: Any, settings: Settings) -> tuple[dict[Split, list[int]], tuple
     while any(len(chosen[split]) < settings.number(split) for split in SPLITS):
         # Whole rounds, sized by what is missing: which scenes are taken does not depend on it.
         missing = settings.total - sum(map(len, chosen.values()))
-        chunks = max(1, missing // WALK)
-        tasks = [(settings.seed, settings.level, start + k * WALK, WALK) for k in range(chunks)]
-        start += chunks * WALK
+        end = start + max(64, missing)
+        tasks = [(settings.seed, settings.level, i, min(i + WALK, end)) for i in range(start, end, WALK)]
+        start = end
         for index, split, found in (row for rows in run(_walk, tasks) for row in rows):
             if len(chosen[split]) < settings.number(split):
                 chosen[split].append(index)
@@ -334,10 +334,10 @@ def _choose(run: Any, settings: Settings) -> tuple[dict[Split, list[int]], tuple
 
 
 def _walk(task: tuple[int, str, int, int]) -> list[tuple[int, Split, list[str]]]:
-    """Number, split and names of ``count`` scenes from ``start``."""
-    seed, level, start, count = task
+    """Number, split and names of the scenes from ``start`` up to ``end``."""
+    seed, level, start, end = task
     out = []
-    for index in range(start, start + count):
+    for index in range(start, end):
         scene = make_scene(seed, index, level)
         names = [thing.name for thing in map(read, scene_text(scene).instances) if thing.color]
         out.append((index, scene.split, names))
