@@ -1,0 +1,58 @@
+"""The command line: one file per verb. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import pumice
+from pumice.cli import chat, evaluate, recipe, report, train, world
+from pumice.cli.group import PumiceGroup
+from pumice.cli.help import examples
+
+app = typer.Typer(
+    name="pumice",
+    cls=PumiceGroup,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        ("make pictures, questions and answers", "pumice world make data/easy --n 1000 --level easy"),
+        ("train on them, measure, write a page", "pumice train tiny --data data/easy"),
+        ("ask the shipped model", 'pumice chat tiny --image photo.jpg "What is in the picture?"'),
+    ),
+)
+app.add_typer(world.app, name="world")
+app.command("train", epilog=train.EPILOG)(train.train)
+app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("chat", epilog=chat.EPILOG)(chat.chat)
+app.command("report", epilog=report.EPILOG)(report.report)
+app.add_typer(recipe.app, name="recipe")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pumice {pumice.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes before the verb.")
+    ] = False,
+) -> None:
+    """Build, measure and talk to models that see: a vision tower, a connector and a language model."""
+
+
+def main() -> None:
+    """The entry point of ``pumice``."""
+    app()
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,47 @@
+"""Where words go: results and progress to standard output, errors to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from pumice.errors import PumiceError
+
+FILE_WIDTH = 100
+"""Columns where there is no terminal to ask: our tables fit into them."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    fixed = None if stream.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
+    return Console(stderr=stderr, width=fixed, highlight=False)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+
+def print_error(error: PumiceError) -> None:
+    """What happened in red, then where, then what to do; long paths are not broken."""
+    text = Text.assemble(("error: ", "bold red"), (error.what, "red"))
+    if error.where:
+        text.append("\n  where: ", "dim").append(error.where)
+    if error.remedy:
+        text.append("\n  to do: ", "dim").append(error.remedy)
+    err.print(text, soft_wrap=True)
+
+
+def commands(*lines: tuple[str, str]) -> None:
+    """What to do next: a command each, with what it is for. Commands stand whole, to be copied."""
+    out.print("\nNext", style="bold")
+    for purpose, command in lines:
+        out.print(Text(f"  {purpose}:", "dim"), soft_wrap=True)
+        out.print(Text(f"    {command}", "cyan"), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A quiet line."""
+    out.print(Text(text, "dim"), soft_wrap=True)

@@ -1,0 +1,59 @@
+"""What every verb ends in when it does not end well: a line or three in red, and an exit code."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pumice.cli.console import err, print_error
+from pumice.errors import Interrupted, PumiceError, UsageError
+
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended (128 + SIGINT), as shells have it."""
+
+
+class PumiceGroup(TyperGroup):
+    """The root of all verbs: shows errors a user can mend as what, where and what to do.
+
+    Exit codes: 2 for a command that cannot be carried out as given, 130 after Ctrl-C, 1 for the rest.
+    ``--debug`` shows the traceback first. A failure that nobody foresaw keeps its traceback anyway.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Verbs in the order in which one needs them, groups among them."""
+        order = ["world", "train", "eval", "chat", "report", "recipe"]
+        return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        debug = bool(ctx.params.get("debug"))
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            if debug:
+                traceback.print_exc()
+            err.print("Stopped.", style="yellow", highlight=False)
+            raise typer.Exit(INTERRUPTED) from error
+        except PumiceError as error:
+            if debug:
+                traceback.print_exc()
+            print_error(error)
+            raise typer.Exit(_code(error)) from error
+        except BrokenPipeError:
+            raise  # `pumice ... | head`: the library below ends quietly
+        except OSError as error:
+            if debug or error.strerror is None:
+                raise
+            where = str(error.filename) if error.filename else None
+            remedy = "check the disk and the permissions; pumice --debug shows where it happened"
+            print_error(PumiceError(f"the system says: {error.strerror}", where=where, remedy=remedy))
+            raise typer.Exit(1) from error
+
+
+def _code(error: PumiceError) -> int:
+    if isinstance(error, Interrupted):
+        return INTERRUPTED
+    return 2 if isinstance(error, UsageError) else 1

@@ -1,0 +1,130 @@
+"""Measuring model folders: variants, a bar, tables, and a few answers to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pumice.cli.console import out
+from pumice.cli.models import FolderPredictor, Loaded
+from pumice.cli.progress import counting
+from pumice.errors import UsageError
+
+if TYPE_CHECKING:
+    from pumice.evaluate import QuestionSet, Scores
+
+ROWS = 64
+"""Questions that are answered at once."""
+SHOWN = 6
+"""Answers that are printed after a measurement."""
+
+
+def open_questions(
+    file: Path, images: Path | None, limit: int | None, variants: Sequence[str], seed: int
+) -> QuestionSet:
+    """The questions, and the certainty that every variant can be asked them.
+
+    ``limit`` keeps the first so many, all questions of one picture standing together.
+
+    Raises:
+        DataError, ImageError: a row or picture that cannot be used, or no second picture to swap with.
+    """
+    from pumice.evaluate import read_questions, wrong_image
+
+    questions = read_questions(file, images)
+    if limit is not None and limit < len(questions):
+        digest = hashlib.sha256(f"{questions.digest} first {limit}".encode()).hexdigest()
+        questions = dataclasses.replace(questions, questions=questions.questions[:limit], digest=digest)
+    if "wrong-image" in variants:
+        wrong_image(questions.prompts(), seed)
+    return questions
+
+
+def measure(
+    questions: QuestionSet,
+    folder: Path,
+    tuned: Path,
+    aligned: Path | None,
+    variants: Sequence[str],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    rows: int = ROWS,
+) -> Scores:
+    """Ask every variant every question; predictions and scores go to ``folder``.
+
+    Args:
+        questions: from ``open_questions``.
+        folder: where the files go; answers that are there already are not asked for again.
+        tuned: the finished model's folder.
+        aligned: that of the model after alignment, where there is one.
+        variants: which columns, in the order of the tables' standard.
+        max_new_tokens: the longest answer.
+        seed: decides the wrong images.
+        rows: questions that are answered at once.
+
+    Raises:
+        PumiceError: as ``pumice.evaluate.evaluate``.
+    """
+    from pumice.evaluate import evaluate, model_digest, standard_variants
+
+    loaded = Loaded(rows)
+    predictor = FolderPredictor(tuned, loaded, max_new_tokens)
+    early = FolderPredictor(aligned, loaded, max_new_tokens) if aligned is not None else None
+    known = standard_variants(
+        predictor,
+        early,
+        tuned_model=model_digest(tuned),
+        aligned_model=model_digest(aligned) if aligned is not None else "",
+    )
+    chosen = [variant for variant in known if variant.name in variants]
+    if len(chosen) < len(set(variants)):
+        missing = sorted(set(variants) - {variant.name for variant in known})
+        raise UsageError(f"no model answers as {', '.join(missing)}", remedy="leave it out of the variants")
+    with counting() as progress:
+        return evaluate(questions, chosen, folder, progress, batch_size=rows, seed=seed)
+
+
+def print_scores(scores: Scores) -> None:
+    """Both tables."""
+    from pumice.evaluate import pope_table, scores_table
+
+    out.print()
+    out.print(scores_table(scores))
+    existence = pope_table(scores)
+    if existence is not None:
+        out.print()
+        out.print(existence)
+
+
+def print_answers(predictions: Path, count: int = SHOWN) -> None:
+    """Some answers from a prediction file: one of each type in turn, the first ones of the file."""
+    rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    by_type: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_type.setdefault(row["type"], []).append(row)
+    rounds = range(max(len(group) for group in by_type.values()))
+    chosen = [group[i] for i in rounds for group in by_type.values() if i < len(group)][:count]
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title="Some answers",
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    for title in ("picture", "question", "answer", "truth"):
+        table.add_column(title, overflow="fold")
+    for row in chosen:
+        style = "green" if row["correct"] else "red"
+        table.add_row(
+            Text(Path(row["image"]).name if row["image"] else "none", "dim"),
+            Text(row["text"].split("\n")[0]),
+            Text(("✓ " if row["correct"] else "✗ ") + row["raw"].strip(), style),
+            Text(row["answer"]),
+        )
+    out.print()
+    out.print(table)

@@ -1,0 +1,99 @@
+"""Models by name or folder: found before anything heavy is imported, loaded one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pumice.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pumice.evaluate import Prompt
+    from pumice.infer import Generator
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model: a shipped one by name, a checkpoint's folder, or a run's finished model.
+
+    Raises:
+        CheckpointError: there is no such model; the remedy names the nearest.
+    """
+    from pumice.world.embedded import resolve
+
+    folder = resolve(name)
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "run.json").is_file():
+        if (folder / "model" / "config.json").is_file():
+            return folder / "model"
+        raise CheckpointError(
+            "this run has no finished model yet",
+            where=name,
+            remedy=f"resume its training, or give the folder of one stage: {folder}/stages/NAME/model",
+        )
+    raise CheckpointError(
+        "the folder holds no model: there is no config.json",
+        where=name,
+        remedy="give a folder in transformers' LLaVA layout, or the folder of a finished run",
+    )
+
+
+def label(name: str) -> str:
+    """A short name for a model: of ``runs/tiny/model`` it is ``tiny``."""
+    path = Path(name.removeprefix("embedded:"))
+    return path.parent.name if path.name == "model" and path.parent.name else path.name or "model"
+
+
+def load_generator(folder: Path, *, template: str | None = None, rows: int = 64) -> Generator:
+    """A model that is ready to answer: bfloat16 on a GPU, float32 on a CPU.
+
+    Raises:
+        CheckpointError: the folder holds no model that fits.
+    """
+    import torch
+
+    from pumice.infer import Generator
+    from pumice.model.save import load_model
+
+    cuda = torch.cuda.is_available()
+    # On CPUs without bfloat16 units the half type is slower and less exact.
+    model, tokenizer, processor = load_model(
+        folder, dtype="bfloat16" if cuda else "float32", template=template
+    )
+    model.eval()
+    if cuda:
+        model.to("cuda")
+    return Generator(model, tokenizer, processor, max_rows=rows)
+
+
+class Loaded:
+    """The one model in memory: asking for another lets go of it first."""
+
+    def __init__(self, rows: int = 64) -> None:
+        self.rows = rows
+        self._folder: Path | None = None
+        self._generator: Generator | None = None
+
+    def get(self, folder: Path) -> Generator:
+        """The model of a folder, loaded if it is not the one in memory."""
+        if self._generator is None or self._folder != folder:
+            self._generator = None
+            self._generator, self._folder = load_generator(folder, rows=self.rows), folder
+        return self._generator
+
+
+class FolderPredictor:
+    """A model folder as the measurement sees it: prompts in, answers out. Loaded at the first prompt."""
+
+    def __init__(self, folder: Path, loaded: Loaded, max_new_tokens: int) -> None:
+        self.folder, self.loaded, self.max_new_tokens = folder, loaded, max_new_tokens
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    def predict(self, prompts: Sequence[Prompt]) -> list[str]:
+        """One answer for each prompt, greedy."""
+        generator = self.loaded.get(self.folder)
+        return generator.answer([(prompt.text, prompt.images) for prompt in prompts], self.max_new_tokens)

@@ -1,0 +1,68 @@
+"""Bars while something goes on; in a file, a line now and then instead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pumice.cli.console import out
+
+Count = Callable[[str, int, int], None]
+"""Told how far something is: (what, done, total)."""
+
+LOG_SECONDS = 20.0
+"""Between lines where there is no terminal."""
+
+
+@contextmanager
+def counting(console: Console = out) -> Iterator[Count]:
+    """A bar for each thing that is counted; a thing that starts again gets its bar again."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+        said = time.monotonic()
+
+        def count(what: str, done: int, total: int) -> None:
+            nonlocal said
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+            if not console.is_terminal and (time.monotonic() - said > LOG_SECONDS or done == total):
+                said = time.monotonic()
+                console.print(f"{what}: {done:,} of {total:,}")
+
+        yield count
+
+
+def short(number: float) -> str:
+    """A count in few characters: 950, 12.3k, 4.6M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:.0f}"
+
+
+def describe_counts(counts: dict[str, Any]) -> str:
+    """Parameters by part: ``connector 12.3k, language 4.6M``."""
+    return ", ".join(f"{name} {short(number)}" for name, number in counts.items()) or "none"

@@ -1,0 +1,221 @@
+"""`pumice train`: a recipe from its first check to the page of its run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pumice.cli.help import examples
+from pumice.errors import Interrupted, RunError, UsageError
+
+if TYPE_CHECKING:
+    from pumice.cli.stopping import Stopping
+    from pumice.evaluate import QuestionSet
+    from pumice.recipes import Recipe
+
+EPILOG = examples(
+    ("the shipped recipe on a world made before", "pumice train tiny --data data/easy"),
+    ("the whole way in about a minute", "pumice train tiny --data data/easy --small --name try"),
+    (
+        "change one thing",
+        "pumice train tiny --data data/easy --name slow --set stages.instruct.lr.language=1e-4",
+    ),
+    ("go on after Ctrl-C", "pumice train tiny --data data/easy --resume"),
+)
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A shipped recipe's name (see pumice recipe list), or a .yaml file."
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="The folder that ${data} in the recipe stands for."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The run's name.", show_default="the recipe's name")
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")
+    ] = Path("runs"),
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be given several times."
+        ),
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="The recipe's small mode: the whole way in short.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Decides all chances of the run.", show_default="the recipe's")
+    ] = None,
+    no_eval: Annotated[
+        bool, typer.Option("--no-eval", help="Leave out the measurement after training.")
+    ] = False,
+) -> None:
+    """Train a model as a recipe says, measure it, and write the run's page."""
+    from pumice.recipes import load_recipe
+
+    if data is not None and not data.is_dir():
+        raise UsageError(
+            f"there is no folder {str(data)!r}", where="--data", remedy=f"make one: pumice world make {data}"
+        )
+    changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
+    loaded = load_recipe(recipe, changes, small=small, variables={} if data is None else {"data": data})
+    folder = _run_folder(runs, name or loaded.name)
+    command = _command(recipe, data, name, runs, changes, small, no_eval)
+    questions = None if no_eval else _questions(loaded)
+    _carry_out(loaded, folder, command, resume, questions)
+
+
+def _carry_out(
+    recipe: Recipe, folder: Path, command: str, resume: bool, questions: QuestionSet | None
+) -> None:
+    """Train, measure, write the page; stopped at any place, say how to go on."""
+    from pumice.cli.stopping import Stopping
+
+    again = f"go on with: {command} --resume"
+    with Stopping() as stopping:
+        try:
+            final = _train(recipe, folder, command, resume, stopping)
+            if stopping.asked():
+                raise Interrupted("stopped when training was done, before the measurement", where=str(folder))
+            _link(folder / "model", final)
+            if questions is not None and recipe.evaluation is not None:
+                _measure(recipe, folder, final, questions)
+        except Interrupted as error:
+            raise Interrupted(error.what, where=str(folder), remedy=again) from error
+    _finish(folder, questions)
+
+
+def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: Stopping) -> Path:
+    from pumice.cli.console import note
+    from pumice.cli.watch import RunWatch
+    from pumice.world.embedded import resolve
+
+    vision, language = resolve(recipe.model.vision), resolve(recipe.model.language)
+    note(f"run {folder}: checking all data before the first step")
+    from pumice.train.run import Parts, train
+
+    watch = RunWatch(stopping)
+    try:
+        return train(
+            recipe,
+            folder,
+            Parts(vision, language),
+            watch,
+            command=command,
+            resume=resume,
+            stop=stopping.asked,
+        )
+    finally:
+        watch.close()
+        stopping.wait_for_step = False
+
+
+def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) -> None:
+    from pumice.cli.console import out
+    from pumice.cli.measure import measure, print_answers, print_scores
+
+    plan = recipe.evaluation
+    assert plan is not None
+    aligned = folder / "stages" / recipe.aligned / "model" if recipe.aligned else None
+    out.print(f"\n{len(questions):,} questions to {', '.join(plan.variants)}")
+    scores = measure(
+        questions,
+        folder / "eval",
+        final,
+        aligned,
+        plan.variants,
+        max_new_tokens=plan.max_new_tokens,
+        seed=recipe.seed,
+    )
+    print_scores(scores)
+    print_answers(folder / "eval" / f"predictions-{next(iter(scores['variants']))}.jsonl")
+
+
+def _finish(folder: Path, questions: QuestionSet | None) -> None:
+    """Write the page and say what to do next."""
+    from pumice.cli.console import commands, out
+    from pumice.report import write_report
+
+    page = write_report(folder)
+    out.print(f"\nmodel {folder / 'model'}\npage  {page}", soft_wrap=True)
+    image, words = "PICTURE", "What is in the picture?"
+    shown = next((q for q in questions.questions if q.image), None) if questions is not None else None
+    if questions is not None and shown is not None and shown.image is not None:
+        image, words = os.path.relpath(questions.image_root / shown.image), shown.text.split("\n")[0]
+    ask = shlex.join(["pumice", "chat", str(folder / "model"), "--image", image, words])
+    commands(("ask the model", ask), ("see curves, scores and pictures", f"open {page} in a browser"))
+
+
+def _questions(recipe: Recipe) -> QuestionSet | None:
+    """The evaluation's questions, read before anything trains: nothing of them may fail hours in."""
+    from pumice.cli.measure import open_questions
+
+    plan = recipe.evaluation
+    if plan is None:
+        return None
+    images = Path(plan.images) if plan.images else None
+    return open_questions(Path(plan.questions), images, plan.limit, plan.variants, recipe.seed)
+
+
+def _run_folder(runs: Path, name: str) -> Path:
+    if not name or name in (".", "..") or any(c in name for c in "/\\"):
+        raise UsageError(
+            f"{name!r} cannot name a run",
+            where="--name",
+            remedy="give one folder name; --runs is where it goes",
+        )
+    return runs / name
+
+
+def _command(
+    recipe: str,
+    data: Path | None,
+    name: str | None,
+    runs: Path,
+    changes: list[str],
+    small: bool,
+    no_eval: bool,
+) -> str:
+    """The command that starts this run, as one would type it."""
+    words = ["pumice", "train", recipe]
+    words += ["--data", str(data)] if data is not None else []
+    words += ["--name", name] if name is not None else []
+    words += ["--runs", str(runs)] if runs != Path("runs") else []
+    for change in changes:
+        words += ["--set", change]
+    words += ["--small"] if small else []
+    words += ["--no-eval"] if no_eval else []
+    return shlex.join(words)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make ``link`` lead to ``target``; a copy where the file system knows no links.
+
+    Raises:
+        RunError: something that is not ours is in the way.
+    """
+    if link.is_symlink():
+        link.unlink()
+    elif (link / "config.json").is_file():
+        shutil.rmtree(link)
+    elif link.exists():
+        raise RunError(
+            "something is where the finished model goes", where=str(link), remedy="move it away and resume"
+        )
+    try:
+        link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+    except OSError:
+        shutil.copytree(target, link)

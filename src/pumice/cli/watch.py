@@ -1,0 +1,137 @@
+"""What one sees while a run trains: checks, a table per stage, a bar, validation lines."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from pumice.cli.console import out
+from pumice.cli.progress import LOG_SECONDS, describe_counts, short
+
+if TYPE_CHECKING:
+    from pumice.cli.stopping import Stopping
+    from pumice.recipes.schema import Stage
+
+SMOOTHING = 0.9
+"""Weight of the past in the loss that is shown."""
+RATE_STEPS = 20
+"""Steps over which tokens a second are taken."""
+
+
+class RunWatch:
+    """A ``RunObserver`` that draws. It tells ``stopping`` when a stop must wait for a step's end."""
+
+    def __init__(self, stopping: Stopping, console: Console = out) -> None:
+        self.stopping, self.console = stopping, console
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._what = ""
+        self._loss: float | None = None
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=RATE_STEPS + 1)
+        self._said = 0.0
+
+    def close(self) -> None:
+        """Take the bar away; also when something went wrong."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars, self._task = None, None
+
+    def on_check(self, what: str, done: int, total: int) -> None:
+        if self._task is None or self._what != what or self._bars is None:
+            self._open(("{task.completed:,} of {task.total:,}",), transient=True)
+            self._start(what, total)
+        assert self._bars is not None
+        assert self._task is not None
+        self._bars.update(self._task, completed=done, total=total)
+        if done >= total:
+            self.close()
+
+    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
+        self.close()
+        self.stopping.wait_for_step = True
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for title in ("stage", "steps", "tokens", "filled", "trains", "frozen"):
+            table.add_column(title, justify="right" if title in ("steps", "tokens", "filled") else "left")
+        table.add_row(
+            Text(stage.name, "bold cyan"),
+            f"{summary['steps']:,}",
+            short(summary["tokens"]),
+            f"{summary['fill']:.0%}",
+            describe_counts(summary["trainable"]),
+            describe_counts(summary["frozen"]),
+        )
+        self.console.print()
+        self.console.print(table)
+        self._loss, self._said = None, time.monotonic()
+        self._recent.clear()
+        self._open(("{task.completed:,}/{task.total:,}", "{task.fields[figures]}"), transient=False)
+        self._start(stage.name, summary["steps"])
+
+    def on_step(self, row: dict[str, Any]) -> None:
+        loss = float(row["loss"])
+        self._loss = loss if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * loss
+        self._recent.append((float(row["seconds"]), int(row["tokens"]), int(row["supervised"])))
+        figures = self._figures(row)
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=row["step"], figures=figures)
+        if not self.console.is_terminal and self._line_due(row):
+            self.console.print(f"  step {row['step']:,}/{row['steps']:,}  {figures}", markup=False)
+
+    def on_validation(self, row: dict[str, Any]) -> None:
+        if row["kind"] == "validation":
+            text = f"  step {row['step']:,}  validation loss {row['loss']:.3f}"
+        else:
+            named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
+            text = f"  step {row['step']:,}  words found at objects' centres: {named}"
+        self.console.print(text, markup=False)
+
+    def on_saved(self, stage: Stage, folder: Path) -> None:
+        self.close()
+        self.stopping.wait_for_step = False
+        self.console.print(Text(f"  saved {folder}", "dim"), soft_wrap=True)
+
+    def _figures(self, row: dict[str, Any]) -> str:
+        parts = [f"loss {self._loss:.3f}"]
+        if len(self._recent) > 1:
+            seconds = max(self._recent[-1][0] - self._recent[0][0], 1e-6)
+            tokens = sum(tokens for _, tokens, _ in list(self._recent)[1:])
+            supervised = sum(supervised for _, _, supervised in list(self._recent)[1:])
+            each = seconds / (len(self._recent) - 1)
+            parts += [f"{short(supervised / seconds)} supervised tok/s", f"{short(tokens / seconds)} tok/s"]
+            left = each * (row["steps"] - row["step"])
+        else:
+            left = None
+        parts.append("lr " + "/".join(f"{rate:.1e}" for rate in dict.fromkeys(row["lr"].values())))
+        if left is not None:
+            parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
+        return "  ".join(parts)
+
+    def _line_due(self, row: dict[str, Any]) -> bool:
+        due = time.monotonic() - self._said > LOG_SECONDS or row["step"] in (1, row["steps"])
+        if due:
+            self._said = time.monotonic()
+        return due
+
+    def _open(self, columns: tuple[str, ...], *, transient: bool) -> None:
+        self.close()
+        self._bars = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            *(TextColumn(column) for column in columns),
+            console=self.console,
+            transient=transient,
+            disable=not self.console.is_terminal,
+        )
+        self._bars.start()
+
+    def _start(self, what: str, total: int) -> None:
+        assert self._bars is not None
+        self._what = what
+        self._task = self._bars.add_task(what, total=total, figures="")

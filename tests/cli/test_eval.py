@@ -1,0 +1,71 @@
+"""`pumice eval` and `pumice report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_a_run_is_measured_by_its_folder(
+    pumice: Any, trained: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--questions", world / "test_questions.jsonl", "--limit", "24", "--max-new-tokens", "4"]
+    result = pumice("eval", trained.folder, *words, "--seed", "3")
+    assert result.code == 0, result.both
+    place = tmp_path / "evals" / "short" / "test_questions"
+    own = json.loads((trained.folder / "eval" / "scores.json").read_text("utf-8"))
+    again = json.loads((place / "scores.json").read_text("utf-8"))
+    assert list(again["variants"]) == ["tuned", "blind", "wrong-image"]
+    for name, figures in again["variants"].items():
+        assert figures == own["variants"][name], "the same model and questions, the same scores"
+
+
+def test_chosen_variants_and_batches_change_no_answer(
+    pumice: Any, trained: Any, world: Path, tmp_path: Path
+) -> None:
+    words = ["--questions", world / "test_questions.jsonl", "--limit", "24", "--max-new-tokens", "4"]
+    words += ["--images", world, "--out", tmp_path, "--variants", "tuned", "--batch-size", "5"]
+    result = pumice("eval", trained.folder / "model", *words)
+    assert result.code == 0, result.both
+    lines = [(f / "predictions-tuned.jsonl").read_text("utf-8") for f in (tmp_path, trained.folder / "eval")]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--variants", "tuned,blnd"], "'blind'"),
+        (["--variants", ","], "no variant"),
+        (["--images", "nowhere"], "nowhere"),
+    ],
+)
+def test_refusals(pumice: Any, trained: Any, world: Path, words: list[str], said: str) -> None:
+    result = pumice("eval", trained.folder, "--questions", world / "test_questions.jsonl", *words)
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_a_model_that_is_not_there(pumice: Any, world: Path, tmp_path: Path) -> None:
+    result = pumice("eval", tmp_path, "--questions", world / "test_questions.jsonl")
+    assert result.code == 1
+    assert "config.json" in result.err
+
+
+def test_the_page_is_written_anew(pumice: Any, trained: Any) -> None:
+    page = trained.folder / "report.html"
+    before = page.read_bytes()
+    page.write_text("spoilt", encoding="utf-8")
+    result = pumice("report", trained.folder)
+    assert result.code == 0
+    assert page.read_bytes() == before
+    assert str(page) in result.out
+
+
+def test_no_page_for_no_run(pumice: Any, tmp_path: Path) -> None:
+    result = pumice("report", tmp_path / "none")
+    assert result.code == 2
+    assert "none" in result.err

@@ -1,0 +1,132 @@
+"""Help, versions, and what is said to words that name nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import typer
+
+import pumice as package
+from pumice.cli import app, chat, evaluate, main, recipe, train, world
+from pumice.cli.group import PumiceGroup
+from pumice.errors import DataError, Interrupted, UsageError
+
+VERBS = (
+    ("train",),
+    ("eval",),
+    ("chat",),
+    ("report",),
+    ("world", "make"),
+    ("recipe", "list"),
+    ("recipe", "show"),
+    ("recipe", "fields"),
+)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_explains_itself_with_an_example_of_itself(pumice: Any, verb: tuple[str, ...]) -> None:
+    result = pumice(*verb, "--help")
+    assert result.code == 0
+    assert "Examples" in result.out
+    assert f"pumice {' '.join(verb)}" in result.out
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_option_has_a_help_text(verb: tuple[str, ...]) -> None:
+    command: Any = typer.main.get_command(app)
+    for word in verb:
+        command = command.commands[word]
+    assert [p.name for p in command.params if p.name != "help" and not p.help] == []
+    assert re.fullmatch(r"[^\n]+\.", command.help.strip()), "one line"
+
+
+def test_help_lists_all_verbs_in_the_order_of_use(pumice: Any) -> None:
+    text = pumice("--help").out
+    places = [text.index(f"│ {verb} ") for verb in ("world", "train", "eval", "chat", "report", "recipe")]
+    assert places == sorted(places)
+
+
+def test_no_words_at_all_show_the_help(pumice: Any) -> None:
+    assert "Usage:" in pumice().both
+
+
+def test_version(pumice: Any) -> None:
+    result = pumice("--version")
+    assert (result.code, result.out) == (0, f"pumice {package.__version__}\n")
+
+
+def test_an_unknown_verb_suggests_the_nearest(pumice: Any) -> None:
+    result = pumice("trian")
+    assert result.code == 2
+    assert "'train'" in result.err
+
+
+def test_an_unknown_option_suggests_the_nearest(pumice: Any) -> None:
+    result = pumice("train", "tiny", "--sed", "3")
+    assert result.code == 2
+    assert "--seed" in result.err
+
+
+def _failing(error: BaseException) -> typer.Typer:
+    failing = typer.Typer(cls=PumiceGroup, pretty_exceptions_enable=False)
+
+    @failing.callback()
+    def root(debug: bool = False) -> None: ...
+
+    @failing.command()
+    def verb() -> None:
+        raise error
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no", where="here", remedy="do this"), 2),
+        (DataError("no", where="here", remedy="do this"), 1),
+        (Interrupted("no", where="here", remedy="do this"), 130),
+        (KeyboardInterrupt(), 130),
+        (PermissionError(13, "Permission denied", "/somewhere"), 1),
+    ],
+)
+def test_errors_end_without_traceback_and_with_their_code(error: BaseException, code: int) -> None:
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(_failing(error), ["verb"])
+    assert result.exit_code == code
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    if isinstance(error, KeyboardInterrupt):
+        assert result.stderr == "Stopped.\n"
+    elif isinstance(error, OSError):
+        assert "Permission denied" in result.stderr
+        assert "/somewhere" in result.stderr
+    else:
+        assert result.stderr == "error: no\n  where: here\n  to do: do this\n"
+
+
+def test_debug_shows_the_traceback() -> None:
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(_failing(UsageError("no")), ["--debug", "verb"])
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+def test_brackets_in_an_error_are_no_markup() -> None:
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(_failing(DataError("[red]a[/nothing]", where="[b]")), ["verb"])
+    assert "[red]a[/nothing]" in result.stderr
+    assert "[b]" in result.stderr
+
+
+def test_the_entry_point_is_main() -> None:
+    assert callable(main)
+    for module in (chat, evaluate, train):
+        assert "pumice " in module.EPILOG
+    assert world.app
+    assert recipe.app

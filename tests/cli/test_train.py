@@ -1,0 +1,148 @@
+"""`pumice train`, from end to end and where it must refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pumice.cli.stopping import Stopping
+
+
+def test_a_run_ends_with_model_scores_page_and_next_commands(trained: Any) -> None:
+    folder, said = trained.folder, trained.result.out
+    assert (folder / "model" / "config.json").is_file()
+    assert os.readlink(folder / "model") == str(Path("stages") / "instruct" / "model")
+    scores = json.loads((folder / "eval" / "scores.json").read_text("utf-8"))
+    assert list(scores["variants"]) == ["tuned", "blind", "wrong-image", "aligned"]
+    assert scores["questions"] == 24
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert "Exact match by question type" in said
+    assert "POPE" in said
+    assert "Some answers" in said
+    assert f"pumice chat {folder / 'model'} --image" in said
+    assert str(folder / "report.html") in said
+
+
+def test_each_stage_says_what_trains_before_it_starts(trained: Any) -> None:
+    said = trained.result.out
+    header, instruct = said.index("frozen"), said.index("instruct")
+    assert header < said.index("step 1/2") < said.index("validation loss")
+    assert said.index("step 1/2") < instruct < said.index("step 1/3")
+    assert "supervised tok/s" in said
+    assert "saved " in said
+
+
+def test_the_record_holds_the_command(trained: Any, recipe: Path, world: Path) -> None:
+    record = json.loads((trained.folder / "run.json").read_text("utf-8"))
+    runs = trained.folder.parent
+    assert record["command"] == f"pumice train {recipe} --data {world} --runs {runs}"
+    assert record["status"] == "finished"
+
+
+def test_an_existing_run_is_refused(pumice: Any, trained: Any, recipe: Path, world: Path) -> None:
+    before = (trained.folder / "run.json").read_bytes()
+    result = pumice("train", recipe, "--data", world, "--runs", trained.folder.parent)
+    assert result.code == 1
+    assert "the folder holds a run" in result.err
+    assert "--resume" in result.err
+    assert (trained.folder / "run.json").read_bytes() == before
+
+
+def test_resuming_a_finished_run_answers_only_what_is_missing(
+    pumice: Any, trained: Any, recipe: Path, world: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "short", symlinks=True)
+    answers = tmp_path / "short" / "eval" / "predictions-tuned.jsonl"
+    whole = answers.read_bytes()
+    answers.write_bytes(b"".join(whole.splitlines(keepends=True)[:5]))
+    result = pumice("train", recipe, "--data", world, "--runs", tmp_path, "--resume")
+    assert result.code == 0, result.both
+    assert answers.read_bytes() == whole
+    assert "step 1/" not in result.out
+
+
+def test_another_seed_and_no_measurement(pumice: Any, recipe: Path, world: Path, tmp_path: Path) -> None:
+    words = ["--runs", tmp_path, "--name", "other", "--seed", "9", "--no-eval"]
+    result = pumice("train", recipe, "--data", world, *words, "--set", "stages.instruct.steps=1")
+    assert result.code == 0, result.both
+    record = json.loads((tmp_path / "other" / "run.json").read_text("utf-8"))
+    assert record["seed"] == 9
+    assert "--set seed=9" in record["command"]
+    assert not (tmp_path / "other" / "eval").exists()
+    assert "PICTURE" in result.out
+
+
+def test_a_stop_saves_and_gives_the_command_that_goes_on(
+    pumice: Any, recipe: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pumice.cli import watch
+
+    told = watch.RunWatch.on_step
+
+    def step(self: watch.RunWatch, row: dict[str, Any]) -> None:
+        told(self, row)
+        if row["stage"] == "instruct" and row["step"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.RunWatch, "on_step", step)
+        result = pumice("train", recipe, "--data", world, "--runs", tmp_path)
+    again = f"pumice train {recipe} --data {world} --runs {tmp_path} --resume"
+    assert result.code == 130
+    assert "stopped after step 1 of 3 in stage 'instruct'" in result.err
+    assert f"to do: go on with: {again}\n" in result.err
+    done = pumice(*again.split()[1:])
+    assert done.code == 0, done.both
+    assert (tmp_path / "short" / "report.html").is_file()
+
+
+def test_the_first_signal_waits_for_the_step_and_the_second_does_not() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Stopping() as stopping:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert not stopping.asked()
+        stopping.wait_for_step = True
+        signal.raise_signal(signal.SIGTERM)
+        assert stopping.asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["tinny"], 1, "'tiny'"),
+        (["tiny"], 1, "--data"),
+        (["tiny", "--data", "nowhere"], 2, "pumice world make nowhere"),
+        (["tiny", "--data", ".", "--name", "../up"], 2, "cannot name a run"),
+        (["tiny", "--data", ".", "--set", "stages.align.stepps=3"], 1, "'steps'"),
+        (["absent.yaml"], 1, "absent.yaml"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(
+    pumice: Any, words: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = pumice("train", *words)
+    assert result.code == code
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_question_file_is_found_before_training(
+    pumice: Any, recipe: Path, world: Path, tmp_path: Path
+) -> None:
+    words = ["--set", f"evaluation.questions={tmp_path / 'none.jsonl'}", "--runs", tmp_path / "runs"]
+    result = pumice("train", recipe, "--data", world, *words)
+    assert result.code == 1
+    assert "none.jsonl" in result.err
+    assert not (tmp_path / "runs").exists()
