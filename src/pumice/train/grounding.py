@@ -107,7 +107,7 @@ def cell_embeddings(table_VD: Tensor, cells_NPK: Tensor, position_ids_4: Tensor 
 def grounding_loss(image_NPD: Tensor, wanted_NPD: Tensor) -> Tensor:
     """Squared distance to the wanted features as a share of their own variance (0 is exact).
 
-    Patches with and without words count half each, however few objects a picture has.
+    Every patch counts alike, with words or without. Computed in float32.
     """
     image_NPD, wanted_NPD = image_NPD.float(), wanted_NPD.float()
     spread = wanted_NPD.var().clamp(min=1e-8)

@@ -97,7 +97,8 @@ def _files(summary: dict[str, Any]) -> str:
 def _card(scene: Scene, split: Split, teacher: WorldTeacher) -> str:
     text = scene_text(scene)
     asked = "".join(
-        f"<div><dt>{escape(turn.question)}</dt><dd>{escape(turn.answer)}</dd></div>"
+        f"<div{'' if turn.short else ' class=long'}>"
+        f"<dt>{escape(turn.question)}</dt><dd>{escape(turn.answer)}</dd></div>"
         for turn in _turns(text, teacher)
     )
     caption = text.captions[0]
@@ -105,10 +106,10 @@ def _card(scene: Scene, split: Split, teacher: WorldTeacher) -> str:
 <label class="frame"><input type="checkbox" aria-label="Keep the boxes of {escape(scene.id)} in view">
 <img src="{escape(text.image)}" alt="{escape(caption)}" width="{SIDE}" height="{SIDE}" loading="lazy">
 {_boxes(text)}</label>
+<p class="id"><span class="split {split}">{_SPLIT_NAMES[split]}</span> {escape(scene.id)}</p>
 <ul class="things">{_things(text)}</ul>
 <p class="caption">{escape(caption[:1].upper() + caption[1:])}</p>
 <dl class="asked">{asked}</dl>
-<p class="id"><span class="split {split}">{_SPLIT_NAMES[split]}</span> {escape(scene.id)}</p>
 </article>"""
 
 
