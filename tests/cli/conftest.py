@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ data:
     file: ${{data}}/align.json
     images: ${{data}}
   instruct:
-    file: ${{data}}/instruct.json
+    file: ${{data}}/short.json
     images: ${{data}}
   val:
-    file: ${{data}}/val.json
+    file: ${{data}}/short_val.json
     images: ${{data}}
 stages:
   - name: align
@@ -39,14 +40,14 @@ stages:
     template: plain
     lr: {{connector: 1e-3}}
     steps: 2
-    row_length: 4096
+    row_length: 768
     rows_per_step: 1
   - name: instruct
     kind: instruct
     sources: [instruct]
     lr: {{connector: 1e-3, language: 1e-3}}
     steps: 3
-    row_length: 4096
+    row_length: 768
     rows_per_step: 1
     validation: {{source: val, limit: 4}}
 evaluation:
@@ -104,11 +105,15 @@ def pumice() -> Pumice:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world of twelve training pictures, made by the command."""
+    """A world of twelve training pictures, made by the command; beside it its short conversations alone."""
     folder = tmp_path_factory.mktemp("data") / "world"
     words = ["--n", "18", "--validation", "2", "--test", "4", "--level", "easy", "--workers", "1"]
     result = run_pumice("world", "make", folder, *words)
     assert result.code == 0, result.both
+    for source, short in (("instruct.json", "short.json"), ("val.json", "short_val.json")):
+        rows = json.loads((folder / source).read_text("utf-8"))
+        kept = [row for row in rows if sum(len(turn["value"]) for turn in row["conversations"]) < 400]
+        (folder / short).write_text(json.dumps(kept), encoding="utf-8")
     return folder
 
 

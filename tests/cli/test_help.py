@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import pumice as package
-from pumice.cli import app, chat, evaluate, main, recipe, train, world
+from pumice.cli import app, chat, evaluate, main, train
 from pumice.cli.group import PumiceGroup
 from pumice.errors import DataError, Interrupted, UsageError
 
@@ -19,6 +19,7 @@ VERBS = (
     ("chat",),
     ("report",),
     ("world", "make"),
+    ("world", "pretrain"),
     ("recipe", "list"),
     ("recipe", "show"),
     ("recipe", "fields"),
@@ -124,9 +125,14 @@ def test_brackets_in_an_error_are_no_markup() -> None:
     assert "[b]" in result.stderr
 
 
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(_failing(DataError("a\x1b[2Jb\x9bc\td")), ["verb"])
+    assert result.stderr.startswith("error: a\ufffd[2Jb\ufffdc")
+
+
 def test_the_entry_point_is_main() -> None:
     assert callable(main)
     for module in (chat, evaluate, train):
         assert "pumice " in module.EPILOG
-    assert world.app
-    assert recipe.app

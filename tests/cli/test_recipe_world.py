@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pumice.recipes import load_recipe, recipe_names, recipe_text
 
 
@@ -67,3 +69,31 @@ def test_an_unknown_level(pumice: Any, tmp_path: Path) -> None:
     result = pumice("world", "make", tmp_path / "w", "--level", "hard")
     assert result.code == 2
     assert "easy" in result.err
+
+
+def test_pretraining_passes_what_was_asked_for(
+    pumice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pumice.world import pretrain
+
+    calls: list[dict[str, Any]] = []
+
+    def fake(out: Path, *, report: Any, **options: Any) -> dict[str, dict[str, float]]:
+        report("pretraining", 5, 5, {"loss": 0.25})
+        calls.append({"out": out, **options})
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return {"lm-tiny": {"color": 0.9}}
+
+    monkeypatch.setattr(pretrain, "pretrain", fake)
+    words = ["world", "pretrain", tmp_path, "--part", "lm-tiny", "--workers", "3", "--documents", "7"]
+    result = pumice(*words)
+    assert result.code == 0, result.both
+    want = {"parts": ("lm-tiny",), "workers": 3, "documents": 7, "pictures": 60000}
+    assert calls == [{"out": tmp_path, **want}]
+    assert "pretraining: 5 of 5  loss 0.25" in result.out
+    assert f"--set model.language={tmp_path / 'lm-tiny'}" in result.out
+    assert "model.vision" not in result.out
+    stopped = pumice(*words)
+    assert stopped.code == 130
+    assert "run the same command again" in stopped.err

@@ -70,6 +70,10 @@ def chat(
                 "there is no question", where="standard input", remedy="give one: pumice chat MODEL QUESTION"
             )
     # What was typed is right: now what takes seconds.
+    from pumice.cli.console import answer_piece, note
+
+    if talk:
+        note(f"loading {folder}")
     from pumice.cli.models import load_generator
     from pumice.infer import ChatSession, Sampling
 
@@ -85,6 +89,5 @@ def chat(
     else:
         assert question is not None
         for piece in session.ask(question):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            answer_piece(piece)
         sys.stdout.write("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from rich.console import Console
@@ -24,13 +25,27 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """Text without control characters: what a model or a file says must not steer the terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def answer_piece(text: str) -> None:
+    """Write a piece of an answer at once: as it is into a file or pipe, harmless to a terminal."""
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
 def print_error(error: PumiceError) -> None:
     """What happened in red, then where, then what to do; long paths are not broken."""
-    text = Text.assemble(("error: ", "bold red"), (error.what, "red"))
+    text = Text.assemble(("error: ", "bold red"), (visible(error.what), "red"))
     if error.where:
-        text.append("\n  where: ", "dim").append(error.where)
+        text.append("\n  where: ", "dim").append(visible(error.where))
     if error.remedy:
-        text.append("\n  to do: ", "dim").append(error.remedy)
+        text.append("\n  to do: ", "dim").append(visible(error.remedy))
     err.print(text, soft_wrap=True)
 
 

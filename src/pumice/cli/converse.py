@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pumice.cli.console import note, out, print_error
+from pumice.cli.console import answer_piece, note, out, print_error
 from pumice.errors import PumiceError, UsageError, suggest
 from pumice.image.decode import image_size
 
@@ -85,8 +85,7 @@ class Conversation:
         with _ctrl_c() as pressed:
             try:
                 for piece in answer:
-                    sys.stdout.write(piece)
-                    sys.stdout.flush()
+                    answer_piece(piece)
                     if pressed():
                         break
             finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from pumice.cli.console import out
+from pumice.cli.console import out, visible
 from pumice.cli.models import FolderPredictor, Loaded
 from pumice.cli.progress import counting
 from pumice.errors import UsageError
@@ -65,7 +65,7 @@ def measure(
         folder: where the files go; answers that are there already are not asked for again.
         tuned: the finished model's folder.
         aligned: that of the model after alignment, where there is one.
-        variants: which columns, in the order of the tables' standard.
+        variants: which columns; the first is the one that is measured.
         max_new_tokens: the longest answer.
         seed: decides the wrong images.
         rows: questions that are answered at once.
@@ -85,6 +85,8 @@ def measure(
         aligned_model=model_digest(aligned) if aligned is not None else "",
     )
     chosen = [variant for variant in known if variant.name in variants]
+    # The first one asked for is measured, the others stand beside it; equal models stay neighbours.
+    chosen.sort(key=lambda variant: variant.name != variants[0])
     if len(chosen) < len(set(variants)):
         missing = sorted(set(variants) - {variant.name for variant in known})
         raise UsageError(f"no model answers as {', '.join(missing)}", remedy="leave it out of the variants")
@@ -122,9 +124,9 @@ def print_answers(predictions: Path, count: int = SHOWN) -> None:
         style = "green" if row["correct"] else "red"
         table.add_row(
             Text(Path(row["image"]).name if row["image"] else "none", "dim"),
-            Text(row["text"].split("\n")[0]),
-            Text(("✓ " if row["correct"] else "✗ ") + row["raw"].strip(), style),
-            Text(row["answer"]),
+            Text(visible(row["text"].split("\n")[0])),
+            Text(("✓ " if row["correct"] else "✗ ") + visible(row["raw"]).strip(), style),
+            Text(visible(row["answer"])),
         )
     out.print()
     out.print(table)

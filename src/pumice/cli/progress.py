@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -20,8 +20,14 @@ from rich.progress import (
 
 from pumice.cli.console import out
 
-Count = Callable[[str, int, int], None]
-"""Told how far something is: (what, done, total)."""
+
+class Count(Protocol):
+    """Told how far something is, with figures to show behind it."""
+
+    def __call__(
+        self, what: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
+    ) -> None: ...
+
 
 LOG_SECONDS = 20.0
 """Between lines where there is no terminal."""
@@ -37,20 +43,23 @@ def counting(console: Console = out) -> Iterator[Count]:
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
         console=console,
         disable=not console.is_terminal,
     ) as bars:
         tasks: dict[str, TaskID] = {}
         said = time.monotonic()
 
-        def count(what: str, done: int, total: int) -> None:
+        def count(what: str, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
             nonlocal said
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in (figures or {}).items())
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-            if not console.is_terminal and (time.monotonic() - said > LOG_SECONDS or done == total):
+                tasks[what] = bars.add_task(what, total=total, figures="")
+            bars.update(tasks[what], completed=done, total=total, figures=shown)
+            due = time.monotonic() - said > LOG_SECONDS or done == total
+            if not console.is_terminal and due:
                 said = time.monotonic()
-                console.print(f"{what}: {done:,} of {total:,}")
+                console.print(f"{what}: {done:,} of {total:,}  {shown}".rstrip(), markup=False)
 
         yield count
 

@@ -154,9 +154,15 @@ def _finish(folder: Path, questions: QuestionSet | None) -> None:
     image, words = "PICTURE", "What is in the picture?"
     shown = next((q for q in questions.questions if q.image), None) if questions is not None else None
     if questions is not None and shown is not None and shown.image is not None:
-        image, words = os.path.relpath(questions.image_root / shown.image), shown.text.split("\n")[0]
+        image, words = _near(questions.image_root / shown.image), shown.text.split("\n")[0]
     ask = shlex.join(["pumice", "chat", str(folder / "model"), "--image", image, words])
     commands(("ask the model", ask), ("see curves, scores and pictures", f"open {page} in a browser"))
+
+
+def _near(path: Path) -> str:
+    """The path as one would type it here."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
 
 
 def _questions(recipe: Recipe) -> QuestionSet | None:

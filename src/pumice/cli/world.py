@@ -14,6 +14,10 @@ from pumice.cli.help import examples
 app = typer.Typer(no_args_is_help=True, help="Draw pictures with their captions, questions and true answers.")
 
 
+PLACES = {"vision": "clip-tiny", "language": "lm-tiny"}
+"""Where a recipe names each part."""
+
+
 class Level(StrEnum):
     """How hard the pictures are."""
 
@@ -77,3 +81,65 @@ def make(
         ("look at it", f"open {folder / 'gallery.html'} in a browser"),
         ("train on it", shlex.join(["pumice", "train", "tiny", "--data", str(folder)])),
     )
+
+
+class Part(StrEnum):
+    """An embedded part."""
+
+    tower = "clip-tiny"
+    language = "lm-tiny"
+
+
+@app.command(
+    "pretrain",
+    epilog=examples(
+        ("both parts as they ship (hours on two cores)", "pumice world pretrain parts"),
+        ("the language model alone", "pumice world pretrain parts --part lm-tiny"),
+    ),
+)
+def pretrain(
+    folder: Annotated[
+        Path, typer.Argument(help="Where to; the same command again goes on after a stop.", metavar="OUT")
+    ],
+    parts: Annotated[
+        list[Part] | None, typer.Option("--part", help="Which part to make.", show_default="both")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that draw and write.", show_default="one per CPU core"),
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures the tower learns from.")] = 60000,
+    documents: Annotated[
+        int, typer.Option(min=1, help="Documents of each form the language model learns from.")
+    ] = 15000,
+) -> None:
+    """Pretrain the two tiny parts that ship with Pumice, from nothing: the tower and the language model."""
+    import os
+
+    from pumice.cli.console import commands, out
+    from pumice.cli.progress import counting
+    from pumice.errors import Interrupted
+    from pumice.world.pretrain import pretrain as make_parts
+
+    chosen = tuple(dict.fromkeys(part.value for part in parts or list(Part)))
+    try:
+        with counting() as report:
+            scores = make_parts(
+                folder,
+                report=report,
+                workers=workers or os.cpu_count() or 1,
+                pictures=pictures,
+                documents=documents,
+                parts=chosen,
+            )
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "stopped before all parts were made",
+            where=str(folder),
+            remedy="run the same command again: it goes on from what was saved",
+        ) from error
+    for name, figures in scores.items():
+        shown = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
+        out.print(f"{folder / name}: {shown}", markup=False, soft_wrap=True)
+    use = [f"--set model.{key}={folder / name}" for key, name in PLACES.items() if name in scores]
+    commands(("train with them", f"pumice train tiny --data DIR {' '.join(use)}"))
