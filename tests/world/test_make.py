@@ -187,6 +187,7 @@ def test_what_is_missing_or_changed_is_made_good(world: Path, tmp_path: Path) ->
     next((tmp_path / "w" / "images").iterdir()).unlink()
     (tmp_path / "w" / "val.json").unlink()
     (tmp_path / "w" / "align.json").write_text("[]")
+    (tmp_path / "w" / "images" / ".full-0-9.png.77.tmp").write_bytes(b"half a pict")
     make_world(tmp_path / "w", **SIZE)
     assert files(tmp_path / "w") == files(world)
 
@@ -236,6 +237,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_broken_record_is_reported(tmp_path: Path) -> None:
     (tmp_path / "world.json").write_text("{")
     with pytest.raises(UsageError, match="record cannot be read"):
+        make_world(tmp_path, n=10)
+    (tmp_path / "world.json").write_text("[]")
+    with pytest.raises(UsageError, match="no object"):
         make_world(tmp_path, n=10)
     (tmp_path / "world.json").write_text('{"level": "full", "seed": 0}')
     with pytest.raises(UsageError, match="train None, not 8"):

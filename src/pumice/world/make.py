@@ -161,6 +161,9 @@ def make_world(
             where=str(out),
             remedy="run the same command again: pictures that are there are kept",
         ) from error
+    # What a killed run was in the middle of writing.
+    for left in (*out.glob(".*.tmp"), *(out / "images").glob(".*.tmp")):
+        left.unlink(missing_ok=True)
     _write_json(out / WORLD, summary)
     (out / UNFINISHED).unlink(missing_ok=True)
     return summary
@@ -201,8 +204,13 @@ def _check_folder(out: Path, settings: Settings) -> dict[str, Any] | None:
 
 def _complete(out: Path, summary: dict[str, Any]) -> bool:
     """Whether all files are as written and every picture is there."""
-    files: dict[str, dict[str, Any]] = summary["files"]
-    if any(_digest(out / name) != entry["sha256"] for name, entry in files.items()):
+    files = summary.get("files")
+    if not isinstance(files, dict) or not files:
+        return False
+    if any(
+        not isinstance(entry, dict) or _digest(out / name) != entry.get("sha256")
+        for name, entry in files.items()
+    ):
         return False
     there = (
         {f"images/{entry.name}" for entry in os.scandir(out / "images")}
