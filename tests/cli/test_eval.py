@@ -35,6 +35,28 @@ def test_chosen_variants_and_batches_change_no_answer(
     assert lines[0] == lines[1]
 
 
+def test_the_first_variant_is_the_one_that_is_measured(
+    pumice: Any, trained: Any, world: Path, tmp_path: Path
+) -> None:
+    words = [
+        "--questions",
+        world / "test_questions.jsonl",
+        "--limit",
+        "24",
+        "--max-new-tokens",
+        "3",
+        "--out",
+        tmp_path,
+    ]
+    result = pumice("eval", trained.folder, *words, "--variants", "wrong-image, tuned")
+    assert result.code == 0, result.both
+    scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+    assert list(scores["variants"]) == ["wrong-image", "tuned"]
+    again = pumice("eval", trained.folder / "stages" / "align" / "model", *words, "--variants", "tuned")
+    assert again.code == 1, "answers of another model are never mixed in"
+    assert "of another model" in again.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
