@@ -77,6 +77,10 @@ def generate(
     return rows
 
 
+MAX_TURNS = 10
+"""Turns of a merged conversation; more become further rows, as LLaVA's mixture does with RefCOCO and VG."""
+
+
 def rows_of(
     scene: SceneText,
     teacher: Teacher,
@@ -88,7 +92,7 @@ def rows_of(
     keep: Keep | None = None,
     regions: bool = False,
 ) -> list[Row]:
-    """The rows of one scene (see ``generate``): the merged one first, then one per remaining kind."""
+    """The rows of one scene (see ``generate``): merged ones first, then one per remaining kind."""
     written = [kind for kind in kinds if _chosen(scene, kind, (shares or {}).get(kind, 1.0), seed)]
     merged: dict[str, Turn] = {}
     for kind in written:
@@ -101,7 +105,10 @@ def rows_of(
     if merged:
         turns = list(merged.values())
         order = _rng(seed, scene, "merged").permutation(len(turns))[:per_scene]
-        rows.append(conversation(scene, [turns[i] for i in order], "short", regions=regions))
+        for start in range(0, len(order), MAX_TURNS):
+            part = [turns[i] for i in order[start : start + MAX_TURNS]]
+            suffix = f"short-{start // MAX_TURNS}" if len(order) > MAX_TURNS else "short"
+            rows.append(conversation(scene, part, suffix, regions=regions))
     for kind in written:
         if kind not in MERGED and (alone := teacher.write(scene, kind)):
             rows.append(conversation(scene, alone, kind, regions=regions))

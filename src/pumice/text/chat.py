@@ -9,13 +9,15 @@ exception: Jinja yields a string, and in a string they cannot be told from the t
 from __future__ import annotations
 
 import json
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from pumice.text.encoder import text_encoder
 from pumice.text.templates import Template, get_template
 from pumice.text.writer import split_control
 from pumice.types import PLACEHOLDER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _LEAD = """
 {%- set place = namespace(start=false) -%}

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from pumice.errors import DataError, TemplateError
 from pumice.text.conversation import Conversation, Pair, read_conversation, split_shared
@@ -32,6 +32,9 @@ from pumice.text.encoder import text_encoder
 from pumice.text.templates import Template
 from pumice.text.writer import Writer
 from pumice.types import IGNORE_INDEX, Encoded, Message, Part, Text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def render(

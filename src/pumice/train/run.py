@@ -304,7 +304,8 @@ def _check_folder(folder: Path, recipe: str, resume: bool) -> None:
         raise RunError(
             "the run was started with another recipe or other settings",
             where=str(folder / "recipe.yaml"),
-            remedy=f"resume with --recipe {folder / 'recipe.yaml'}, or choose another --name",
+            remedy=f"resume with `pumice train {folder / 'recipe.yaml'} --name {folder.name} --resume`, or choose another "
+            "--name",
         )
 
 

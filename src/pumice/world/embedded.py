@@ -14,7 +14,7 @@ FINISHED = "tiny"
 
 def names() -> tuple[str, ...]:
     """Every name that ``resolve`` knows, ``embedded:`` and short."""
-    folders = sorted(path.name for path in PARTS.iterdir() if (path / "config.json").is_file())
+    folders = sorted(path.parent.name for path in PARTS.glob("*/config.json"))
     return (*(PREFIX + name for name in folders), *(name for name in folders if name == FINISHED))
 
 

@@ -78,6 +78,7 @@ _MEANINGS = {
     "instruct.json": "the mixture of all kinds, for instruction tuning",
     "scenes-validation.jsonl": "captions and boxes of the validation pictures",
     "val.json": "the mixture, on validation pictures",
+    "val_align.json": "captions with boxes, on validation pictures",
     "scenes-test.jsonl": "captions and boxes of the test pictures",
     "test_questions.jsonl": "questions with their answers, on test pictures",
 }

@@ -6,7 +6,7 @@
       align.json               captions with regions              (train)
       lookup.json              look-ups: attributes, places, relations, signs    (train)
       instruct.json            the mixture: short turns, conversation, detail, reasoning    (train)
-      val.json                 the same mixture                   (validation)
+      val.json, val_align.json the same mixture and captions      (validation)
       test_questions.jsonl     questions with answers             (test)
       gallery.html             the first pictures, with boxes and what the teacher asks
       world.json               settings, counts and digests; written last, so it marks completion
@@ -48,7 +48,7 @@ FORMAT = 1
 WORLD, UNFINISHED, GALLERY = "world.json", "world.unfinished.json", "gallery.html"
 FILES: dict[Split, tuple[str, ...]] = {
     "train": ("scenes-train.jsonl", "align.json", "lookup.json", "instruct.json"),
-    "validation": ("scenes-validation.jsonl", "val.json"),
+    "validation": ("scenes-validation.jsonl", "val.json", "val_align.json"),
     "test": ("scenes-test.jsonl", "test_questions.jsonl"),
 }
 MIXTURE: tuple[Kind, ...] = ("short", "existence", "correction", "conversation", "detail", "reasoning")
@@ -385,9 +385,10 @@ def _written(scene: SceneText, teacher: WorldTeacher, task: _Task) -> Iterator[t
     mixture = "instruct.json" if task.split == "train" else "val.json"
     for row in rows_of(scene, teacher, MIXTURE, seed=seed, shares=SHARES):
         yield mixture, row
+    captions = "align.json" if task.split == "train" else "val_align.json"
+    for row in rows_of(scene, teacher, ("caption",), seed=seed, regions=True):
+        yield captions, row
     if task.split == "train":
-        for row in rows_of(scene, teacher, ("caption",), seed=seed, regions=True):
-            yield "align.json", row
         for row in rows_of(scene, teacher, ("short",), seed=seed, keep=is_lookup):
             yield "lookup.json", row
 

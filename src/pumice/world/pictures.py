@@ -106,7 +106,15 @@ def _chunk(task: tuple[int, str, Split, int, int, str]) -> str:
 
 
 def picture_pool(
-    folder: Path, *, seed: int, level: str, split: Split, count: int, grid: int, workers: int, progress: Progress
+    folder: Path,
+    *,
+    seed: int,
+    level: str,
+    split: Split,
+    count: int,
+    grid: int,
+    workers: int,
+    progress: Progress,
 ) -> Pool:
     """Draw ``count`` pictures of a split (rounded up to whole chunks), or reuse those in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)

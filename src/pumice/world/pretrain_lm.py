@@ -45,7 +45,7 @@ POSITION_WORDS = ("left", "right", "top", "bottom")
 WHOLE_TEXT = 0.25
 """Share of text documents in which captions and questions are learnt too, not only answers: they are
 mostly chance, and would drown the few tokens that must be looked up."""
-DENSE_LATER = 0.15
+DENSE_LATER = 0.4
 """Share of steps on lists after the dense phase."""
 TERSE = 0.75
 """Share of documents whose short questions go without LLaVA's response-format prompt: it is ten tokens
@@ -91,7 +91,7 @@ class Document:
 def corpus(seed: int, count: int) -> list[str]:
     """Plain text to train the tokenizer on: all the teacher writes about ``count`` scenes."""
     teacher = WorldTeacher(seed)
-    texts = []
+    texts: list[str] = []
     source = scenes(seed, "full", "train")
     kinds: tuple[Kind, ...] = ("conversation", "detail", "reasoning", "short", "existence", "correction")
     for _ in range(count):
@@ -112,7 +112,9 @@ def choose_turns(
     short = list(teacher.write(text, "short"))
     existence = list(teacher.write(text, "existence"))
     wrong = list(teacher.write(text, "correction"))
-    kinds: tuple[Kind, ...] = ("conversation", "reasoning", "detail") if sentences else ("reasoning", "detail")
+    kinds: tuple[Kind, ...] = (
+        ("conversation", "reasoning", "detail") if sentences else ("reasoning", "detail")
+    )
     long = [t for kind in kinds for t in teacher.write(text, kind)]
     picked = [short[i] for i in rng.permutation(len(short))[: count - 4]]
     signs = [t for t in short if t.type.startswith("sign") and t not in picked]
@@ -129,13 +131,17 @@ def _pair(turn: Turn, *, image: bool, terse: bool) -> list[Message]:
 
 
 def dense_turns(teacher: WorldTeacher, scene: Scene, rng: np.random.Generator, count: int) -> list[Turn]:
-    """Short questions in random order: in half of the documents about attributes alone."""
+    """Short questions in random order: a third of the documents asks for attributes alone, a third for places."""
     text = scene_text(scene)
-    turns = [*teacher.write(text, "short"), *teacher.write(text, "existence"), *teacher.write(text, "correction")]
-    attributes = [t for t in turns if t.type in ("color", "shape", "size")]
-    if attributes and rng.random() < 0.5:
-        turns = attributes
-    return [turns[i] for i in rng.permutation(len(turns))[:count]]
+    turns = [
+        *teacher.write(text, "short"),
+        *teacher.write(text, "existence"),
+        *teacher.write(text, "correction"),
+    ]
+    draw = rng.random()
+    wanted = ("color", "shape", "size") if draw < 1 / 3 else ("position", "relation") if draw < 2 / 3 else ()
+    chosen = [t for t in turns if t.type in wanted] or turns
+    return [chosen[i] for i in rng.permutation(len(chosen))[:count]]
 
 
 class Writer:
@@ -177,7 +183,9 @@ class Writer:
         patches = np.unique(centers)
         messages = [m for i, t in enumerate(turns) for m in _pair(t, image=i == 0, terse=True)]
         types = tuple(t.type for t in turns)
-        return Document(self._render(messages, len(patches)), self.layout(scene)[patches], patches, "list", types)
+        return Document(
+            self._render(messages, len(patches)), self.layout(scene)[patches], patches, "list", types
+        )
 
     def mixed(self, scene: Scene) -> Document:
         """A text, a layout or a captioned layout."""
@@ -208,9 +216,16 @@ class Writer:
         return Document(encoded, cells, patches, "caption", ("caption",))
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """A tokenizer of ``pumice.world.tokenize``, read back."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    return tokenizer
+
+
 def _documents(task: tuple[str, LanguagePlan, Split, str, int, int]) -> list[Document]:
     folder, plan, split, form, start, count = task
-    writer = Writer(AutoTokenizer.from_pretrained(folder), plan)
+    writer = Writer(load_tokenizer(Path(folder)), plan)
     source = scenes(plan.seed, "full", split, start=start)
     write = writer.listed if form == "list" else writer.mixed
     return [write(next(source)) for _ in range(count)]
@@ -276,7 +291,10 @@ class LanguageTrainer:
         matrices = [p for p in self.lm.parameters() if p.ndim >= 2]
         vectors = [p for p in self.lm.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            [
+                {"params": matrices, "weight_decay": plan.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
             lr=plan.lr,
             betas=(0.9, 0.98),
         )
@@ -307,20 +325,29 @@ class LanguageTrainer:
             positions[r, :n], branches[r, :n], segments[r, :n] = e.position_ids, e.branch_ids, 1
             if len(document.cells):
                 start = e.image_spans[0].start
-                places.append(np.stack([np.full(len(document.cells), r), start + np.arange(len(document.cells))]))
-        table = self.lm.get_input_embeddings().weight
+                places.append(
+                    np.stack([np.full(len(document.cells), r), start + np.arange(len(document.cells))])
+                )
+        table: Tensor = self.lm.model.embed_tokens.weight
         embeds = torch.nn.functional.embedding(torch.from_numpy(ids), table)
         if places:
             cells_MK = torch.from_numpy(np.concatenate([d.cells for d in rows]))
             patches_M = torch.from_numpy(np.concatenate([d.patches for d in rows]))
             wanted_MD = cell_embeddings(table, cells_MK[None], None, self.plan.grid)[0]
-            wanted_MD = wanted_MD + position_weights(self.plan.grid)[patches_M] @ table[self.position_ids]
-            loudness = rng.random((len(rows), 1), dtype=np.float32).repeat([len(d.cells) for d in rows], axis=0)
+            wanted_MD = (
+                wanted_MD + position_weights(self.plan.grid)[patches_M] @ table[self.position_ids].float()
+            )
+            loudness = rng.random((len(rows), 1), dtype=np.float32).repeat(
+                [len(d.cells) for d in rows], axis=0
+            )
             noise = rng.standard_normal(wanted_MD.shape, dtype=np.float32) * loudness * self.plan.noise
             wanted_MD = wanted_MD + torch.from_numpy(noise) * table.detach().std()
             row_M, column_M = torch.from_numpy(np.concatenate(places, axis=1))
             embeds = embeds.index_put((row_M, column_M), wanted_MD)
-        t = {n: torch.from_numpy(a) for n, a in (("p", positions), ("s", segments), ("b", branches), ("l", labels))}
+        t = {
+            n: torch.from_numpy(a)
+            for n, a in (("p", positions), ("s", segments), ("b", branches), ("l", labels))
+        }
         mask = visibility_mask(t["s"], t["b"])[:, None]
         hidden = self.lm.model(
             inputs_embeds=embeds, position_ids=t["p"], attention_mask=mask, use_cache=False
@@ -333,7 +360,9 @@ class LanguageTrainer:
         """One optimiser step; returns the loss per token and the number of tokens read."""
         plan = self.plan
         progress = max(0.0, (self.step - plan.warmup) / max(1, plan.steps - plan.warmup))
-        rate = min(1.0, (self.step + 1) / plan.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        rate = min(1.0, (self.step + 1) / plan.warmup) * (
+            0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = plan.lr * rate
         rows = self._rows(self.step)
@@ -342,7 +371,7 @@ class LanguageTrainer:
             logits = self.lm.lm_head(hidden)
         loss = torch.nn.functional.cross_entropy(logits.float(), target)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

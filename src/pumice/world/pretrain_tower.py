@@ -44,7 +44,7 @@ class TowerPlan:
     text_layers: int = 2
     embed: int = 96
     batch: int = 128
-    steps: int = 5000
+    steps: int = 4000
     warmup: int = 200
     lr: float = 1.5e-3
     weight_decay: float = 0.05
@@ -134,7 +134,10 @@ class TowerTrainer:
         matrices = [p for p in params if p.ndim >= 2]
         vectors = [p for p in params if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            [
+                {"params": matrices, "weight_decay": plan.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
             lr=plan.lr,
             betas=(0.9, 0.98),
         )
@@ -182,7 +185,9 @@ class TowerTrainer:
             result = {"words": self._word_loss(logits, center, rows)}
             if step % self.plan.contrast_every == 0:
                 texts = [self.pool.captions[r][int(rng.integers(5))] for r in rows]
-                tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=96, return_tensors="pt")
+                tokens = self.tokenizer(
+                    texts, padding=True, truncation=True, max_length=96, return_tensors="pt"
+                )
                 text = self.clip.get_text_features(
                     input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
                 )
@@ -204,7 +209,7 @@ class TowerTrainer:
             (v for k, v in parts.items() if k != "words"), start=torch.zeros(())
         )
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
         self.step += 1
