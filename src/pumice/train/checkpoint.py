@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +25,17 @@ from pumice.model import VisionLanguageModel
 from pumice.train.optim import part_modules
 
 _NAME = re.compile(r"step-(\d{6,})")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
+"""What damaged files raise, each library in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +94,11 @@ def save_state(
                 os.fsync(handle.fileno())
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-    except OSError as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # A full disk is an OSError to Python, but safetensors and torch.save have errors of their own.
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
-            f"the state after step {step} cannot be saved ({error.strerror})",
+            f"the state after step {step} cannot be saved ({getattr(error, 'strerror', None) or error})",
             where=str(folder),
             remedy="make room or choose another disk, then resume: the last good state is kept",
         ) from error
@@ -105,13 +119,14 @@ def load_state(
         record = json.loads((state.folder / "state.json").read_text(encoding="utf-8"))
         weights = load_file(state.folder / "weights.safetensors")
         tensors = torch.load(state.folder / "optimizer.pt", weights_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        digest_then, seconds = record["plan"], float(record["seconds"])
+    except _UNREADABLE as error:
         raise RunError(
             f"the saved state cannot be read ({type(error).__name__}: {error})",
             where=str(state.folder),
             remedy="delete this folder to resume from the state before it",
         ) from error
-    if record["plan"] != digest:
+    if digest_then != digest:
         raise RunError(
             "the state was saved under another plan (other data, settings or seed)",
             where=str(state.folder),
@@ -128,4 +143,4 @@ def load_state(
         for name, parameter in own.items():
             parameter.copy_(weights[name])
     optimizer.load_state_dict(tensors)
-    return float(record["seconds"])
+    return seconds

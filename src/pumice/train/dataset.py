@@ -70,7 +70,9 @@ class Pictures:
         pixels = self.pixels(paths)
         padded = torch.zeros(CHUNK, *pixels.shape[1:])
         padded[: len(paths)] = pixels
-        features: Tensor = model.encode_tower(padded.to(model.device))
+        # Without autocast: a stage's precision must not decide what features are, or keeping them would.
+        with torch.autocast(model.device.type, enabled=False):
+            features: Tensor = model.encode_tower(padded.to(model.device))
         return features[: len(paths)].float().cpu()
 
     def features(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
@@ -116,7 +118,7 @@ class StageData:
         self.length, self.image_token_id, self.stage = length, image_token_id, stage
         self.processor = processor
         self._encoded: dict[int, Encoded] = {}
-        self._cells: dict[int, NDArray[np.int32]] = {}
+        self._cells: dict[tuple[int, Path], NDArray[np.int32]] = {}
 
     def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
@@ -140,24 +142,44 @@ class StageData:
 
     def cells(self, batch: Batch, grounding: Grounding) -> tuple[Tensor, Tensor]:
         """Words of each patch of a batch's pictures: int32 [N, P, K], and which pictures have boxes [N]."""
+        rows, known = [], []
+        for image in batch.images:
+            sample = self.samples[image.sample]
+            rows.append(self.picture_cells(sample, image.path, grounding))
+            known.append(bool(_regions(sample, image.path)))
+        return torch.from_numpy(np.stack(rows)), torch.tensor(known)
+
+    def grounded(self, batch: Batch) -> int:
+        """How many of a batch's pictures have boxes."""
+        return sum(bool(_regions(self.samples[image.sample], image.path)) for image in batch.images)
+
+    def check_cells(self, grounding: Grounding) -> None:
+        """Lay out the words of every picture once, so that none fails while training.
+
+        Raises:
+            DataError: the tower's features are no square, or a phrase fits no cell (the row is named).
+        """
+        for sample in self.samples:
+            for path in dict.fromkeys(sample.images):
+                try:
+                    self.picture_cells(sample, path, grounding)
+                except DataError as error:
+                    error.where = error.where or str(sample.origin)
+                    raise
+
+    def picture_cells(self, sample: Sample, path: Path, grounding: Grounding) -> NDArray[np.int32]:
+        """Words of each patch of one picture of a sample: int32 [P, K]."""
         grid = math.isqrt(self.length)
         if grid * grid != self.length:
             raise DataError(
                 f"grounding needs a square of patches, and a picture has {self.length} tokens",
                 remedy="use select_feature: patch, or leave grounding out",
             )
-        rows, known = [], []
-        for image in batch.images:
-            sample = self.samples[image.sample]
-            key = id(sample)
-            if key not in self._cells:
-                regions = [r for r in sample.regions if sample.images[r.image] == image.path]
-                self._cells[key] = cell_tokens(
-                    self._moved(regions, image.path), grid, self._ids, grounding.center_word
-                )
-            rows.append(self._cells[key])
-            known.append(bool(sample.regions))
-        return torch.from_numpy(np.stack(rows)), torch.tensor(known)
+        key = (id(sample), path)
+        if key not in self._cells:
+            regions = self._moved(_regions(sample, path), path)
+            self._cells[key] = cell_tokens(regions, grid, self._ids, grounding.center_word)
+        return self._cells[key]
 
     def _moved(self, regions: Sequence[Region], path: Path) -> list[Region]:
         if self.processor.mode == "squash":
@@ -172,3 +194,8 @@ class StageData:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _regions(sample: Sample, path: Path) -> list[Region]:
+    """The boxes of one of a sample's pictures."""
+    return [region for region in sample.regions if sample.images[region.image] == path]

@@ -11,7 +11,7 @@ Shapes: N images, P patches of one, K token slots of a cell, D language model wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -104,14 +104,26 @@ def cell_embeddings(table_VD: Tensor, cells_NPK: Tensor, position_ids_4: Tensor 
     return cells_NPD
 
 
-def grounding_loss(image_NPD: Tensor, wanted_NPD: Tensor) -> Tensor:
+def grounding_loss(image_NPD: Tensor, wanted_NPD: Tensor, spread: Tensor | None = None) -> Tensor:
     """Squared distance to the wanted features as a share of their own variance (0 is exact).
 
-    Every patch counts alike, with words or without. Computed in float32.
+    Every patch counts alike, with words or without. Computed in float32. ``spread`` is the variance
+    to use instead: that of a whole step (``joint_variance``), where these are only a part of one.
     """
     image_NPD, wanted_NPD = image_NPD.float(), wanted_NPD.float()
-    spread = wanted_NPD.var().clamp(min=1e-8)
-    return (image_NPD - wanted_NPD).square().mean() / spread
+    spread = wanted_NPD.var() if spread is None else spread
+    return (image_NPD - wanted_NPD).square().mean() / spread.clamp(min=1e-8)
+
+
+def joint_variance(parts: Iterable[Tensor]) -> Tensor:
+    """The variance of all values of some tensors together, as if they were one: a float32 scalar."""
+    sums = [
+        (part.numel(), part.double().sum(), part.double().square().sum()) for part in parts if part.numel()
+    ]
+    number = sum(count for count, _, _ in sums)
+    total = torch.stack([value for _, value, _ in sums]).sum()
+    squares = torch.stack([value for _, _, value in sums]).sum()
+    return ((squares - total.square() / number) / (number - 1)).float()
 
 
 def nearest_words(

@@ -21,7 +21,7 @@ from pumice.errors import Interrupted, RunError
 from pumice.model import VisionLanguageModel
 from pumice.train.checkpoint import list_states, load_state, save_state
 from pumice.train.dataset import StageData
-from pumice.train.losses import Context, autocast, stage_losses
+from pumice.train.losses import Context, autocast, stage_losses, step_spread
 from pumice.train.metrics import MetricsFile
 from pumice.train.optim import build_optimizer, rate_factor, set_rates
 from pumice.train.validate import Validator
@@ -68,7 +68,8 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
         before = load_state(found[-1], model, optimizer, plan.digest)
         step = found[-1].step
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    metrics = MetricsFile(run.folder / "metrics.jsonl", step)
+    # Before the first step nothing is kept: the validation at step 0 is made again.
+    metrics = MetricsFile(run.folder / "metrics.jsonl", step or -1)
     began = time.monotonic()
 
     def seconds() -> float:
@@ -132,19 +133,24 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
     stage, rows = run.context.stage, run.plan.steps[step]
     supervised = run.plan.supervised[step]
     batches = [run.data.batch(part) for part in _parts(rows, stage.accumulation)]
-    pictures = sum(len(batch.images) for batch in batches)
+    spread, grounded = None, 0
+    if stage.grounding is not None:
+        spread = step_spread(model, batches, run.data, run.context)
+        grounded = sum(run.data.grounded(batch) for batch in batches)
     totals = {"loss": 0.0}
     for batch in batches:
         with autocast(stage, model.device):
-            text, ground = stage_losses(model, batch, run.data, run.context)
+            text, ground = stage_losses(model, batch, run.data, run.context, spread)
         loss = text / supervised
         totals["loss"] += float(text.detach()) / supervised
         if ground is not None and stage.grounding is not None:
-            share = ground * (len(batch.images) / pictures)
+            share = ground * (run.data.grounded(batch) / grounded)
             loss = loss + stage.grounding.weight * share
             totals["grounding"] = totals.get("grounding", 0.0) + float(share.detach())
-        torch.autograd.backward(loss)
-    totals["images"] = pictures
+        # Rows without a picture have no gradient where only the connector or the tower trains.
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+    totals["images"] = sum(len(batch.images) for batch in batches)
     return totals
 
 
@@ -161,7 +167,8 @@ def _check_finite(loss: float, norm: float, run: StageRun, step: int) -> None:
     names = [str(run.data.samples[i].origin) for i in run.plan.samples(step)]
     shown = "; ".join(names[:8]) + (f"; and {len(names) - 8} more" if len(names) > 8 else "")
     raise RunError(
-        f"the loss is {loss} and the gradient's norm {norm} at step {step + 1} of stage {run.context.stage.name!r}",
+        f"the loss is {loss} and the gradient's norm {norm} at step {step + 1} of stage "
+        f"{run.context.stage.name!r}",
         where=shown,
         remedy="look at these samples; a lower learning rate or clip_norm helps if they are fine",
     )

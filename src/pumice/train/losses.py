@@ -1,12 +1,13 @@
 """What a stage minimises, for training and for validation alike.
 
-Shapes: N pictures, P patches, D language model width, K token slots of a cell.
+Shapes: N pictures, n of them with boxes, P patches, D language model width, K token slots of a cell.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
 from pumice.train.dataset import Pictures, StageData
-from pumice.train.grounding import cell_embeddings, grounding_loss
+from pumice.train.grounding import cell_embeddings, grounding_loss, joint_variance
 from pumice.types import Batch
 
 
@@ -47,9 +48,17 @@ def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextMa
 
 
 def stage_losses(
-    model: VisionLanguageModel, batch: Batch, data: StageData, context: Context
+    model: VisionLanguageModel,
+    batch: Batch,
+    data: StageData,
+    context: Context,
+    spread: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Summed text loss of a batch, and its mean grounding loss where the stage has one."""
+    """Summed text loss of a batch, and its mean grounding loss where the stage has one.
+
+    ``spread`` is the variance of the wanted features of all parts of a step (``step_spread``); None
+    takes that of this batch.
+    """
     paths = [image.path for image in batch.images]
     spans = [(image.row, image.start, image.length) for image in batch.images]
     device = model.device
@@ -60,14 +69,41 @@ def stage_losses(
     )
     total, count = model.loss(ids, labels, positions, segments, branches, spans, image_embeds_NPD=embeds_NPD)
     assert count == batch.supervised, f"{count} supervised tokens seen, {batch.supervised} planned"
-    grounding = context.stage.grounding
-    if grounding is None or embeds_NPD is None:
+    wanted = None if embeds_NPD is None else _wanted(model, batch, data, context)
+    if wanted is None or embeds_NPD is None:
         return total, None
+    known_N, wanted_NPD = wanted
+    return total, grounding_loss(embeds_NPD[known_N], wanted_NPD, spread)
+
+
+@torch.no_grad()
+def step_spread(
+    model: VisionLanguageModel, batches: Sequence[Batch], data: StageData, context: Context
+) -> Tensor | None:
+    """The variance of the features wanted in all parts of a step together; None where there are none.
+
+    The grounding loss is a share of it. Each part's own would make the result depend on the split.
+    """
+    wanted = [_wanted(model, batch, data, context) for batch in batches if batch.images]
+    known = [pair[1] for pair in wanted if pair is not None]
+    return joint_variance(known) if known else None
+
+
+def _wanted(
+    model: VisionLanguageModel, batch: Batch, data: StageData, context: Context
+) -> tuple[Tensor, Tensor] | None:
+    """Which pictures of a batch have boxes (bool [N]), and the wanted features of those [n, P, D]."""
+    grounding = context.stage.grounding
+    if grounding is None:
+        return None
     cells_NPK, known_N = data.cells(batch, grounding)
     if not bool(known_N.any()):
-        return total, None
-    table_VD = model.lm.get_input_embeddings().weight.detach()
-    wanted_NPD = cell_embeddings(
-        table_VD, cells_NPK[known_N].to(device), context.position_ids_4, math.isqrt(cells_NPK.shape[1])
+        return None
+    places = context.position_ids_4
+    wanted_nPD = cell_embeddings(
+        model.lm.get_input_embeddings().weight.detach(),
+        cells_NPK[known_N].to(model.device),
+        None if places is None else places.to(model.device),
+        math.isqrt(cells_NPK.shape[1]),
     )
-    return total, grounding_loss(embeds_NPD[known_N.to(device)], wanted_NPD)
+    return known_N.to(model.device), wanted_nPD

@@ -9,6 +9,7 @@ headers checked, all samples rendered and counted, the model built and a state s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -21,12 +22,13 @@ from typing import Any, Protocol
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 import pumice
 from pumice.data import mixture as mix
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import preflight
-from pumice.errors import Interrupted, RecipeError, RunError
+from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
@@ -70,6 +72,7 @@ class Prepared:
     plan: Plan
     validation: StageData | None
     mixture: list[dict[str, Any]]
+    position_ids_4: torch.Tensor | None
 
 
 def train(
@@ -113,6 +116,10 @@ def train(
         model.to("cuda")
     pictures = Pictures(processor)
     prepared = [_prepare(recipe, stage, model, tokenizer, pictures, observer) for stage in recipe.stages]
+    for stage, ready in zip(recipe.stages, prepared, strict=True):
+        place = folder / "stages" / stage.name
+        if list_states(place / "state"):
+            Plan.load(place / "plan.json", expect=ready.plan.digest)
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
@@ -123,14 +130,19 @@ def train(
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             _run_one(recipe, stage, ready, model, tokenizer, pictures, folder, record, observer, stop)
     except (Interrupted, KeyboardInterrupt) as error:
-        record["status"] = "interrupted"
-        _write_json(folder / "run.json", record)
+        _close(folder, record, "interrupted")
         what = str(error) if isinstance(error, Interrupted) else "stopped"
         remedy = f"go on with the same command and --resume (the run is in {folder})"
         raise Interrupted(what, where=str(folder), remedy=remedy) from error
+    except (OSError, SafetensorError) as error:
+        _close(folder, record, "failed")
+        raise RunError(
+            f"the run cannot be written ({error})",
+            where=str(folder),
+            remedy="make room or choose another disk, then resume: the last good state is kept",
+        ) from error
     except BaseException:
-        record["status"] = "failed"
-        _write_json(folder / "run.json", record)
+        _close(folder, record, "failed")
         raise
     record["status"] = "finished"
     record["final"] = record["stages"][-1]["model"]
@@ -158,11 +170,8 @@ def _run_one(
         _load_weights(model, folder / done["model"])
         return
     place.mkdir(parents=True, exist_ok=True)
-    plan_file = place / "plan.json"
-    if list_states(place / "state"):
-        Plan.load(plan_file, expect=ready.plan.digest)
-    ready.plan.save(plan_file)
-    context = Context(stage, pictures, _position_ids(stage, tokenizer))
+    ready.plan.save(place / "plan.json")
+    context = Context(stage, pictures, ready.position_ids_4)
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
@@ -210,6 +219,7 @@ def _prepare(
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan."""
     template = get_template(stage.template or recipe.model.template)
+    position_ids_4 = _grounding_words(stage, tokenizer)
 
     def stage_data(samples: Sequence[Any]) -> StageData:
         return StageData(
@@ -246,7 +256,22 @@ def _prepare(
         held_out = mix.read_mixture([source], seed=recipe.seed)
         validation = stage_data(held_out.samples)
         preflight(validation.samples, validation.encode, progress=observer.on_check)
-    return Prepared(data, plan, validation, rows)
+    _check_grounding(stage, data, validation)
+    return Prepared(data, plan, validation, rows, position_ids_4)
+
+
+def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
+    """What would fail or teach nothing only once training has begun."""
+    if "language" not in stage.trainable and not any(sample.images for sample in data.samples):
+        raise DataError(
+            f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
+            where=f"stages.{stage.name}.sources",
+            remedy="add data with pictures, or let language train",
+        )
+    if stage.grounding is not None:
+        for part in (data, validation):
+            if part is not None:
+                part.check_cells(stage.grounding)
 
 
 def _source(recipe: Recipe, name: str) -> mix.Source:
@@ -264,20 +289,32 @@ def _paths(ready: Prepared) -> list[Path]:
     return list(dict.fromkeys(path for sample in samples for path in sample.images))
 
 
-def _position_ids(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
-    if stage.grounding is None or stage.grounding.position_words is None:
+def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
+    """The tokens of a stage's position words, if it has any; attributes' words are checked as well."""
+    grounding = stage.grounding
+    if grounding is None:
         return None
+    where = f"stages.{stage.name}.grounding"
+    for name, words in grounding.attributes.items():
+        _single_tokens(words, tokenizer, f"{where}.attributes.{name}")
+    if grounding.position_words is None:
+        return None
+    return torch.tensor(_single_tokens(grounding.position_words, tokenizer, f"{where}.position_words"))
+
+
+def _single_tokens(words: Sequence[str], tokenizer: Any, where: str) -> list[int]:
+    """The token of each word, as it stands inside a sentence; RecipeError for one of several tokens."""
     ids = []
-    for word in stage.grounding.position_words:
+    for word in words:
         pieces = tokenizer.encode(" " + word, add_special_tokens=False)
         if len(pieces) != 1:
             raise RecipeError(
-                f"the place word {word!r} is {len(pieces)} tokens in this language model",
-                where=f"stages.{stage.name}.grounding.position_words",
-                remedy="choose words that are one token each, or leave position_words out",
+                f"the word {word!r} is {len(pieces)} tokens in this language model",
+                where=where,
+                remedy="choose words that are one token each, or leave them out",
             )
-        ids.append(pieces[0])
-    return torch.tensor(ids)
+        ids.append(int(pieces[0]))
+    return ids
 
 
 def _check_templates(recipe: Recipe) -> None:
@@ -304,8 +341,8 @@ def _check_folder(folder: Path, recipe: str, resume: bool) -> None:
         raise RunError(
             "the run was started with another recipe or other settings",
             where=str(folder / "recipe.yaml"),
-            remedy=f"resume with `pumice train {folder / 'recipe.yaml'} --name {folder.name} --resume`, or choose another "
-            "--name",
+            remedy=f"resume with `pumice train {folder / 'recipe.yaml'} --name {folder.name} --resume`, "
+            "or choose another --name",
         )
 
 
@@ -335,6 +372,14 @@ def _record(recipe: Recipe, folder: Path, parts: Parts, command: str) -> dict[st
         "parts": {"vision": {"name": recipe.model.vision}, "language": {"name": recipe.model.language}},
         "final": None,
     }
+
+
+def _close(folder: Path, record: dict[str, Any], status: str) -> None:
+    """Note how a run ended that did not finish."""
+    record["status"] = status
+    # The error that ended it is on its way to the user; a full disk must not put another in its place.
+    with contextlib.suppress(OSError):
+        _write_json(folder / "run.json", record)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,6 @@
 """Validation: the loss on data no stage trains on, and how well grounded features are.
 
-Shapes: N pictures, P patches, M patches at centres, D language model width.
+Shapes: N pictures, P patches, D language model width.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Validator:
         for name, words in grounding.attributes.items():
             ids = [self._word(word) for word in words]
             # [N, P, choices]: which choice a patch's words name
-            named = torch.stack([(cells_NPK == i).any(dim=2) for i in ids], dim=2)
+            named = torch.stack([(cells_NPK == i).any(dim=2) for i in ids], dim=2).to(model.device)
             place = named.any(dim=2)
             if not bool(place.any()):
                 continue

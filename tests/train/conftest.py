@@ -1,0 +1,75 @@
+"""Fixtures of tiny runs; ``parts.py`` makes them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+NAME = "pumice_train_test_parts"
+
+
+def _toy() -> Any:
+    """``parts.py`` by its path: test folders are no packages."""
+    if NAME not in sys.modules:
+        spec = importlib.util.spec_from_file_location(NAME, Path(__file__).with_name("parts.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[NAME] = module
+        spec.loader.exec_module(module)
+    return sys.modules[NAME]
+
+
+@pytest.fixture(scope="session")
+def toy() -> Any:
+    """The makers of pictures, parts and recipes."""
+    return _toy()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """As the process that is killed has: sums must be taken in the same order in both."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def parts(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Random parts; read only."""
+    return toy.make_parts(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="session")
+def data(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures and their rows; read only."""
+    folder: Path = toy.make_data(tmp_path_factory.mktemp("data"))
+    return folder
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that nothing interrupted."""
+
+    folder: Path
+    model: Path
+    watch: Any
+
+
+@pytest.fixture(scope="session")
+def whole(toy: Any, parts: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The recipe of two stages, run to its end; read only."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder, watch = tmp_path_factory.mktemp("runs") / "whole", toy.Watch()
+    model = toy.run(toy.make_recipe(data), folder, parts, watch)
+    torch.set_num_threads(before)
+    return Whole(folder, model, watch)

@@ -1,0 +1,221 @@
+"""A dozen coloured pictures, tiny random parts and a recipe of two short stages."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pumice.recipes.schema import Recipe, Stage
+from pumice.train.run import Parts, train
+
+MODEL_PARTS = Path(__file__).parents[1] / "model" / "parts.py"
+SIDE = 32
+
+
+def model_parts() -> ModuleType:
+    """``tests/model/parts.py`` by its path: test folders are no packages."""
+    name = "pumice_test_parts"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, MODEL_PARTS)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def make_parts(folder: Path) -> Parts:
+    """A random CLIP, and a random Llama in whose tokenizer common words are one token each."""
+    make: Any = model_parts()
+    vision = make.make_vision(folder / "vision")
+    torch.manual_seed(1)
+    tokenizer = make.make_tokenizer(420)
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=256,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config)
+    make._spread(model)
+    model.save_pretrained(folder / "language")
+    tokenizer.save_pretrained(folder / "language")
+    return Parts(vision, folder / "language")
+
+
+def picture(path: Path, number: int) -> dict[str, Any]:
+    """One square in one quarter, red or blue; returns its region."""
+    colour = ("red", "blue")[number % 2]
+    x, y = (number // 2) % 2 * 16, (number // 4) % 2 * 16
+    image = Image.new("RGB", (SIDE, SIDE), (200, 200 - 4 * number, 190))
+    ImageDraw.Draw(image).rectangle((x, y, x + 15, y + 15), fill=colour)
+    image.save(path)
+    box = [x / SIDE, y / SIDE, (x + 16) / SIDE, (y + 16) / SIDE]
+    return {"bbox": box, "phrase": f"{colour} square"}
+
+
+def talk(*turns: str) -> list[dict[str, str]]:
+    """LLaVA's conversation of alternating turns."""
+    return [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(turns)]
+
+
+def make_data(folder: Path, pictures: int = 12) -> Path:
+    """Captions with regions, conversations (two rows without a picture among them) and held-out rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    captions: list[dict[str, Any]] = []
+    chats: list[dict[str, Any]] = []
+    for number in range(pictures):
+        region = picture(folder / f"{number}.png", number)
+        colour = region["phrase"].split()[0]
+        row = {"id": str(number), "image": f"{number}.png"}
+        captions.append({**row, "conversations": talk("<image>", f"a {colour} square"), "regions": [region]})
+        ask = f"What colour is the square ?{' a b c d' * (number % 3)}\n<image>"
+        chats.append({**row, "conversations": talk(ask, f"It is {colour} .", "How many ?", "a square")})
+    for number in range(2):
+        chats.append({"id": f"t{number}", "conversations": talk("How many circles are there ?", "a b c")})
+    held_out = [captions.pop() for _ in range(4)], [chats.pop(8) for _ in range(4)]
+    for name, rows in (
+        ("align", captions),
+        ("instruct", chats),
+        ("align_val", held_out[0]),
+        ("instruct_val", held_out[1]),
+    ):
+        write_rows(folder / f"{name}.json", rows)
+    return folder
+
+
+def write_rows(path: Path, rows: Any) -> None:
+    """A data file."""
+    path.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def align(**changes: Any) -> dict[str, Any]:
+    """A stage on captions that trains the connector."""
+    return {
+        "name": "align",
+        "kind": "align",
+        "sources": ["align"],
+        "template": "plain",
+        "lr": {"connector": 0.01},
+        "steps": 3,
+        "row_length": 128,
+        "rows_per_step": 1,
+        "precision": "fp32",
+        "validation": {"source": "align_val"},
+        **changes,
+    }
+
+
+def instruct(**changes: Any) -> dict[str, Any]:
+    """A stage on conversations that trains the connector and the language model."""
+    return {
+        "name": "instruct",
+        "kind": "instruct",
+        "sources": ["instruct"],
+        "lr": {"connector": 0.01, "language": 0.003},
+        "steps": 6,
+        "row_length": 160,
+        "rows_per_step": 2,
+        "precision": "fp32",
+        "checkpoint_every": 2,
+        "validation": {"source": "instruct_val", "every": 2},
+        **changes,
+    }
+
+
+def make_recipe(data: Path, *stages: dict[str, Any], seed: int = 3) -> Recipe:
+    """A recipe of these stages (``align`` and ``instruct`` if none are given)."""
+    names = ("align", "instruct", "align_val", "instruct_val")
+    value: dict[str, Any] = {
+        "name": "toy",
+        "seed": seed,
+        "model": {"vision": "vision", "language": "language", "template": "tiny"},
+        "data": {name: {"file": str(data / f"{name}.json"), "images": str(data)} for name in names},
+        "stages": copy.deepcopy(stages or (align(), instruct())),
+    }
+    return Recipe.model_validate(value)
+
+
+@dataclass
+class Watch:
+    """An observer that keeps what it is told, and does something after a step."""
+
+    after: Callable[[dict[str, Any]], None] = lambda row: None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    saved: list[Path] = field(default_factory=list)
+
+    def on_step(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.after(row)
+
+    def on_validation(self, row: dict[str, Any]) -> None:
+        self.measured.append(row)
+
+    def on_check(self, what: str, done: int, total: int) -> None:
+        assert 0 <= done <= total
+
+    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
+        self.stages.append(summary)
+
+    def on_saved(self, stage: Stage, folder: Path) -> None:
+        self.saved.append(folder)
+
+
+def run(recipe: Recipe, folder: Path, parts: Parts, watch: Watch | None = None, **options: Any) -> Path:
+    """Train; the folder of the final model."""
+    return train(recipe, folder, parts, watch or Watch(), command="test", **options)
+
+
+def weights(folder: Path) -> bytes:
+    """The bytes of a model's weights."""
+    return (folder / "model.safetensors").read_bytes()
+
+
+def metrics(folder: Path, stage: str) -> list[dict[str, Any]]:
+    """A stage's rows, without the one field that a clock decides."""
+    lines = (folder / "stages" / stage / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def killer(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
+    """Kills this very process, with no chance to clean up, after a step."""
+
+    def after(row: dict[str, Any]) -> None:
+        if (row["stage"], row["step"]) == (stage, step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return after
+
+
+if __name__ == "__main__":
+    # FOLDER PARTS DATA STAGE STEP: train, and be killed on the way.
+    folder, parts, data = (Path(word) for word in sys.argv[1:4])
+    torch.set_num_threads(1)
+    run(
+        make_recipe(data),
+        folder,
+        Parts(parts / "vision", parts / "language"),
+        Watch(killer(sys.argv[4], int(sys.argv[5]))),
+    )

@@ -1,0 +1,366 @@
+"""A run from its first check to its last model, killed, stopped and resumed on the way."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.model.save import load_model
+from pumice.train.checkpoint import list_states
+
+
+def same_run(toy: Any, one: Path, other: Path) -> None:
+    """Weights of every stage and all metrics are the same to the last bit."""
+    for stage in ("align", "instruct"):
+        assert toy.metrics(one, stage) == toy.metrics(other, stage)
+        model = Path("stages") / stage / "model"
+        assert toy.weights(one / model) == toy.weights(other / model)
+
+
+def test_a_run_tells_the_whole_story(toy: Any, whole: Any) -> None:
+    record = json.loads((whole.folder / "run.json").read_text("utf-8"))
+    assert record["status"] == "finished"
+    assert whole.folder / record["final"] == whole.model
+    assert [row["name"] for row in record["stages"]] == ["align", "instruct"]
+    assert [row["steps"] for row in record["stages"]] == [3, 6]
+    mixture = json.loads((whole.folder / "mixture.json").read_text("utf-8"))
+    assert [(row["stage"], row["samples"], row["images"]) for row in mixture] == [
+        ("align", 8, 8),
+        ("instruct", 10, 8),
+    ]
+    rows = toy.metrics(whole.folder, "instruct")
+    train = [row for row in rows if row["kind"] == "train"]
+    assert [row["step"] for row in train] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows if row["kind"] == "validation"] == [0, 2, 4, 6]
+    plan = json.loads((whole.folder / "stages" / "instruct" / "plan.json").read_text("utf-8"))
+    assert [row["supervised"] for row in train] == plan["supervised"]
+    assert [row["tokens"] for row in train] == plan["tokens"]
+    assert [row["step"] for row in whole.watch.rows] == [1, 2, 3, 1, 2, 3, 4, 5, 6]
+    assert whole.watch.saved[-1] == whole.model
+
+
+def test_the_loss_falls(toy: Any, whole: Any) -> None:
+    held_out = [row["loss"] for row in toy.metrics(whole.folder, "instruct") if row["kind"] == "validation"]
+    assert held_out[-1] < held_out[0] - 0.3
+
+
+def test_killed_in_stage_2_and_resumed_is_bit_identical(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    words = [sys.executable, toy.__file__, folder, parts.vision.parent, data, "instruct", "5"]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    # Step 5 was done, but the state is that of step 4, and the metrics know more than the state does.
+    assert [state.step for state in list_states(folder / "stages" / "instruct" / "state")] == [4]
+    assert toy.metrics(folder, "instruct")[-1]["step"] == 5
+    assert not (folder / "stages" / "instruct" / "model").exists()
+    watch = toy.Watch()
+    toy.run(toy.make_recipe(data), folder, parts, watch, resume=True)
+    assert [row["step"] for row in watch.rows] == [5, 6]
+    same_run(toy, folder, whole.folder)
+    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
+
+
+@pytest.mark.parametrize(("stage", "asked"), [("align", 1), ("align", 3), ("instruct", 8)])
+def test_stopped_and_resumed_is_bit_identical(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path, stage: str, asked: int
+) -> None:
+    """Also before the very first step, and between two states."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == asked
+
+    recipe = toy.make_recipe(data)
+    with pytest.raises(Interrupted, match=f"in stage '{stage}'") as caught:
+        toy.run(recipe, tmp_path / "run", parts, stop=stop)
+    assert "--resume" in str(caught.value)
+    assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["status"] == "interrupted"
+    toy.run(recipe, tmp_path / "run", parts, resume=True)
+    same_run(toy, tmp_path / "run", whole.folder)
+
+
+def test_a_finished_run_is_resumed_without_a_step(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(whole.folder, folder)
+    watch = toy.Watch()
+    toy.run(toy.make_recipe(data), folder, parts, watch, resume=True)
+    assert watch.rows == []
+    same_run(toy, folder, whole.folder)
+
+
+def test_one_seed_one_result_another_seed_another(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    toy.run(toy.make_recipe(data), tmp_path / "same", parts)
+    same_run(toy, tmp_path / "same", whole.folder)
+    other = toy.run(toy.make_recipe(data, toy.align(steps=1), seed=4), tmp_path / "other", parts)
+    mine = toy.run(toy.make_recipe(data, toy.align(steps=1), seed=3), tmp_path / "mine", parts)
+    assert toy.weights(other) != toy.weights(mine)
+
+
+def changed(before: Path, after: Path) -> set[str]:
+    """The parts of which any tensor differs."""
+    old, new = load_file(before / "model.safetensors"), load_file(after / "model.safetensors")
+    assert old.keys() == new.keys()
+    heads = {
+        "vision_tower": "vision",
+        "multi_modal_projector": "connector",
+        "language_model": "language",
+        "lm_head": "language",
+    }
+    names = {key: next(part for head, part in heads.items() if head in key) for key in old}
+    return {names[key] for key in old if old[key].numpy().tobytes() != new[key].numpy().tobytes()}
+
+
+def test_exactly_the_declared_parts_train(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    one = {"steps": 1, "validation": None, "checkpoint_every": None, "schedule": "constant"}
+    connector, language, vision = {"connector": 0.01}, {"language": 0.01}, {"vision": 0.01}
+    stages = [
+        toy.align(**one, name="a"),
+        toy.instruct(**one, name="b"),
+        toy.instruct(**one, name="c", trainable=["language"], lr=language),
+        toy.instruct(**one, name="d", trainable=["vision"], lr=vision),
+        toy.instruct(
+            **one, name="e", trainable=["connector", "language", "vision"], lr=connector | language | vision
+        ),
+        toy.align(**one, name="f"),
+    ]
+    watch = toy.Watch()
+    toy.run(toy.make_recipe(data, *stages), tmp_path / "run", parts, watch)
+    models = [tmp_path / "run" / "stages" / name / "model" for name in "abcdef"]
+    found = [changed(old, new) for old, new in itertools.pairwise(models)]
+    assert found == [
+        {"connector", "language"},
+        {"language"},
+        {"vision"},
+        {"connector", "language", "vision"},
+        {"connector"},
+    ]
+    model, _, _ = load_model(models[0])
+    sizes = {
+        "connector": sum(p.numel() for p in model.connector.parameters()),
+        "language": sum(p.numel() for p in model.lm.parameters()),
+        "vision": sum(p.numel() for p in model.tower.parameters()),
+    }
+    for stage, summary in zip(stages, watch.stages, strict=True):
+        trains = set(stage["lr"])
+        assert summary["trainable"] == {k: n for k, n in sizes.items() if k in trains}
+        assert summary["frozen"] == {k: n for k, n in sizes.items() if k not in trains}
+
+
+def test_the_untouched_parts_are_those_of_the_checkpoints(whole: Any, parts: Any) -> None:
+    """Alignment leaves the tower and the language model as they came."""
+    saved = load_file(whole.folder / "stages" / "align" / "model" / "model.safetensors")
+    came = load_file(parts.language / "model.safetensors")
+    layer = "model.layers.1.mlp.down_proj.weight"
+    mine = [v for k, v in saved.items() if k.endswith("layers.1.mlp.down_proj.weight") and "language" in k]
+    assert [m.numpy().tobytes() for m in mine] == [came[layer].numpy().tobytes()]
+
+
+def test_transformers_computes_the_same_logits(whole: Any, data: Path) -> None:
+    import torch
+    from PIL import Image
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    processor = AutoProcessor.from_pretrained(whole.model)
+    theirs = LlavaForConditionalGeneration.from_pretrained(whole.model, dtype=torch.float32).eval()
+    ours, tokenizer, own = load_model(whole.model)
+    picture = Image.open(data / "3.png").convert("RGB")
+    inputs = processor(images=picture, text="<image>\nWhat colour is the square ?", return_tensors="pt")
+    with torch.no_grad():
+        wanted = theirs(**inputs).logits
+        pixels = torch.from_numpy(own(picture))[None]
+        torch.testing.assert_close(pixels, inputs["pixel_values"].float(), atol=1e-5, rtol=0)
+        ids = inputs["input_ids"]
+        start = int((ids[0] == ours.config.image_token_id).nonzero()[0])
+        features = ours.project(ours.encode_tower(pixels))
+        embeds = ours.embed(ids, features, [(0, start, ours.config.image_seq_length)])
+        length = ids.shape[1]
+        mask = torch.ones(length, length, dtype=torch.bool).tril()[None]
+        found = ours.logits(ours.hidden(embeds, torch.arange(length)[None], mask))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert processor.tokenizer.get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_folder_that_is_in_use_is_refused(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    recipe = toy.make_recipe(data)
+    before = toy.weights(whole.model)
+    with pytest.raises(RunError, match="holds a run"):
+        toy.run(recipe, whole.folder, parts)
+    with pytest.raises(RunError, match="another recipe"):
+        toy.run(toy.make_recipe(data, seed=9), whole.folder, parts, resume=True)
+    assert toy.weights(whole.model) == before
+    with pytest.raises(RunError, match="no run to resume"):
+        toy.run(recipe, tmp_path / "absent", parts, resume=True)
+    assert not (tmp_path / "absent").exists()
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    for resume in (False, True):
+        with pytest.raises(RunError, match="other files"):
+            toy.run(recipe, tmp_path, parts, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def _edited(toy: Any, data: Path, folder: Path, edit: Any) -> Path:
+    """A copy of the data in which ``edit`` changed the last conversation with a picture."""
+    shutil.copytree(data, folder)
+    rows = json.loads((folder / "instruct.json").read_text("utf-8"))
+    edit(rows[7])
+    toy.write_rows(folder / "instruct.json", rows)
+    return folder
+
+
+BAD = {
+    "missing picture": (lambda row: row.update(image="nowhere.png"), "nowhere.png"),
+    "two answers in a row": (lambda row: row["conversations"].insert(0, {"from": "gpt", "value": "a"}), "7"),
+    "row too long": (lambda row: row["conversations"][1].update(value="a b c d " * 80), "7"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_data_of_any_stage_stops_a_run_before_it_writes(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, what: str
+) -> None:
+    edit, named = BAD[what]
+    bad = _edited(toy, data, tmp_path / "data", edit)
+    with pytest.raises(DataError) as caught:
+        toy.run(toy.make_recipe(bad), tmp_path / "run", parts)
+    assert named in str(caught.value)
+    assert "instruct.json" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+GROUNDING = {"weight": 1.0, "attributes": {"colour": ["red", "blue"]}}
+
+
+def test_a_phrase_that_fits_no_cell_stops_a_run_before_it_writes(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    rows = json.loads((data / "align.json").read_text("utf-8"))
+    rows[5]["regions"][0]["phrase"] = "red square " * 8
+    toy.write_rows(tmp_path / "data" / "align.json", rows)
+    recipe = toy.make_recipe(tmp_path / "data", toy.align(grounding=GROUNDING))
+    with pytest.raises(DataError, match="cell holds") as caught:
+        toy.run(recipe, tmp_path / "run", parts)
+    assert "align.json, row 5" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "grounding",
+    [
+        {"weight": 1.0, "attributes": {"colour": ["red", "ultramarine"]}},
+        {"weight": 1.0, "position_words": ["red", "blue", "square", "ultramarine"]},
+    ],
+)
+def test_words_of_several_tokens_cannot_be_told_apart_and_are_refused(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, grounding: dict[str, Any]
+) -> None:
+    recipe = toy.make_recipe(data, toy.align(grounding=grounding))
+    with pytest.raises(RecipeError, match=r"'ultramarine' is \d tokens"):
+        toy.run(recipe, tmp_path / "run", parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_connector_only_training_without_a_picture_is_refused(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    rows = json.loads((data / "instruct.json").read_text("utf-8"))
+    toy.write_rows(tmp_path / "data" / "align.json", [row for row in rows if "image" not in row])
+    with pytest.raises(DataError, match="picture"):
+        toy.run(toy.make_recipe(tmp_path / "data", toy.align(template="tiny")), tmp_path / "run", parts)
+
+
+def test_text_rows_train_beside_pictures(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    """Alone in a step, they move the language model where it trains and nothing where it does not."""
+    rows = json.loads((data / "instruct.json").read_text("utf-8"))
+    shutil.copytree(data, tmp_path / "data")
+    toy.write_rows(tmp_path / "data" / "instruct.json", [rows[0], *rows[-2:]])
+    stage = {"steps": 3, "rows_per_step": 1, "row_length": 64, "validation": None}
+    frozen = {"trainable": ["connector"], "lr": {"connector": 0.01}, "name": "frozen"}
+    watch = toy.Watch()
+    recipe = toy.make_recipe(tmp_path / "data", toy.instruct(**stage, **frozen), toy.instruct(**stage))
+    toy.run(recipe, tmp_path / "run", parts, watch)
+    still = [row["grad_norm"] for row in watch.rows[:3] if not row["images"]]
+    moved = [row["grad_norm"] for row in watch.rows[3:] if not row["images"]]
+    assert still
+    assert still == [0.0] * len(still)
+    assert moved
+    assert all(norm > 0 for norm in moved)
+
+
+def test_resuming_with_other_data_is_refused(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    """Data of the stage that goes on as well as of one that is finished."""
+    shutil.copytree(data, tmp_path / "data")
+    recipe = toy.make_recipe(tmp_path / "data")
+    with pytest.raises(Interrupted):
+        toy.run(recipe, tmp_path / "run", parts, stop=lambda: (tmp_path / "run/stages/instruct").exists())
+    mixture = (tmp_path / "run" / "mixture.json").read_bytes()
+    for name in ("instruct", "align"):
+        original = (data / f"{name}.json").read_text("utf-8")
+        (tmp_path / "data" / f"{name}.json").write_text(original.replace("blue", "red"), encoding="utf-8")
+        with pytest.raises(RunError, match="other data") as caught:
+            toy.run(recipe, tmp_path / "run", parts, resume=True)
+        assert f"stages{os.sep}{name}" in str(caught.value)
+        assert (tmp_path / "run" / "mixture.json").read_bytes() == mixture
+        (tmp_path / "data" / f"{name}.json").write_text(original, encoding="utf-8")
+    toy.run(recipe, tmp_path / "run", parts, resume=True)
+
+
+def test_a_full_disk_keeps_the_last_state_and_says_what_to_do(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pumice.train import checkpoint
+
+    def full(value: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    def after(row: dict[str, Any]) -> None:
+        if (row["stage"], row["step"]) == ("instruct", 3):
+            monkeypatch.setattr(checkpoint.torch, "save", full)
+
+    with pytest.raises(RunError, match="No space left") as caught:
+        toy.run(toy.make_recipe(data), tmp_path / "run", parts, toy.Watch(after))
+    assert "make room" in str(caught.value)
+    assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["status"] == "failed"
+    monkeypatch.undo()
+    states = tmp_path / "run" / "stages" / "instruct" / "state"
+    assert [path.name for path in states.iterdir()] == ["step-000002"]
+    toy.run(toy.make_recipe(data), tmp_path / "run", parts, resume=True)
+    same_run(toy, tmp_path / "run", whole.folder)
+
+
+def test_a_disk_that_is_full_from_the_start_stops_before_the_first_step(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pumice.train import checkpoint
+
+    def full(value: Any, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    watch = toy.Watch()
+    with pytest.raises(RunError, match="after step 0"):
+        toy.run(toy.make_recipe(data), tmp_path / "run", parts, watch)
+    assert watch.rows == []
