@@ -18,8 +18,15 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from pumice.model import VisionLanguageModel
+from pumice.model.build import build_model
 from pumice.recipes.schema import Recipe, Stage
-from pumice.train.run import Parts, train
+from pumice.train.dataset import Pictures, StageData
+from pumice.train.loop import StageRun
+from pumice.train.losses import Context
+from pumice.train.optim import freeze
+from pumice.train.run import Parts, _prepare, train
+from pumice.train.validate import Validator
 
 MODEL_PARTS = Path(__file__).parents[1] / "model" / "parts.py"
 SIDE = 32
@@ -207,6 +214,31 @@ def killer(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return after
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A new model and a stage that is ready to start."""
+
+    model: VisionLanguageModel
+    data: StageData
+    context: Context
+    run: StageRun
+    validator: Validator
+
+
+def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Bench:
+    """What ``train`` has in hand before the first step of a stage."""
+    recipe = make_recipe(data, stage)
+    model, tokenizer, processor = build_model(parts.vision, parts.language, template="tiny", seed=recipe.seed)
+    pictures = Pictures(processor.with_mode("pad"))
+    ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch())
+    assert ready.validation is not None
+    context = Context(recipe.stages[0], pictures, ready.position_ids_4)
+    validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
+    freeze(model, recipe.stages[0])
+    run = StageRun(context, folder, ready.plan, ready.data, validator, recipe.seed, lambda: False)
+    return Bench(model, ready.data, context, run, validator)
 
 
 if __name__ == "__main__":

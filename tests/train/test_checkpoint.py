@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pumice.errors import RunError
+from pumice.train.checkpoint import list_states, load_state, save_state
+from pumice.train.loop import _accumulate
+from pumice.train.optim import build_optimizer
+
+SAVE = {"digest": "plan", "seconds": 2.5, "keep": 1}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Writes beyond ``size`` bytes of a file fail, as on a disk that is full by then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def trained(toy: Any, parts: Any, data: Path, tmp_path: Path) -> tuple[Any, Any]:
+    """A model after one step, with its optimiser."""
+    bench = toy.bench(data, parts, tmp_path / "stage", toy.instruct())
+    optimizer = build_optimizer(bench.model, bench.context.stage)
+    _accumulate(bench.model, bench.run, 0)
+    optimizer.step()
+    return bench.model, optimizer
+
+
+def test_round_trip_into_a_new_model(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, trained: tuple[Any, Any]
+) -> None:
+    model, optimizer = trained
+    state = save_state(tmp_path / "state", model, optimizer, step=1, **SAVE)
+    other = toy.bench(data, parts, tmp_path / "other", toy.instruct())
+    fresh = build_optimizer(other.model, other.context.stage)
+    assert load_state(state, other.model, fresh, "plan") == 2.5
+    for (name, mine), theirs in zip(
+        model.state_dict().items(), other.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(mine, theirs), name
+    old, new = optimizer.state_dict()["state"], fresh.state_dict()["state"]
+    assert old.keys() == new.keys()
+    for key, values in old.items():
+        for field, value in values.items():
+            assert torch.equal(value, new[key][field])
+
+
+def test_the_newest_are_kept_and_half_written_ones_are_none(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    folder = tmp_path / "state"
+    (folder / ".step-000009.writing").mkdir(parents=True)
+    (folder / "notes").mkdir()
+    for step in (1, 2, 1000000):
+        save_state(folder, *trained, step=step, digest="plan", seconds=0, keep=2)
+    assert [state.step for state in list_states(folder)] == [2, 1000000]
+    assert list_states(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize("what", ["weights", "optimizer"])
+def test_a_disk_that_fills_up_leaves_the_state_before(
+    tmp_path: Path, trained: tuple[Any, Any], what: str
+) -> None:
+    """For real: safetensors and torch.save each have an error of their own for it."""
+    folder = tmp_path / "state"
+    first = save_state(folder, *trained, step=1, **SAVE)
+    size = (first.folder / "weights.safetensors").stat().st_size
+    room = 1000 if what == "weights" else size + 100
+    assert (first.folder / "optimizer.pt").stat().st_size > room
+    with largest_file(room), pytest.raises(RunError, match="step 2 cannot be saved") as caught:
+        save_state(folder, *trained, step=2, **SAVE)
+    assert "make room" in str(caught.value)
+    assert [path.name for path in folder.iterdir()] == ["step-000001"]
+    load_state(first, *trained, "plan")
+
+
+def test_a_state_of_another_plan_is_refused(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    model, optimizer = trained
+    state = save_state(tmp_path / "state", model, optimizer, step=1, **SAVE)
+    before = model.connector.state_dict()
+    with pytest.raises(RunError, match="another plan"):
+        load_state(state, model, optimizer, "other plan")
+    assert all(torch.equal(v, model.connector.state_dict()[k]) for k, v in before.items())
+
+
+def test_a_state_of_other_parts_is_refused(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, trained: tuple[Any, Any]
+) -> None:
+    state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
+    other = toy.bench(data, parts, tmp_path / "other", toy.align())
+    with pytest.raises(RunError, match="not those that train"):
+        load_state(state, other.model, build_optimizer(other.model, other.context.stage), "plan")
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "gone"])
+def test_a_damaged_state_is_named(tmp_path: Path, trained: tuple[Any, Any], file: str, damage: str) -> None:
+    state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
+    path = state.folder / file
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "noise": b"noise" * 9, "empty": b""}[damage])
+    with pytest.raises(RunError, match="cannot be read") as caught:
+        load_state(state, *trained, "plan")
+    assert str(state.folder) in str(caught.value)
+
+
+def test_a_pickle_is_never_run(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
+    ran = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (ran,)
+
+    torch.save({"state": Trap()}, state.folder / "optimizer.pt")
+    with pytest.raises(RunError, match="cannot be read"):
+        load_state(state, *trained, "plan")
+    assert not ran.exists()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pumice.data.llava_json import read_samples
+from pumice.errors import DataError
+from pumice.recipes.schema import Grounding
+from pumice.train import dataset
+from pumice.train.dataset import StageData
+from pumice.train.grounding import NO_TOKEN
+
+GROUNDING = {"weight": 1.0}
+
+
+@pytest.fixture(scope="module")
+def bench(toy: Any, parts: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A grounded align stage; read only."""
+    return toy.bench(data, parts, tmp_path_factory.mktemp("dataset"), toy.align(grounding=GROUNDING))
+
+
+def with_samples(bench: Any, rows: Any, toy: Any, folder: Path, **changes: Any) -> StageData:
+    """The stage's data with other rows in place of its own."""
+    toy.write_rows(folder, rows)
+    old = bench.data
+    fields = {
+        "length": old.length,
+        "image_token_id": old.image_token_id,
+        "stage": old.stage,
+        "processor": old.processor,
+    }
+    images = bench.data.samples[0].images[0].parent
+    samples = read_samples(folder, images, "s")
+    return StageData(samples, old.tokenizer, old.template, **{**fields, **changes})
+
+
+def caption(*names: str, regions: Any) -> dict[str, Any]:
+    return {
+        "id": "x",
+        "image": list(names),
+        "conversations": [
+            {"from": "human", "value": "<image>" * len(names)},
+            {"from": "gpt", "value": "a b"},
+        ],
+        "regions": regions,
+    }
+
+
+def region(phrase: str, image: int = 0, box: Any = (0.0, 0.0, 0.5, 0.5)) -> dict[str, Any]:
+    return {"bbox": list(box), "phrase": phrase, "image": image}
+
+
+def test_features_are_of_their_own_pictures_in_any_order(bench: Any) -> None:
+    pictures, model = bench.context.pictures, bench.model
+    paths = [sample.images[0] for sample in bench.data.samples]
+    assert pictures.keeps(model, len(paths))
+    pictures.forget()
+    fresh = pictures.features(model, [paths[2], paths[0], paths[2]])
+    said: list[tuple[str, int, int]] = []
+    pictures.prepare(model, [*paths, paths[0]], lambda *row: said.append(row))
+    assert said == [("reading pictures", len(paths), len(paths))]
+    kept = pictures.features(model, [paths[2], paths[0], paths[2]])
+    assert torch.equal(fresh, kept)
+    assert not torch.equal(kept[0], kept[1])
+    assert torch.equal(kept[0], kept[2])
+    with torch.no_grad():
+        torch.testing.assert_close(kept[1], model.encode_tower(pictures.pixels(paths[:1]))[0])
+    pictures.prepare(model, paths, lambda *row: said.append(row))
+    assert len(said) == 1, "what is known is not read again"
+    pictures.forget()
+
+
+def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same size whether full or padded, so that a picture's features do not depend on the rest."""
+    pictures, model = bench.context.pictures, bench.model
+    paths = [sample.images[0] for sample in bench.data.samples]
+    monkeypatch.setattr(dataset, "CHUNK", 3)
+    pictures.forget()
+    whole = pictures.features(model, paths)
+    pictures.prepare(model, paths[::-1], lambda *row: None)
+    assert torch.equal(pictures.features(model, paths), whole)
+    pictures.forget()
+
+
+def test_features_are_kept_while_they_fit(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 4 * 24 * 4  # patches, width, bytes of a float32
+    monkeypatch.setattr(dataset, "FEATURE_BYTES", 10 * size)
+    assert bench.context.pictures.keeps(bench.model, 10)
+    assert not bench.context.pictures.keeps(bench.model, 11)
+
+
+def test_a_tower_that_trains_gets_a_gradient(bench: Any) -> None:
+    paths = [bench.data.samples[0].images[0]]
+    parameters = list(bench.model.tower.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        assert not bench.context.pictures.keeps(bench.model, 1)
+        assert bench.context.pictures.features(bench.model, paths).requires_grad
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+    assert not bench.context.pictures.features(bench.model, paths).requires_grad
+
+
+def test_each_picture_of_a_sample_has_its_own_cells(bench: Any, toy: Any, tmp_path: Path) -> None:
+    rows = [
+        caption("0.png", "1.png", "2.png", regions=[region("red"), region("blue", image=1)]),
+        caption("3.png", regions=[]),
+    ]
+    data = with_samples(bench, rows, toy, tmp_path / "rows.json")
+    batch = data.batch([[0, 1]])
+    cells, known = data.cells(batch, Grounding(weight=1.0))
+    red, blue = (data.tokenizer.encode(f" {word}", add_special_tokens=False)[0] for word in ("red", "blue"))
+    first = [[int(t) for t in cells[n, 0] if t != NO_TOKEN] for n in range(4)]
+    assert first == [[red], [blue], [], []]
+    assert known.tolist() == [True, True, False, False]
+    assert data.grounded(batch) == 2
+
+
+def test_boxes_move_with_their_picture(bench: Any, toy: Any, tmp_path: Path) -> None:
+    """A wide picture: padded, its left half is the middle band's left; cropped, it may be gone."""
+    from PIL import Image
+
+    folder = bench.data.samples[0].images[0].parent
+    Image.new("RGB", (64, 32)).save(folder / "wide.png")
+    rows = [
+        caption("wide.png", regions=[region("red", box=(0, 0, 0.25, 1)), region("blue", box=(0.5, 0, 1, 1))])
+    ]
+    words = {}
+    for mode in ("pad", "crop", "squash"):
+        processor = dataclasses.replace(bench.data.processor, mode=mode)
+        data = with_samples(bench, rows, toy, tmp_path / "rows.json", processor=processor)
+        cells, _ = data.cells(data.batch([[0]]), Grounding(weight=1.0))
+        names = [data.tokenizer.decode([int(cell[0])]).strip() if cell[0] >= 0 else "" for cell in cells[0]]
+        words[mode] = names
+    assert words["squash"] == ["red", "blue", "red", "blue"]
+    assert words["crop"] == ["", "blue", "", "blue"]
+    assert [name for name in words["pad"] if name] == ["red", "blue"] * (
+        len([n for n in words["pad"] if n]) // 2
+    )
+    (folder / "wide.png").unlink()
+
+
+def test_a_tower_without_a_square_of_patches_is_refused(bench: Any, toy: Any, tmp_path: Path) -> None:
+    data = with_samples(bench, [caption("0.png", regions=[])], toy, tmp_path / "rows.json", length=5)
+    with pytest.raises(DataError, match="square of patches") as caught:
+        data.check_cells(Grounding(weight=1.0))
+    assert "row 0" in str(caught.value)
+
+
+def test_a_batch_is_padded_with_the_tokenizers_token(bench: Any) -> None:
+    batch = bench.data.batch([[0], [1, 2]])
+    assert batch.samples == (0, 1, 2)
+    assert (batch.input_ids[batch.segment_ids == 0] == bench.data.tokenizer.pad_token_id).all()
+    assert np.unique(batch.segment_ids[1]).tolist() == [0, 1, 2]
