@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model.save import load_model
+from pumice.train import run as runs
 from pumice.train.checkpoint import list_states
 
 
@@ -276,7 +278,7 @@ def test_words_of_several_tokens_cannot_be_told_apart_and_are_refused(
     toy: Any, parts: Any, data: Path, tmp_path: Path, grounding: dict[str, Any]
 ) -> None:
     recipe = toy.make_recipe(data, toy.align(grounding=grounding))
-    with pytest.raises(RecipeError, match=r"'ultramarine' is \d tokens"):
+    with pytest.raises(RecipeError, match=r"'ultramarine' is \d+ tokens"):
         toy.run(recipe, tmp_path / "run", parts)
     assert not (tmp_path / "run").exists()
 
@@ -364,3 +366,20 @@ def test_a_disk_that_is_full_from_the_start_stops_before_the_first_step(
     with pytest.raises(RunError, match="after step 0"):
         toy.run(toy.make_recipe(data), tmp_path / "run", parts, watch)
     assert watch.rows == []
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_step(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any, **options: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(runs, "save_model", full)
+    with pytest.raises(RunError, match="No space left") as caught:
+        toy.run(toy.make_recipe(data), tmp_path / "run", parts)
+    assert "make room" in str(caught.value)
+    monkeypatch.undo()
+    watch = toy.Watch()
+    toy.run(toy.make_recipe(data), tmp_path / "run", parts, watch, resume=True)
+    assert [row["stage"] for row in watch.rows] == ["instruct"] * 6
+    same_run(toy, tmp_path / "run", whole.folder)
