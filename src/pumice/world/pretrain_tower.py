@@ -4,7 +4,8 @@ Three losses, as in region-aware contrastive pretraining:
   caption   the pooled picture against its caption, within the batch (CLIP)
   phrase    the last layer's patch at an object's centre against the object's phrase
   words     layer -2 (the one LLaVA reads) of every patch of an object against the object's words,
-            and whether an object's centre lies in the patch
+            whether an object's centre lies in the patch, and where in the picture the patch is: left to
+            itself the tower forgets places, and no language model can answer where a thing is
 The heads of the third loss are thrown away; what is saved is a plain transformers CLIPModel.
 
 Shapes: N pictures, P patches, V tower width, E embedding width, T caption tokens, K phrases.
@@ -24,8 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from pumice.train.grounding import position_weights
 from pumice.world.pictures import ATTRIBUTES, Pool
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES
+
+WEIGHTS = {"words": 1.0, "place": 10.0, "caption": 0.5, "phrase": 0.5}
+"""What each loss counts."""
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -96,18 +101,20 @@ def build_clip(plan: TowerPlan, tokenizer: PreTrainedTokenizerFast) -> CLIPModel
 
 
 class WordHeads(nn.Module):
-    """One linear reading per attribute of a normalised patch feature, and of centre or not."""
+    """Linear readings of a normalised patch feature: each attribute, centre or not, and its place."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.words = nn.ModuleDict({name: nn.Linear(width, len(v)) for name, v in ATTRIBUTES.items()})
         self.center = nn.Linear(width, 1)
+        self.place = nn.Linear(width, 2)
 
-    def forward(self, patches_NPV: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits per attribute [N,P,classes] and of centre [N,P]."""
+    def forward(self, patches_NPV: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Logits per attribute [N,P,classes] and of centre [N,P], and x and y in 0..1 [N,P,2]."""
         normed = self.norm(patches_NPV)
-        return {n: head(normed) for n, head in self.words.items()}, self.center(normed).squeeze(-1)
+        words = {n: head(normed) for n, head in self.words.items()}
+        return words, self.center(normed).squeeze(-1), self.place(normed)
 
 
 def pixels_to_input(pixels_NHWC: np.ndarray) -> Tensor:
@@ -142,6 +149,8 @@ class TowerTrainer:
             betas=(0.9, 0.98),
         )
         self.params = params
+        # x and y of each patch's centre, [P, 2]
+        self.places = position_weights(plan.grid)[:, [1, 3]]
         self.step = 0
 
     def _word_loss(self, logits: dict[str, Tensor], center_NP: Tensor, rows: np.ndarray) -> Tensor:
@@ -162,7 +171,9 @@ class TowerTrainer:
         centers = self.pool.centers[rows]
         classes = self.pool.classes[rows][centers].astype(np.int64)
         number = (classes[:, 0] * len(COLOURS) + classes[:, 1]) * len(SHAPES) + classes[:, 2]
-        number[classes[:, 2] == len(SHAPES)] = len(SIZES) * len(COLOURS) * len(SHAPES)
+        # Without a size it is a sign; its centre may belong to one of its characters (no shape either).
+        number[classes[:, 0] < 0] = len(SIZES) * len(COLOURS) * len(SHAPES)
+        assert (number >= 0).all()
         wanted, target = np.unique(number, return_inverse=True)
         text = self.clip.get_text_features(
             input_ids=self.phrases["input_ids"][wanted], attention_mask=self.phrases["attention_mask"][wanted]
@@ -181,8 +192,11 @@ class TowerTrainer:
         x = pixels_to_input(self.pool.pixels[rows])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = self.clip.vision_model(pixel_values=x, output_hidden_states=True)
-            logits, center = self.heads(out.hidden_states[-2][:, 1:])
-            result = {"words": self._word_loss(logits, center, rows)}
+            logits, center, place = self.heads(out.hidden_states[-2][:, 1:])
+            result = {
+                "words": self._word_loss(logits, center, rows),
+                "place": (place.float() - self.places).square().mean(),
+            }
             if step % self.plan.contrast_every == 0:
                 texts = [self.pool.captions[r][int(rng.integers(5))] for r in rows]
                 tokens = self.tokenizer(
@@ -205,9 +219,7 @@ class TowerTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = plan.lr * rate
         parts = self.losses(self.step)
-        total = parts["words"] + 0.5 * sum(
-            (v for k, v in parts.items() if k != "words"), start=torch.zeros(())
-        )
+        total = sum((WEIGHTS[name] * loss for name, loss in parts.items()), start=torch.zeros(()))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
@@ -226,7 +238,7 @@ class TowerTrainer:
                 for part in x.split(128)
             ]
         )
-        logits, center = self.heads(features)
+        logits, center, place = self.heads(features)
         centers = torch.from_numpy(pool.centers[:count])
         classes = torch.from_numpy(pool.classes[:count].astype(np.int64))
         for column, (name, logit) in enumerate(logits.items()):
@@ -235,6 +247,9 @@ class TowerTrainer:
                 known &= centers
             hits[name] = (logit[known].argmax(-1) == classes[..., column][known]).float().mean().item()
         hits["center"] = ((center > 0) == centers).all(dim=1).float().mean().item()
+        # Patches are 1 / grid apart: a place is right when it is nearer to its own patch than to others.
+        off = (place - self.places).abs().amax(dim=-1)
+        hits["place"] = (off < 0.5 / self.plan.grid).float().mean().item()
         return hits
 
     def state(self) -> dict[str, object]:
