@@ -84,13 +84,25 @@ def test_an_unknown_key_gets_the_nearest_name(tmp_path: Path) -> None:
 def test_missing_and_corrupt_pictures_are_found_before_any_model_runs(tmp_path: Path) -> None:
     file = write(tmp_path, [GOOD, GOOD | {"question_id": 2, "image": "b.png"}])
     (tmp_path / "b.png").write_bytes(b"not a picture")
-    with pytest.raises(ImageError, match="cannot be opened") as corrupt:
+    with pytest.raises(ImageError, match=r"b\.png is no JPEG") as corrupt:
         read_questions(file)
-    assert "b.png" in str(corrupt.value.where)
+    assert str(file) in str(corrupt.value.where)
     assert "row 1" in str(corrupt.value.where)
     (tmp_path / "b.png").unlink()
-    with pytest.raises(ImageError, match="does not exist"):
+    with pytest.raises(ImageError, match="cannot be read"):
         read_questions(file)
+
+
+@pytest.mark.parametrize(("size", "form"), [((9000, 9000), "PNG"), ((8, 8), "TIFF"), ((1, 300), "PNG")])
+def test_pictures_the_decoder_refuses_are_found_before_any_model_runs(
+    tmp_path: Path, size: tuple[int, int], form: str
+) -> None:
+    file = write(tmp_path, [GOOD, GOOD | {"question_id": 2, "image": "b.png"}])
+    PIL.Image.new("1", size).save(tmp_path / "b.png", form)
+    with pytest.raises(ImageError, match=r"b\.png") as refused:
+        read_questions(file)
+    assert str(file) in str(refused.value.where)
+    assert "row 1" in str(refused.value.where)
 
 
 def test_no_file_and_no_rows_are_errors(tmp_path: Path) -> None:

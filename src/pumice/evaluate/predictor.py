@@ -14,7 +14,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import PIL.Image
 
-from pumice.errors import DataError, ImageError
+from pumice.errors import DataError
+from pumice.image.decode import image_size
 
 ImageSource = Path | PIL.Image.Image
 
@@ -55,7 +56,7 @@ def blind(prompts: Sequence[Prompt]) -> list[Prompt]:
     def grey(source: ImageSource) -> PIL.Image.Image:
         if isinstance(source, Path):
             if source not in sizes:
-                sizes[source] = picture_size(source)
+                sizes[source] = image_size(source)
             size = sizes[source]
         else:
             size = source.size
@@ -89,29 +90,6 @@ def wrong_image(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     keys = list(distinct)
     after = {keys[here]: distinct[keys[there]] for here, there in zip(order, np.roll(order, -1), strict=True)}
     return [Prompt(prompt.text, tuple(after[_key(image)] for image in prompt.images)) for prompt in prompts]
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height from the file's header, without decoding it.
-
-    Raises:
-        ImageError: the file is missing, of no known format, or declares an enormous size.
-    """
-    try:
-        with PIL.Image.open(path) as image:
-            return image.size
-    except FileNotFoundError as error:
-        raise ImageError(
-            "the picture does not exist",
-            where=str(path),
-            remedy="check the image folder given with the questions",
-        ) from error
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"the picture cannot be opened ({error})",
-            where=str(path),
-            remedy="replace the file or drop its questions",
-        ) from error
 
 
 def _key(image: ImageSource) -> str:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
 
-from pumice.errors import DataError, ImageError, suggest
-from pumice.evaluate.predictor import Prompt, picture_size
+from pumice.errors import DataError, suggest
+from pumice.evaluate.predictor import Prompt
+from pumice.image.decode import image_size
 from pumice.types import Origin
 
 Setting = Literal["random", "popular", "adversarial"]
@@ -83,7 +84,7 @@ def read_questions(file: Path, image_root: Path | None = None) -> QuestionSet:
 
     Raises:
         DataError: a row that is not as the layout says, with the file and row; no rows at all.
-        ImageError: a picture that is missing or cannot be opened.
+        ImageError: a picture that the decoder would refuse, with the question's file and row.
     """
     root = file.parent if image_root is None else image_root
     try:
@@ -191,16 +192,13 @@ def _present(value: Any, origin: Origin) -> tuple[str, ...] | None:
 
 
 def _check_pictures(questions: list[Question], root: Path) -> dict[str, str]:
-    """The SHA-256 of every picture, after its header was read."""
+    """The SHA-256 of every picture, after the decoder agreed to its header."""
     contents: dict[str, str] = {}
     for question in questions:
         if question.image is None or question.image in contents:
             continue
         path = root / question.image
-        try:
-            picture_size(path)
-        except ImageError as error:
-            raise ImageError(error.what, where=f"{path} ({question.origin})", remedy=error.remedy) from error
+        image_size(path, where=str(question.origin))
         contents[question.image] = hashlib.sha256(path.read_bytes()).hexdigest()
     return contents
 
