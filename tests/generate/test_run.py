@@ -97,6 +97,22 @@ def test_shares_limits_filters_and_regions() -> None:
     assert generate(SCENES, Parrot(), ["caption"], shares={"caption": 0.0}) == []
 
 
+def test_many_turns_become_several_rows_and_the_limit_counts_them_all() -> None:
+    class Chatty(Parrot):
+        def write(self, scene: SceneText, kind: Kind) -> Sequence[Turn]:
+            return [Turn(f"Q{i}?", f"A{i}", "color", True) for i in range(25)]
+
+    rows = generate(SCENES[:1], Chatty(), ["short"])
+    assert [row["id"] for row in rows] == ["0-short-0", "0-short-1", "0-short-2"]
+    assert [len(row["conversations"]) for row in rows] == [20, 20, 10]
+    assert len({turn["value"] for row in rows for turn in row["conversations"][1::2]}) == 25
+    assert all(row["conversations"][0]["value"].startswith("<image>\n") for row in rows)
+    rows = generate(SCENES[:1], Chatty(), ["short"], per_scene=12)
+    assert [len(row["conversations"]) for row in rows] == [20, 4]
+    rows = generate(SCENES[:1], Chatty(), ["short"], per_scene=10)
+    assert [(row["id"], len(row["conversations"])) for row in rows] == [("0-short", 20)]
+
+
 def test_progress_counts_scenes() -> None:
     seen: list[tuple[int, int]] = []
     generate(SCENES[:3], Parrot(), ["caption"], progress=lambda *numbers: seen.append(numbers))

@@ -12,7 +12,7 @@ from PIL import Image
 from pumice.data.llava_json import read_samples
 from pumice.errors import Interrupted, UsageError
 from pumice.evaluate.questions import read_questions
-from pumice.generate.run import SHORT_ANSWER
+from pumice.generate.run import MAX_TURNS, SHORT_ANSWER
 from pumice.generate.scenes import read_scenes
 from pumice.world import make
 from pumice.world.make import make_world, split_numbers
@@ -35,6 +35,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """What the end of a row's id says it is; parts of a long row are numbered behind that."""
+    found = re.search(r"-([a-z]+)(-\d+)?$", row["id"])
+    assert found, row["id"]
+    assert found[2] is None or found[1] == "short"
+    return found[1]
+
+
+def merged_turns(world: Path, name: str) -> dict[str, list[tuple[str, str]]]:
+    """Questions and answers of the short rows of each picture, over all its rows."""
+    turns: dict[str, list[tuple[str, str]]] = {}
+    for row in rows(world / name):
+        if kind_of(row) == "short":
+            said = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
+            turns.setdefault(row["image"], []).extend(zip(said[::2], said[1::2], strict=True))
+    return turns
 
 
 def test_the_same_bytes_from_any_number_of_workers(world: Path, tmp_path: Path) -> None:
@@ -66,13 +84,13 @@ def test_no_row_to_train_on_is_of_a_test_picture(world: Path) -> None:
     pictures = {s.image for s in read_scenes(world / "scenes-train.jsonl")}
     for name in ("align.json", "lookup.json", "instruct.json"):
         assert {row["image"] for row in rows(world / name)} <= pictures
-    assert {row["image"] for row in rows(world / "val.json")} == {
-        s.image for s in read_scenes(world / "scenes-validation.jsonl")
-    }
+    held_out = {s.image for s in read_scenes(world / "scenes-validation.jsonl")}
+    for name in ("val.json", "val_align.json"):
+        assert {row["image"] for row in rows(world / name)} == held_out
 
 
 def test_the_reader_takes_every_file(world: Path) -> None:
-    for name in ("align.json", "lookup.json", "instruct.json", "val.json"):
+    for name in ("align.json", "lookup.json", "instruct.json", "val.json", "val_align.json"):
         samples = read_samples(world / name, world)
         assert len({s.id for s in samples}) == len(samples)
         assert all(len(s.images) == 1 for s in samples)
@@ -85,7 +103,7 @@ def test_the_reader_takes_every_file(world: Path) -> None:
 def test_short_questions_carry_the_prompt_and_long_ones_do_not(world: Path) -> None:
     suffixes = Counter()  # type: ignore[var-annotated]
     for row in rows(world / "instruct.json"):
-        suffix = row["id"].split("-")[-1]
+        suffix = kind_of(row)
         suffixes[suffix] += 1
         turns = row["conversations"]
         assert turns[0]["value"].startswith("<image>\n")
@@ -94,22 +112,24 @@ def test_short_questions_carry_the_prompt_and_long_ones_do_not(world: Path) -> N
         assert sum(turn["value"].count("<image>") for turn in turns) == 1
         asked = [turn["value"].removeprefix("<image>\n") for turn in turns[::2]]
         assert len(set(asked)) == len(asked), "one question twice"
-    assert suffixes["short"] == 48
+        assert len(asked) <= MAX_TURNS
+    merged = {row["image"] for row in rows(world / "instruct.json") if kind_of(row) == "short"}
+    assert len(merged) == PICTURES["train"]
+    assert suffixes["short"] > len(merged), "no picture has more turns than a row holds"
     assert set(suffixes) == {"short", "conversation", "detail", "reasoning"}
     assert all(5 <= suffixes[kind] <= 26 for kind in ("conversation", "detail", "reasoning"))
 
 
 def test_short_turns_of_all_kinds_are_mixed(world: Path) -> None:
     firsts = []
-    for row in rows(world / "instruct.json"):
-        if row["id"].endswith("-short"):
-            asked = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"][::2]]
-            firsts.append(asked[0].split()[0])
-            if len(asked) > 12:
-                answers = [turn["value"] for turn in row["conversations"][1::2]]
-                assert any(a.startswith("There is no") for a in answers)
-                assert {"Yes", "No"} & set(answers)
-                assert any(q.startswith("How many") for q in asked)
+    for turns in merged_turns(world, "instruct.json").values():
+        asked, answers = zip(*turns, strict=True)
+        assert len(set(asked)) == len(asked), "one question in two rows"
+        firsts.append(asked[0].split()[0])
+        if len(asked) > 12:
+            assert any(a.startswith("There is no") for a in answers)
+            assert {"Yes", "No"} & set(answers)
+            assert any(q.startswith("How many") for q in asked)
     assert len(set(firsts)) >= 3, "the same kind always comes first"
 
 
@@ -119,7 +139,19 @@ def test_look_ups_are_dense_and_look_ups_only(world: Path) -> None:
     assert not any(re.search("How many|Is there", text) for text in found)
     for words in ("What color", "What shape", "What size", "relative to", "What does the sign say"):
         assert any(words in text for text in found)
-    assert len(found) > 6 * len(rows(world / "lookup.json"))
+    pictures = {row["image"] for row in rows(world / "lookup.json")}
+    assert len(found) > 6 * len(pictures)
+
+
+def test_long_rows_are_parted_in_order_and_numbered(world: Path) -> None:
+    by_picture: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(world / "lookup.json"):
+        by_picture.setdefault(row["image"], []).append(row)
+    for parts in by_picture.values():
+        ends = [row["id"].rpartition("short")[2] for row in parts]
+        assert ends == ([""] if len(parts) == 1 else [f"-{i}" for i in range(len(parts))])
+        assert [len(row["conversations"]) for row in parts[:-1]] == [2 * MAX_TURNS] * (len(parts) - 1)
+    assert max(map(len, by_picture.values())) > 1
 
 
 def test_questions_are_few_of_each_type_and_balanced(world: Path) -> None:

@@ -55,7 +55,8 @@ def generate(
         teacher: who writes.
         kinds: what is written, each kind at most once.
         seed: decides the order of merged turns, and which scenes a share falls on.
-        per_scene: at most so many turns in a merged row, drawn at random; all of them when None.
+        per_scene: at most so many merged turns of one scene, drawn at random, however many rows they
+            fill (``MAX_TURNS``); all of them when None.
         shares: for a kind, the share of scenes (0 to 1) it is written for; every scene if not named.
         keep: which turns of merged kinds are wanted; all when None.
         regions: whether rows carry the boxes with their phrases (for grounded alignment).

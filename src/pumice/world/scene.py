@@ -138,8 +138,9 @@ class Scene:
     def split(self) -> Split:
         """Train, validation or test: a property of the content, so splits can never share a scene.
 
-        Positions enter on an 8-pixel grid: of two scenes that differ by a nudge, both fall in one
-        split, whatever seed made them.
+        Positions enter as cells of an 8-pixel grid: scenes whose things look alike to a text and stand
+        in the same cells fall in one split, whatever seed made them and whatever their backgrounds. A
+        nudge across a line of the grid is another content, and may be in another split.
         """
         content = sorted((t.category, t.text, int(t.x // 8), int(t.y // 8)) for t in self.things)
         bucket = hashlib.sha256(json.dumps(content).encode()).digest()[0] % 10
