@@ -48,7 +48,7 @@ class Seer:
         pixel = opened.convert("RGB").getpixel((0, 0))
         seen = next((name for name, value in COLOURS.items() if value == pixel), "grey")
         if "Is there" in prompt.text:
-            return "Yes, there is." if seen in prompt.text else "No."
+            return "Yes." if seen in prompt.text else "No."
         return seen
 
 
@@ -103,6 +103,23 @@ def test_scores_and_predictions_of_all_variants(questions: QuestionSet, tmp_path
         "correct": False,
     }
     assert not list(out.glob("*.partial"))
+
+
+@pytest.mark.parametrize("said", ["", "red", "Yes, there is."])
+def test_popes_rule_for_yes_counts_in_popes_table_alone(
+    questions: QuestionSet, tmp_path: Path, said: str
+) -> None:
+    class Mute(Seer):
+        def answer(self, prompt: Prompt) -> str:
+            return said if "Is there" in prompt.text else super().answer(prompt)
+
+    scores = evaluate(questions, [Variant("tuned", Mute())], tmp_path / "eval")["variants"]["tuned"]
+    assert scores["by_type"]["existence"]["value"] == 0.0
+    assert scores["overall"]["value"] == pytest.approx(3 / 12), "the colours"
+    assert scores["pope"]["overall"]["yes_ratio"] == 1.0
+    assert scores["pope"]["overall"]["recall"] == 1.0
+    rows = [json.loads(line) for line in (tmp_path / "eval" / "predictions-tuned.jsonl").open()]
+    assert not any(row["correct"] for row in rows if row["type"] == "existence")
 
 
 def test_an_interrupted_run_goes_on_and_asks_nothing_twice(questions: QuestionSet, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, cast
 
 from pumice.errors import DataError
 from pumice.evaluate.questions import SETTINGS, Question, QuestionSet
-from pumice.evaluate.scorers import exact_match, normalise, pope_answer, pope_score
+from pumice.evaluate.scorers import exact_match, normalise, pope_score
 from pumice.evaluate.statistics import chance, f1_interval, guess_floor, mcnemar, mode_floor, wilson
 
 TITLES = {"wrong-image": "wrong image"}
@@ -106,10 +106,11 @@ def variant_title(variant: str) -> str:
 
 
 def judge(question: Question, raw: str) -> tuple[str, bool]:
-    """What an answer was read as, and whether that is right: POPE's rule where a setting is given."""
-    if question.setting is not None:
-        said = pope_answer(raw)
-        return said, said == question.answer
+    """What an answer was read as, and whether that is right: exact match for every question.
+
+    POPE's rule takes anything that is no "no" for a yes, an empty answer too; it is used in POPE's own
+    table alone, whose figures must compare with published ones.
+    """
     return normalise(raw), exact_match(raw, question.answer)
 
 
