@@ -171,3 +171,12 @@ def test_headers_are_quick(tmp_path: Path) -> None:
     sizes, _ = check_images(samples)
     assert len(sizes) == 4000
     assert time.process_time() - start < 4  # 0.35 s on an idle core: 20,000 in under two seconds
+
+
+def test_a_place_inside_a_row_keeps_its_file_and_row() -> None:
+    def failing(one: Sample, sizes: Sequence[tuple[int, int]]) -> Encoded:
+        raise TemplateError("no such role", where="message 2 (user)")
+
+    with pytest.raises(TemplateError) as caught:
+        preflight([sample(3)], failing)
+    assert caught.value.where == "s.json, row 3, message 2 (user)"

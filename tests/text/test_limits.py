@@ -103,8 +103,11 @@ def test_a_tokenizer_without_bos_writes_none(tokenizers: Tokenizers) -> None:
 def test_too_long_names_both_numbers(tokenizers: Tokenizers) -> None:
     encoded = write(TWO, tokenizers["bytes"], "tiny", [9])
     assert write(TWO, tokenizers["bytes"], "tiny", [9], max_length=len(encoded)).supervised == 5
-    with pytest.raises(DataError, match=f"has {len(encoded)} tokens \\(9 of them image\\) and may have 20"):
+    with pytest.raises(
+        DataError, match=f"has {len(encoded)} tokens \\(9 of them image\\) and may have 20"
+    ) as caught:
         write(TWO, tokenizers["bytes"], "tiny", [9], max_length=20)
+    assert "raise row_length in the recipe" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["v1", "tiny"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pumice.data.problems import Problems
+from pumice.data.problems import Problems, place
 from pumice.errors import DataError, ImageError, PumiceError
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
 from pumice.types import Encoded, IntArray, Sample
@@ -155,7 +155,7 @@ def count_tokens(
             try:
                 known[id(sample)] = _counted(sample, encode, sizes)
             except PumiceError as error:
-                error.where = error.where or str(sample.origin)
+                place(error, sample.origin)
                 problems.add(error)
                 known[id(sample)] = (0, 0)
         counts[index] = known[id(sample)]

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from pumice.errors import DataError, PumiceError
+from pumice.types import Origin
+
+
+def place(error: PumiceError, origin: Origin) -> None:
+    """Put the file and row before what an error says of its place ("message 2 (user)")."""
+    if error.where is None:
+        error.where = str(origin)
+    elif not error.where.startswith(str(origin)):
+        error.where = f"{origin}, {error.where}"
 
 
 class Problems:

@@ -147,7 +147,7 @@ def _check_result(encoded: Encoded, max_length: int | None, generation_prompt: b
         images = sum(span.length for span in encoded.image_spans)
         raise DataError(
             f"the conversation has {len(encoded)} tokens ({images} of them image) and may have {max_length}",
-            remedy="raise the maximum length, use fewer tokens per image, or cut turns (truncate)",
+            remedy="raise row_length in the recipe, or split the conversation",
         )
 
 
