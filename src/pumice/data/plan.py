@@ -37,7 +37,8 @@ class Plan:
     """What every step of a stage sees.
 
     ``epochs``, ``tokens``, ``supervised`` and ``slots`` are per step: the epoch it belongs to (from 0),
-    its tokens, how many of them carry a loss, and the token places its padded rows take.
+    its tokens, how many of them carry a loss, and the token places its rows take when all are padded to
+    the longest (rounded up to a multiple of 8; parts of a step that is accumulated may take fewer).
     ``digest`` stands for all inputs of ``build_plan``.
     """
 
@@ -169,7 +170,7 @@ def build_plan(
         epochs=tuple(of_epoch),
         tokens=tuple(int(tokens[indices].sum()) for indices in members),
         supervised=tuple(int(learnt[indices].sum()) for indices in members),
-        slots=tuple(_slots(step, tokens, row_length) for step in chosen),
+        slots=tuple(_slots(step, tokens) for step in chosen),
         seed=seed,
         rows_per_step=rows_per_step,
         row_length=row_length,
@@ -208,11 +209,9 @@ def _unpacked(
     return steps
 
 
-def _slots(step: Step, tokens: IntArray, row_length: int | None) -> int:
-    """Token places of a step's rows as ``collate`` pads them."""
-    if row_length is not None:
-        return len(step) * row_length
-    longest = max(int(tokens[index]) for (index,) in step)
+def _slots(step: Step, tokens: IntArray) -> int:
+    """Token places of a step's rows as ``collate`` pads them: to the longest one, rounded up."""
+    longest = max(sum(int(tokens[index]) for index in row) for row in step)
     return len(step) * (-(-longest // MULTIPLE) * MULTIPLE)
 
 
