@@ -23,6 +23,7 @@ from typing import Any
 
 from pumice.data.problems import Problems
 from pumice.errors import DataError, ImageError, suggest
+from pumice.image.names import leaves_folder
 from pumice.types import PLACEHOLDER, Image, Message, Origin, Part, Region, Role, Sample, Text, text_message
 
 _ROLES: dict[str, Role] = {"system": "system", "human": "user", "gpt": "assistant"}
@@ -151,6 +152,12 @@ class _Reader:
         if self.root is None:
             raise _bad(
                 f"the row names image {name!r} but no image folder is given", where, "give the image folder"
+            )
+        if leaves_folder(name):
+            raise _bad(
+                f"image {name!r} leaves the image folder",
+                where,
+                f"give a path inside {self.root}, relative to it",
             )
         path = self.root / name
         if self.check_files and not os.path.isfile(path):
