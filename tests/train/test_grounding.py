@@ -77,6 +77,26 @@ def test_equal_boxes_are_not_parts_of_each_other() -> None:
     assert words(cells, 0) in ([1], [2])
 
 
+def test_boxes_around_a_box_never_overflow_its_cells() -> None:
+    """The nearest ones are kept, whatever the order of the rows."""
+    nested = [Region((0.1 * i, 0.1 * i, 1 - 0.1 * i, 1 - 0.1 * i), "red star") for i in range(4)]
+    nested[1] = Region(nested[1].box, "sign A")
+    nested[3] = Region(nested[3].box, "7")
+    for regions in (nested, nested[::-1]):
+        cells = cell_tokens(regions, 8, encode, "there", slots=6)
+        inner = next(patch for patch in range(64) if 5 in cells[patch])
+        # "7", then "red star" around it and "sign A" around that; the outermost has no room.
+        assert sorted(words(cells, inner)) in ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6])
+    assert sum(6 in words(cells, patch) for patch in range(64)) == 1
+
+
+def test_marks_that_share_a_patch_are_all_there_or_refused() -> None:
+    twins = [Region((0.0, 0.0, 1.0, 1.0), "red star"), Region((0.0, 0.0, 1.0, 1.0), "red star")]
+    assert words(cell_tokens(twins, 1, encode, "there", slots=4), 0) == [1, 2, 6, 6]
+    with pytest.raises(DataError, match="marks of 2 objects"):
+        cell_tokens(twins, 1, encode, "there", slots=3)
+
+
 def test_positions_are_blends_of_left_right_top_bottom() -> None:
     weights = position_weights(2)
     assert weights.tolist() == [

@@ -35,6 +35,7 @@ def cell_tokens(
     """The token ids of each patch's words: int32 [P, K], unused slots ``NO_TOKEN``.
 
     A region inside another one (a letter on a sign) is a part of it: its patches hold the words of both.
+    Of several around it those are taken that fit, from the smallest outwards.
 
     Args:
         regions: boxes and phrases of one image.
@@ -42,33 +43,46 @@ def cell_tokens(
         encode: text -> token ids, without special tokens. Phrases are encoded with a space before
             them, as they stand inside a sentence.
         center_word: the word added at centres, or None.
-        slots: K; a phrase with more tokens is an error that names it.
+        slots: K.
+
+    Raises:
+        DataError: a phrase with the marks of its patch has more than K tokens; it is named.
     """
     owner, center = assign_regions([r.box for r in regions], grid)
     cells = np.full((grid * grid, slots), NO_TOKEN, dtype=np.int32)
     mark = list(encode(" " + center_word)) if center_word else []
     around = [_enclosing(index, regions) for index in range(len(regions))]
+    # Parts (a letter on a sign) are not marked: only whole things are counted.
+    marks = [int(center[index]) for index in range(len(regions)) if mark and not around[index]]
     for index, region in enumerate(regions):
+        # Centres may share a patch, and each whole thing has a mark of its own there.
+        mine = [patch for patch in marks if owner[patch] == index]
+        most = max(map(mine.count, mine), default=0)
+        room = slots - len(mark) * max(most, 1)
         ids = list(encode(" " + region.phrase))
-        for outer in around[index]:
-            ids += encode(" " + regions[outer].phrase)
-        if len(ids) + len(mark) > slots:
+        if len(ids) > room:
+            shared = f" beside the marks of {most} objects with one centre" if most > 1 else ""
             raise DataError(
-                f"the phrase {region.phrase!r} has {len(ids)} tokens; a cell holds {slots - len(mark)}",
-                remedy="use shorter phrases for regions",
+                f"the phrase {region.phrase!r} has {len(ids)} tokens; a cell holds {max(room, 0)}{shared}",
+                remedy="use shorter phrases for regions, or leave center_word out"
+                if most > 1
+                else "use shorter phrases for regions",
             )
+        for outer in around[index]:
+            more = encode(" " + regions[outer].phrase)
+            if len(ids) + len(more) > room:
+                break
+            ids += more
         cells[owner == index, : len(ids)] = ids
-    for index in range(len(regions)):
-        # Parts (a letter on a sign) are not marked: only whole things are counted.
-        if mark and not around[index]:
-            free = int((cells[center[index]] != NO_TOKEN).sum())
-            cells[center[index], free : free + len(mark)] = mark
+    for patch in marks:
+        free = int((cells[patch] != NO_TOKEN).sum())
+        cells[patch, free : free + len(mark)] = mark
     assert (owner != BACKGROUND).sum() == (cells[:, 0] != NO_TOKEN).sum()
     return cells
 
 
 def _enclosing(index: int, regions: Sequence[Region]) -> list[int]:
-    """The regions whose box contains that of region ``index``."""
+    """The regions whose box contains that of region ``index``, the smallest first."""
     x1, y1, x2, y2 = regions[index].box
     outer = []
     for other, region in enumerate(regions):
@@ -76,7 +90,12 @@ def _enclosing(index: int, regions: Sequence[Region]) -> list[int]:
         inside = a1 <= x1 and b1 <= y1 and a2 >= x2 and b2 >= y2
         if other != index and inside and region.box != regions[index].box:
             outer.append(other)
-    return outer
+    return sorted(outer, key=lambda other: _area(regions[other]))
+
+
+def _area(region: Region) -> float:
+    x1, y1, x2, y2 = region.box
+    return (x2 - x1) * (y2 - y1)
 
 
 def position_weights(grid: int) -> Tensor:
