@@ -120,8 +120,8 @@ class Grounding(Strict):
     )
     attributes: dict[Name, Words] = Field(
         default_factory=dict,
-        description="Words of each attribute, such as colour: [red, blue]; validation reports how often the "
-        "feature at an object's centre is nearest to its own.",
+        description="Words of each attribute, such as colour: [red, blue]; validation reports, over all "
+        "patches of the boxes whose phrase names one of them, how often the feature is nearest to that word.",
     )
 
 
