@@ -71,6 +71,27 @@ def test_refusals(pumice: Any, trained: Any, world: Path, words: list[str], said
     assert said in result.err
 
 
+def test_another_template_or_length_is_not_mixed_with_what_is_there(
+    pumice: Any, trained: Any, world: Path, tmp_path: Path
+) -> None:
+    words = ["eval", trained.folder, "--questions", world / "test_questions.jsonl", "--limit", "4"]
+    words += ["--variants", "tuned"]
+    own, other = tmp_path / "own", tmp_path / "other"
+    assert pumice(*words, "--max-new-tokens", "4", "--out", own).code == 0
+    result = pumice(*words, "--max-new-tokens", "4", "--out", other, "--template", "plain")
+    assert result.code == 0, result.both
+    files = [folder / "predictions-tuned.jsonl" for folder in (own, other)]
+    said = [[json.loads(line)["raw"] for line in file.open(encoding="utf-8")] for file in files]
+    assert said[0] != said[1], "the template reaches the model"
+    for changed, name in ((["--max-new-tokens", "5"], "max_new_tokens"), (["--template", "v1"], "template")):
+        refused = pumice(*words, "--max-new-tokens", "4", "--out", own, *changed)
+        assert refused.code == 1
+        assert f"another {name}" in refused.err
+    unknown = pumice(*words, "--out", own, "--template", "vicuna")
+    assert unknown.code == 1
+    assert "v1" in unknown.err, "the templates there are"
+
+
 def test_a_model_that_is_not_there(pumice: Any, world: Path, tmp_path: Path) -> None:
     result = pumice("eval", tmp_path, "--questions", world / "test_questions.jsonl")
     assert result.code == 1

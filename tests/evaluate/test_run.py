@@ -164,6 +164,24 @@ def test_answers_of_another_model_or_to_other_questions_are_refused(
     assert (out / "predictions-tuned.jsonl").read_bytes() == before
 
 
+def test_answers_made_with_other_settings_are_refused(questions: QuestionSet, tmp_path: Path) -> None:
+    settings = {"max_new_tokens": 64, "template": None, "dtype": "float32"}
+    variant = Variant("tuned", Seer(), settings=settings)
+    evaluate(questions, [variant], tmp_path)
+    again = Seer()
+    evaluate(questions, [Variant("tuned", again, settings=settings)], tmp_path)
+    for change in ({"max_new_tokens": 8}, {"template": "v1"}, {"dtype": "bfloat16"}):
+        with pytest.raises(RunError, match=f"another {next(iter(change))}"):
+            evaluate(questions, [Variant("tuned", again, settings=settings | change)], tmp_path)
+    with pytest.raises(RunError, match="another max_new_tokens"):
+        evaluate(questions, [Variant("tuned", again)], tmp_path)
+    old = tmp_path / "old"
+    evaluate(questions, [Variant("tuned", Seer())], old)
+    with pytest.raises(RunError, match="another max_new_tokens"):
+        evaluate(questions, [Variant("tuned", again, settings=settings)], old)
+    assert again.asked == []
+
+
 def test_a_damaged_prediction_file_is_named(questions: QuestionSet, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     evaluate(questions, [Variant("tuned", Seer())], out)

@@ -60,6 +60,9 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Decides which wrong pictures are shown.")] = 0,
+    template: Annotated[
+        str | None, typer.Option(help="A conversation template by name.", show_default="the model's own")
+    ] = None,
 ) -> None:
     """Measure a model: accuracy by question type, with intervals and baselines that see nothing."""
     from pumice.cli.console import note
@@ -69,11 +72,23 @@ def evaluate(
     chosen = _variants(variants)
     if images is not None and not images.is_dir():
         raise UsageError(f"there is no folder {str(images)!r}", where="--images", remedy="check the path")
+    if template is not None:
+        from pumice.text.templates import get_template
+
+        get_template(template)
     place = find_model(model)
     asked = open_questions(questions, images, limit, chosen, seed)
     folder = folder or Path("evals") / label(model) / questions.stem
     scores = measure(
-        asked, folder, place, None, chosen, max_new_tokens=max_new_tokens, seed=seed, rows=batch_size
+        asked,
+        folder,
+        place,
+        None,
+        chosen,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        rows=batch_size,
+        template=template,
     )
     print_scores(scores)
     print_answers(folder / f"predictions-{next(iter(scores['variants']))}.jsonl")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import out, visible
-from pumice.cli.models import FolderPredictor, Loaded
+from pumice.cli.models import FolderPredictor, Loaded, answer_dtype
 from pumice.cli.progress import counting
 from pumice.errors import UsageError
 
@@ -57,25 +57,28 @@ def measure(
     max_new_tokens: int,
     seed: int,
     rows: int = ROWS,
+    template: str | None = None,
 ) -> Scores:
     """Ask every variant every question; predictions and scores go to ``folder``.
 
     Args:
         questions: from ``open_questions``.
-        folder: where the files go; answers that are there already are not asked for again.
+        folder: where the files go; answers that are there already, of the same models and settings, are
+            not asked for again.
         tuned: the finished model's folder.
         aligned: that of the model after alignment, where there is one.
         variants: which columns; the first is the one that is measured.
         max_new_tokens: the longest answer.
         seed: decides the wrong images.
         rows: questions that are answered at once.
+        template: the conversation template of all questions; each model's own when None.
 
     Raises:
         PumiceError: as ``pumice.evaluate.evaluate``.
     """
     from pumice.evaluate import evaluate, model_digest, standard_variants
 
-    loaded = Loaded(rows)
+    loaded = Loaded(rows, template)
     predictor = FolderPredictor(tuned, loaded, max_new_tokens)
     early = FolderPredictor(aligned, loaded, max_new_tokens) if aligned is not None else None
     known = standard_variants(
@@ -83,6 +86,7 @@ def measure(
         early,
         tuned_model=model_digest(tuned),
         aligned_model=model_digest(aligned) if aligned is not None else "",
+        settings={"max_new_tokens": max_new_tokens, "template": template, "dtype": answer_dtype()},
     )
     chosen = [variant for variant in known if variant.name in variants]
     # The first one asked for is measured, the others stand beside it; equal models stay neighbours.

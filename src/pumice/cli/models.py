@@ -45,8 +45,16 @@ def label(name: str) -> str:
     return path.parent.name if path.name == "model" and path.parent.name else path.name or "model"
 
 
+def answer_dtype() -> str:
+    """What models answer in: bfloat16 on a GPU, float32 on a CPU."""
+    import torch
+
+    # On CPUs without bfloat16 units the half type is slower and less exact.
+    return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
 def load_generator(folder: Path, *, template: str | None = None, rows: int = 64) -> Generator:
-    """A model that is ready to answer: bfloat16 on a GPU, float32 on a CPU.
+    """A model that is ready to answer, on a GPU where there is one, in ``answer_dtype``.
 
     Raises:
         CheckpointError: the folder holds no model that fits.
@@ -56,22 +64,21 @@ def load_generator(folder: Path, *, template: str | None = None, rows: int = 64)
     from pumice.infer import Generator
     from pumice.model.save import load_model
 
-    cuda = torch.cuda.is_available()
-    # On CPUs without bfloat16 units the half type is slower and less exact.
-    model, tokenizer, processor = load_model(
-        folder, dtype="bfloat16" if cuda else "float32", template=template
-    )
+    model, tokenizer, processor = load_model(folder, dtype=answer_dtype(), template=template)
     model.eval()
-    if cuda:
+    if torch.cuda.is_available():
         model.to("cuda")
     return Generator(model, tokenizer, processor, max_rows=rows)
 
 
 class Loaded:
-    """The one model in memory: asking for another lets go of it first."""
+    """The one model in memory: asking for another lets go of it first.
 
-    def __init__(self, rows: int = 64) -> None:
-        self.rows = rows
+    ``template`` is the conversation template that all are asked with; each model's own when None.
+    """
+
+    def __init__(self, rows: int = 64, template: str | None = None) -> None:
+        self.rows, self.template = rows, template
         self._folder: Path | None = None
         self._generator: Generator | None = None
 
@@ -79,7 +86,8 @@ class Loaded:
         """The model of a folder, loaded if it is not the one in memory."""
         if self._generator is None or self._folder != folder:
             self._generator = None
-            self._generator, self._folder = load_generator(folder, rows=self.rows), folder
+            self._generator = load_generator(folder, template=self.template, rows=self.rows)
+            self._folder = folder
         return self._generator
 
 

@@ -2,7 +2,7 @@
 
 OUT/predictions-VARIANT.jsonl grows by whole rows; beside it OUT/predictions-VARIANT.meta.json says
 what the rows belong to. An interrupted run goes on where it stopped and asks nothing twice; rows of
-another model or other questions are refused, never mixed. OUT/scores.json is written last.
+another model, other settings or other questions are refused, never mixed. OUT/scores.json is written last.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,13 +30,15 @@ class Variant:
     """One column of the table: who answers, and what becomes of the pictures.
 
     ``model`` names the weights, ``model_digest`` of the folder being the best name; predictions made by
-    another model are not taken up again. The predictor's name when empty.
+    another model are not taken up again. The predictor's name when empty. ``settings`` are whatever else
+    decides an answer (JSON values by name); predictions made with others are not taken up again either.
     """
 
     name: str
     predictor: Predictor
     pictures: Pictures = "own"
     model: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -53,16 +55,22 @@ class Variant:
 
 
 def standard_variants(
-    tuned: Predictor, aligned: Predictor | None = None, *, tuned_model: str = "", aligned_model: str = ""
+    tuned: Predictor,
+    aligned: Predictor | None = None,
+    *,
+    tuned_model: str = "",
+    aligned_model: str = "",
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Variant]:
     """The columns of our tables: tuned, the same blind and with wrong images, the model after alignment."""
+    shared = dict(settings or {})
     variants = [
-        Variant("tuned", tuned, "own", tuned_model),
-        Variant("blind", tuned, "removed", tuned_model),
-        Variant("wrong-image", tuned, "wrong", tuned_model),
+        Variant("tuned", tuned, "own", tuned_model, shared),
+        Variant("blind", tuned, "removed", tuned_model, shared),
+        Variant("wrong-image", tuned, "wrong", tuned_model, shared),
     ]
     if aligned is not None:
-        variants.append(Variant("aligned", aligned, "own", aligned_model))
+        variants.append(Variant("aligned", aligned, "own", aligned_model, shared))
     return variants
 
 
@@ -87,8 +95,8 @@ def evaluate(
 
     Raises:
         UsageError: no variants, two of one name, or a name that cannot be part of a file's name.
-        RunError: the folder holds answers of another model or to other questions; a predictor gives
-            another number of answers than it was asked for.
+        RunError: the folder holds answers of another model, of other settings or to other questions; a
+            predictor gives another number of answers than it was asked for.
         Interrupted: Ctrl-C; the answers so far are kept.
     """
     _check_names(variants)
@@ -195,6 +203,8 @@ def _open_log(out_dir: Path, variant: Variant, questions: QuestionSet, seed: int
     meta |= {"questions": questions.digest, "n": len(questions)}
     if variant.pictures == "wrong":
         meta["seed"] = seed
+    if variant.settings:
+        meta["settings"] = dict(variant.settings)
     if meta_path.exists():
         _check_meta(_read_json(meta_path), meta, path)
     elif path.exists() and path.stat().st_size:
@@ -211,6 +221,16 @@ def _open_log(out_dir: Path, variant: Variant, questions: QuestionSet, seed: int
 def _check_meta(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     words = {"model": "of another model", "questions": "to other questions", "n": "to other questions"}
     words |= {"pictures": "with the pictures treated otherwise", "seed": "to other wrong images"}
+    made, make = found.get("settings", {}), wanted.get("settings", {})
+    words |= {"settings": "made with other settings"}
+    if isinstance(made, dict) and made != make:
+        # the one setting that differs says more than all of them
+        key = next(key for key in {**make, **made} if key not in made or made[key] != make.get(key))
+        raise RunError(
+            f"the folder holds answers made with another {key}",
+            where=f"{path}: {key} is {made.get(key, 'not recorded')!r}, now {make.get(key)!r}",
+            remedy="remove the folder, or measure into another one",
+        )
     for key, value in wanted.items():
         if found.get(key) != value:
             raise RunError(
