@@ -56,9 +56,23 @@ def test_rows_draw_by_their_own_settings() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}],
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": 1e-40},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"seed": -1},
+        {"seed": 2**64},
+    ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any]) -> None:
     (name,) = options
     with pytest.raises(UsageError, match=name):
         Sampling(**options)
+
+
+def test_the_ends_of_the_settings_draw() -> None:
+    logits = torch.tensor([-1e4, 3e4, 2.9e4, float("-inf")])
+    assert Sampler(Sampling(temperature=1e-4, seed=2**64 - 1)).draw(logits) == 1

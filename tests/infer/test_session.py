@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pumice.errors import PumiceError, UsageError
-from pumice.infer import ChatSession, Generator, Request
+from pumice.infer import ChatSession, Generator, Request, Sampling
 from pumice.types import text_message
 
 
@@ -74,3 +74,10 @@ def test_a_failed_question_leaves_the_session_as_it_was(session: ChatSession, tm
 def test_an_empty_question_is_refused(session: ChatSession) -> None:
     with pytest.raises(UsageError):
         next(session.ask("  "))
+
+
+def test_the_last_seed_serves_every_turn(generator: Generator) -> None:
+    sampling = Sampling(temperature=1.0, seed=2**64 - 1)
+    session = ChatSession(generator, sampling=sampling, max_new_tokens=8)
+    session.messages = [text_message("user", "a"), text_message("assistant", "b")]
+    assert isinstance("".join(session.ask("What ?")), str)

@@ -14,16 +14,22 @@ from torch import Tensor
 
 from pumice.errors import UsageError
 
+MIN_TEMPERATURE = 1e-4
+"""Below this, but for 0, scores divided by the temperature may leave float32."""
+SEEDS = 2**64
+"""torch's generators know this many seeds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn, in transformers' order: temperature, then top_k, then top_p.
 
     Attributes:
-        temperature: 0 takes the most likely token; scores are divided by it otherwise.
+        temperature: 0 takes the most likely token; scores are divided by it otherwise (1e-4 or more).
         top_k: only this many most likely tokens can be drawn; 0 is no limit.
         top_p: only the fewest most likely tokens whose probabilities reach this sum can be drawn.
-        seed: of this request's own generator; a request's draws depend on nothing else in its batch.
+        seed: of this request's own generator, 0 to 2**64 - 1; a request's draws depend on nothing else in
+            its batch.
     """
 
     temperature: float = 0.0
@@ -34,10 +40,18 @@ class Sampling:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UsageError(f"temperature must be 0 or more, got {self.temperature}", where="temperature")
+        if 0 < self.temperature < MIN_TEMPERATURE:
+            raise UsageError(
+                f"temperature {self.temperature} is too small to divide by",
+                where="temperature",
+                remedy=f"give 0 for the most likely words, or {MIN_TEMPERATURE} or more",
+            )
         if self.top_k < 0:
             raise UsageError(f"top_k must be 0 (no limit) or more, got {self.top_k}", where="top_k")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p must be above 0 and at most 1, got {self.top_p}", where="top_p")
+        if not 0 <= self.seed < SEEDS:
+            raise UsageError(f"seed must be 0 to 2**64 - 1, got {self.seed}", where="seed")
 
 
 GREEDY = Sampling()

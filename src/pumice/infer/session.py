@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pumice.errors import UsageError
 from pumice.infer.generate import Generator, ImageSource, Request
-from pumice.infer.sampling import GREEDY, Sampling
+from pumice.infer.sampling import GREEDY, SEEDS, Sampling
 from pumice.types import Message, text_message
 
 
@@ -82,7 +82,7 @@ class ChatSession:
     def _sampling(self) -> Sampling:
         given = self.sampling
         turn = len(self.messages) // 2
-        return Sampling(given.temperature, given.top_k, given.top_p, given.seed + turn)
+        return Sampling(given.temperature, given.top_k, given.top_p, (given.seed + turn) % SEEDS)
 
     def _remember(self, question: Message, answer: str, images: list[ImageSource]) -> None:
         """Enter a turn into the history; without an answer there is no turn, and pictures stay pending."""
