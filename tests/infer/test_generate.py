@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import LlavaForConditionalGeneration
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlavaForConditionalGeneration,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from pumice.errors import ImageError, UsageError
 from pumice.infer import Completion, Generator, Request, Sampling
 from pumice.infer import batch as batch_module
+from pumice.model.build import build_model
 from pumice.model.save import save_model
 from pumice.text.render import render
 from pumice.types import Message, text_message
@@ -205,6 +213,47 @@ def test_answer_ends_at_the_context(generator: Generator) -> None:
     completion = generator.generate([question("a " * 100, max_new_tokens=4096)])[0]
     if completion.finish == "length":
         assert completion.prompt_tokens + len(completion.token_ids) == 256
+
+
+def end_never(generator: Generator) -> Generator:
+    generator._stop_ids = frozenset()
+    generator._stop_strings = ()
+    return generator
+
+
+def other_language(tiny: Any, folder: Path, model: Any) -> Generator:
+    """A generator whose language model is another one; its answers end at their limit alone."""
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny.language / name, folder)
+    return end_never(Generator(*build_model(tiny.vision, folder, template="tiny")))
+
+
+def test_rows_at_the_context_do_not_step_beyond_it(tiny: Any, tmp_path: Path) -> None:
+    """Learned positions have no row beyond the context, not even for answers that wait to be dropped."""
+    ends = {"bos_token_id": 0, "eos_token_id": 1}
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=320, n_positions=64, **ends)
+    torch.manual_seed(5)
+    generator = other_language(tiny, tmp_path / "gpt2", GPT2LMHeadModel(config))
+    shorter = [question("a " * n, max_new_tokens=4096) for n in (1, 2, 3)]
+    longer = question("a " * 12, max_new_tokens=4096)
+    behind_a_trunk = question("b", picture(0), picture(1), max_new_tokens=2)
+    requests = [longer, *shorter, behind_a_trunk]
+    together = generator.generate(requests)
+    assert together == [generator.generate([request])[0] for request in requests]
+    assert {c.prompt_tokens + len(c.token_ids) for c in together[:4]} == {64}
+
+
+def test_answer_ends_at_the_attention_window(tiny: Any, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    fields |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320, "pad_token_id": None}
+    torch.manual_seed(5)
+    lm = MistralForCausalLM(MistralConfig(**fields, sliding_window=48, max_position_embeddings=256))
+    generator = other_language(tiny, tmp_path / "mistral", lm)
+    completion = generator.generate([question("a b", max_new_tokens=4096)])[0]
+    assert completion.prompt_tokens + len(completion.token_ids) == 48
+    with pytest.raises(UsageError, match="48"):
+        generator.generate([question("a " * 60)])
 
 
 @pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"stop": ("",)}])

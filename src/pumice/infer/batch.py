@@ -132,7 +132,8 @@ class RunningBatch:
         # A padding query sees real keys only; without any it sees the row's first token.
         trunk_BTK = self._seen_BK[:, None, :].expand(-1, length, -1)
         mask_BTK = torch.cat([trunk_BTK, causal_TT[None] & own_BT[:, None, :]], dim=2)
-        position_ids_BT = lengths_B[:, None] + order_T[None, :]
+        # Padding stays at its row's last position: beyond it the context may end.
+        position_ids_BT = lengths_B[:, None] + torch.minimum(order_T[None, :], sizes_B[:, None] - 1)
         hidden_BTD = self.model.hidden(embeds_BTD, position_ids_BT, mask_BTK, cache=self._cache)
         self._seen_BK = torch.cat([self._seen_BK, own_BT], dim=1)
         return hidden_BTD[torch.arange(len(prompts), device=ids_BT.device), sizes_B - 1]

@@ -117,6 +117,7 @@ class Generator:
         ids, self._stop_strings = template_stops(self.template, tokenizer)
         self._stop_ids = ids | _end_ids(model, tokenizer)
         self._lead = answer_lead(self.template)
+        self._context = _context(model.lm.config)
         self._barred_V: Tensor | None = None
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -186,14 +187,13 @@ class Generator:
             images=tuple(_image_key(request.images[span.image]) for span in spans),
         )
         limit = request.max_new_tokens
-        context = getattr(self.model.lm.config, "max_position_embeddings", None)
-        if context is not None:
-            if prompt.length >= context:
+        if self._context is not None:
+            if prompt.length >= self._context:
                 raise UsageError(
-                    f"the prompt has {prompt.length} tokens, but the model's context is {context}",
+                    f"the prompt has {prompt.length} tokens, but the model's context is {self._context}",
                     remedy="shorten the conversation",
                 )
-            limit = min(limit, context - prompt.length)
+            limit = min(limit, self._context - prompt.length)
         stream = TextStream(self.tokenizer, (*self._stop_strings, *request.stop), self._lead)
         return _Answer(request, prompt, limit, Sampler(request.sampling), stream)
 
@@ -244,6 +244,7 @@ class Generator:
         with torch.inference_mode():
             room = max(answer.limit for answer in answers)
             batch = RunningBatch(self.model, [answer.prompt for answer in answers], embeds, room)
+        steps = 0
         while True:
             with torch.inference_mode():
                 running = [answers[number] for number in batch.numbers]
@@ -254,12 +255,16 @@ class Generator:
             live = [row for row, answer in enumerate(running) if answer.finish is None]
             if not live:
                 return
+            # Dropping rows copies the cache, so it waits until half of them are done, or until one that is
+            # done would step out of the context: models with learned positions have none beyond it.
+            longest = max(answer.prompt.length for answer in running)
+            outside = self._context is not None and longest + steps >= self._context
             with torch.inference_mode():
-                # Dropping rows copies the cache, so it waits until half of them are done.
-                if len(live) <= len(running) // 2:
+                if len(live) <= len(running) // 2 or (outside and len(live) < len(running)):
                     batch.keep(live)
                     tokens = [tokens[row] for row in live]
                 batch.step(tokens)
+            steps += 1
 
     def _take(self, answer: _Answer, token: int) -> str:
         """Add a token to an answer; the new text, all that was held back if the answer is done."""
@@ -295,6 +300,14 @@ def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:
     for value in (model.lm.generation_config.eos_token_id, tokenizer.eos_token_id):
         ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
     return frozenset(ids)
+
+
+def _context(config: Any) -> int | None:
+    """The most tokens of prompt and answer: the model's positions, or its attention window if smaller."""
+    limits = [getattr(config, "max_position_embeddings", None)]
+    if getattr(config, "use_sliding_window", True):
+        limits.append(getattr(config, "sliding_window", None))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _cache_bytes_per_token(model: VisionLanguageModel) -> int:
