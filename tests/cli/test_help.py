@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +18,8 @@ import pumice as package
 from pumice.cli import app, chat, evaluate, main, train
 from pumice.cli.group import PumiceGroup
 from pumice.errors import DataError, Interrupted, UsageError
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 VERBS = (
     ("train",),
@@ -132,7 +140,27 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert result.stderr.startswith("error: a\ufffd[2Jb\ufffdc")
 
 
-def test_the_entry_point_is_main() -> None:
-    assert callable(main)
-    for module in (chat, evaluate, train):
-        assert "pumice " in module.EPILOG
+def run_module(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pumice", *words], capture_output=True, text=True, encoding="utf-8"
+    )
+
+
+def test_the_module_runs_the_command_line() -> None:
+    version = run_module("--version")
+    assert (version.returncode, version.stdout) == (0, f"pumice {package.__version__}\n"), version.stderr
+    wrong = run_module("recipe", "shwo")
+    assert wrong.returncode == 2
+    assert "'show'" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_the_installed_script_is_main() -> None:
+    scripts = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["scripts"]
+    module, _, name = scripts["pumice"].partition(":")
+    assert getattr(importlib.import_module(module), name) is main
+
+
+@pytest.mark.parametrize("module", [chat, evaluate, train])
+def test_examples_are_commands(module: ModuleType) -> None:
+    assert "pumice " in module.EPILOG
