@@ -62,6 +62,7 @@ def test_the_page_shows_the_whole_run(make_run: MakeRun) -> None:
     wanted += [f"{100 * row['f1']:.1f}" for row in tuned["pope"].values()]
     wanted += ["finished", "2 CPU cores, AMD EPYC", "pumice train tiny", "3 min 03 s", "2,705,088", "86,592"]
     wanted += ["short answers", "mlp2x_gelu", scores["digest"], "9f2c9f2c", "colour", "Grounding"]
+    wanted += ["easily confused with what is there (adversarial)"]
     for words in wanted:
         assert words in page.text
     pictures = [attrs for name, attrs in page.elements if name == "img"]

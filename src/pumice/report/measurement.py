@@ -90,8 +90,9 @@ def pope_section(run: RunFolder) -> Markup | None:
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", rows))
     intro = (
         "Is the object there? What is asked for in vain is drawn at random, from the most frequent objects "
-        "(popular), or from those that often stand beside what is there (adversarial). F1 with yes as the "
-        "positive class and its 95% bootstrap interval, in per cent."
+        "(popular), or is easily confused with what is there (adversarial), as the author of the questions "
+        "chose it. By POPE's rule any answer without a no counts as yes, in this table alone. F1 with yes as "
+        "the positive class and its 95% bootstrap interval, in per cent."
     )
     return section("Existence questions (POPE)", intro, scrolling(table, "POPE scores"))
 
