@@ -158,3 +158,16 @@ def test_a_batch_is_padded_with_the_tokenizers_token(bench: Any) -> None:
     assert batch.samples == (0, 1, 2)
     assert (batch.input_ids[batch.segment_ids == 0] == bench.data.tokenizer.pad_token_id).all()
     assert np.unique(batch.segment_ids[1]).tolist() == [0, 1, 2]
+
+
+def test_a_sample_longer_than_the_window_is_refused(bench: Any) -> None:
+    """The window counts only where it is used; branches and packed neighbours do not add up."""
+    from types import SimpleNamespace
+
+    data = bench.data
+    longest = max(int(data.encode(sample).position_ids.max()) + 1 for sample in data.samples)
+    data.check_context(SimpleNamespace(sliding_window=longest, max_position_embeddings=longest))
+    data.check_context(SimpleNamespace(sliding_window=2, use_sliding_window=False))
+    data.check_context(SimpleNamespace())
+    with pytest.raises(DataError, match=rf"has {longest} positions.*sliding_window\) is {longest - 1}"):
+        data.check_context(SimpleNamespace(sliding_window=longest - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -18,6 +19,8 @@ from safetensors.torch import load_file
 
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model.save import load_model
+from pumice.recipes.load import dump_recipe
+from pumice.train import dataset
 from pumice.train import run as runs
 from pumice.train.checkpoint import list_states
 
@@ -208,8 +211,9 @@ def test_a_folder_that_is_in_use_is_refused(
     before = toy.weights(whole.model)
     with pytest.raises(RunError, match="holds a run"):
         toy.run(recipe, whole.folder, parts)
-    with pytest.raises(RunError, match="another recipe"):
+    with pytest.raises(RunError, match="another recipe") as caught:
         toy.run(toy.make_recipe(data, seed=9), whole.folder, parts, resume=True)
+    assert f"--name whole --runs {whole.folder.parent} --resume" in str(caught.value)
     assert toy.weights(whole.model) == before
     with pytest.raises(RunError, match="no run to resume"):
         toy.run(recipe, tmp_path / "absent", parts, resume=True)
@@ -272,6 +276,7 @@ def test_a_phrase_that_fits_no_cell_stops_a_run_before_it_writes(
     [
         {"weight": 1.0, "attributes": {"colour": ["red", "ultramarine"]}},
         {"weight": 1.0, "position_words": ["red", "blue", "square", "ultramarine"]},
+        {"weight": 1.0, "center_word": "ultramarine"},
     ],
 )
 def test_words_of_several_tokens_cannot_be_told_apart_and_are_refused(
@@ -383,3 +388,108 @@ def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_step(
     toy.run(toy.make_recipe(data), tmp_path / "run", parts, watch, resume=True)
     assert [row["stage"] for row in watch.rows] == ["instruct"] * 6
     same_run(toy, tmp_path / "run", whole.folder)
+
+
+def test_a_run_that_was_killed_in_its_first_instant_starts_again(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    """Its own first files are no obstacle; a recipe that is not its own stays untouched."""
+    recipe = toy.make_recipe(data, toy.align(steps=1))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text("mine: true\n", encoding="utf-8")
+    with pytest.raises(RunError, match="other files"):
+        toy.run(recipe, folder, parts)
+    (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    (folder / "mixture.json").write_text("[]", encoding="utf-8")
+    (folder / "run.json.partial").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match="no run to resume"):
+        toy.run(recipe, folder, parts, resume=True)
+    toy.run(recipe, folder, parts)
+    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
+
+
+def test_resuming_with_other_weights_is_refused(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder, folder)
+    shutil.copytree(parts.language, tmp_path / "language")
+    other = runs.Parts(parts.vision, tmp_path / "language")
+    facts = json.loads((folder / "run.json").read_text("utf-8"))["parts"]["language"]
+    weights = (tmp_path / "language" / "model.safetensors").read_bytes()
+    assert facts["folder"] == "language"
+    assert facts["sha256"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    toy.run(toy.make_recipe(data), folder, other, resume=True)
+    flipped = weights[:-1] + bytes([weights[-1] ^ 1])
+    (tmp_path / "language" / "model.safetensors").write_bytes(flipped)
+    with pytest.raises(RunError, match=r"language part .* changed"):
+        toy.run(toy.make_recipe(data), folder, other, resume=True)
+
+
+def test_a_record_without_hashes_is_resumed(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder, folder)
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    record["parts"] = {"vision": {"name": "vision"}, "language": {"name": "language"}}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "stages" / "align" / "state" / "step-000003").mkdir(parents=True)
+    toy.run(toy.make_recipe(data), folder, parts, resume=True)
+    same_run(toy, folder, whole.folder)
+    # The state was left by a run that was killed between its record and its removal.
+    assert not (folder / "stages" / "align" / "state").exists()
+
+
+def test_states_are_kept_only_while_a_stage_needs_them(whole: Any) -> None:
+    assert list(whole.folder.glob("stages/*/state")) == []
+    assert len(list(whole.folder.glob("stages/*/plan.json"))) == 2
+
+
+def _cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def test_a_picture_that_is_cut_off_is_found_before_the_first_step(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    _cut_off(tmp_path / "data" / "3.png")
+    with pytest.raises(DataError) as caught:
+        toy.run(toy.make_recipe(tmp_path / "data"), tmp_path / "run", parts)
+    assert "align.json, row 3" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / runs.CACHE_FOLDER / "images.json").is_file()
+
+
+def test_a_picture_that_breaks_later_is_named_with_its_row(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pictures are too many to decode in advance."""
+    shutil.copytree(data, tmp_path / "data")
+    _cut_off(tmp_path / "data" / "3.png")
+    monkeypatch.setattr(runs, "DECODED", 0)
+    monkeypatch.setattr(dataset, "FEATURE_BYTES", 0)
+    with pytest.raises(DataError) as caught:
+        toy.run(toy.make_recipe(tmp_path / "data", toy.align(epochs=1, steps=None)), tmp_path / "run", parts)
+    assert "align.json, row 3" in str(caught.value)
+    assert (tmp_path / "run").exists()
+
+
+def test_a_sample_beyond_the_context_is_refused_before_the_first_step(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(parts.language, tmp_path / "language")
+    config = json.loads((tmp_path / "language" / "config.json").read_text("utf-8"))
+    config["max_position_embeddings"] = 40
+    (tmp_path / "language" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    rows = json.loads((data / "instruct.json").read_text("utf-8"))
+    rows[4]["conversations"][1]["value"] = "a b c d " * 8
+    shutil.copytree(data, tmp_path / "data")
+    toy.write_rows(tmp_path / "data" / "instruct.json", rows)
+    short = runs.Parts(parts.vision, tmp_path / "language")
+    with pytest.raises(DataError, match=r"context .* 40") as caught:
+        toy.run(toy.make_recipe(tmp_path / "data"), tmp_path / "run", short)
+    assert "instruct.json, row 4" in str(caught.value)
+    assert not (tmp_path / "run").exists()

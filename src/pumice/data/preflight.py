@@ -6,6 +6,7 @@ that is wrong is reported at once. Image results are remembered by path, file si
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -231,16 +232,19 @@ class _Cache:
         self.changed = True
 
     def save(self) -> None:
-        """Write what was learnt; the file appears whole or not at all."""
+        """Write what was learnt; the file appears whole or not at all.
+
+        Where it cannot be written, the next check opens the images again: no reason to refuse a run.
+        """
         if self.file is None or not self.changed:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_name(self.file.name + ".partial")
-        partial.write_text(
-            json.dumps({"version": CACHE_VERSION, "images": self.entries}, separators=(",", ":")),
-            encoding="utf-8",
-        )
-        os.replace(partial, self.file)
+        text = json.dumps({"version": CACHE_VERSION, "images": self.entries}, separators=(",", ":"))
+        # Runs that start at the same time share the file: each has its own partial one.
+        partial = self.file.with_name(f"{self.file.name}.{os.getpid()}.partial")
+        with contextlib.suppress(OSError):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, self.file)
 
 
 def _stamp(path: Path) -> list[int]:

@@ -6,16 +6,18 @@ Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 
 from pumice.data.collate import collate
+from pumice.data.problems import Problems, place
 from pumice.errors import DataError
 from pumice.image.boxes import map_box
 from pumice.image.decode import image_size, open_image
@@ -25,7 +27,7 @@ from pumice.recipes.schema import Grounding, Stage
 from pumice.text.render import render
 from pumice.text.templates import Template
 from pumice.train.grounding import cell_tokens
-from pumice.types import Batch, Encoded, Region, Sample
+from pumice.types import Batch, Encoded, Origin, Region, Sample
 
 CHUNK = 64
 """Pictures that go through the tower together. Always the same number, padded where fewer are left:
@@ -46,15 +48,29 @@ class Pictures:
     def __init__(self, processor: ImageProcessor) -> None:
         self.processor = processor
         self._features: dict[Path, Tensor] = {}
+        self._origins: dict[Path, Origin] = {}
+
+    def know(self, samples: Iterable[Sample]) -> None:
+        """Remember the first row that shows each picture, for errors."""
+        for sample in samples:
+            for path in sample.images:
+                self._origins.setdefault(path, sample.origin)
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
-        """float32 [N, 3, H, W]."""
-        return torch.from_numpy(np.stack([self.processor(open_image(path)) for path in paths]))
+        """float32 [N, 3, H, W]; ImageError (with the row, if known) for one that cannot be decoded."""
+        return torch.from_numpy(np.stack([self.processor(self._open(path)) for path in paths]))
+
+    def _open(self, path: Path) -> Image:
+        origin = self._origins.get(path)
+        return open_image(path, where=None if origin is None else str(origin))
 
     def keeps(self, model: VisionLanguageModel, count: int) -> bool:
         """Whether the features of ``count`` pictures are kept: a frozen tower, and they fit."""
-        size = model.tower.length * model.tower.dim * 4
-        return bool(model.tower.frozen) and count * size <= FEATURE_BYTES
+        return bool(model.tower.frozen) and self.fits(model, count)
+
+    def fits(self, model: VisionLanguageModel, count: int) -> bool:
+        """Whether the features of ``count`` pictures fit into memory, were the tower frozen."""
+        return bool(count * model.tower.length * model.tower.dim * 4 <= FEATURE_BYTES)
 
     @torch.no_grad()
     def prepare(self, model: VisionLanguageModel, paths: Sequence[Path], progress: Progress) -> None:
@@ -153,6 +169,36 @@ class StageData:
         """How many of a batch's pictures have boxes."""
         return sum(bool(_regions(self.samples[image.sample], image.path)) for image in batch.images)
 
+    def check_context(self, config: Any) -> None:
+        """Compare every sample's last position with what the language model was made for.
+
+        Args:
+            config: the language model's; read are ``max_position_embeddings`` and ``sliding_window``.
+
+        Raises:
+            DataError: a sample is longer than one of them.
+        """
+        window = getattr(config, "sliding_window", None)
+        if not getattr(config, "use_sliding_window", True):
+            window = None
+        limits = {
+            "context (max_position_embeddings)": getattr(config, "max_position_embeddings", None),
+            "attention window (sliding_window)": window,
+        }
+        problems = Problems()
+        for sample in {id(sample): sample for sample in self.samples}.values():
+            longest = int(self.encode(sample).position_ids.max()) + 1
+            for name, limit in limits.items():
+                if limit is not None and longest > limit:
+                    problems.add(
+                        DataError(
+                            f"the sample has {longest} positions, the language model's {name} is {limit}",
+                            where=str(sample.origin),
+                            remedy="split the conversation, remove the row, or choose another language model",
+                        )
+                    )
+        problems.raise_if_any("samples are too long for the language model")
+
     def check_cells(self, grounding: Grounding) -> None:
         """Lay out the words of every picture once, so that none fails while training.
 
@@ -164,7 +210,7 @@ class StageData:
                 try:
                     self.picture_cells(sample, path, grounding)
                 except DataError as error:
-                    error.where = error.where or str(sample.origin)
+                    place(error, sample.origin)
                     raise
 
     def picture_cells(self, sample: Sample, path: Path, grounding: Grounding) -> NDArray[np.int32]:

@@ -4,30 +4,26 @@
     runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, model/
 
 Everything that can fail is tried before the first step: all files of all stages are read, all pictures'
-headers checked, all samples rendered and counted, the model built and a state saved.
+headers checked (and all decoded where they are not too many), all samples rendered and counted, the
+model built and a state saved.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
-import platform
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import transformers
 from safetensors import SafetensorError
 
-import pumice
 from pumice.data import mixture as mix
 from pumice.data.plan import Plan, build_plan
-from pumice.data.preflight import preflight
+from pumice.data.preflight import Preflight, preflight
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
@@ -40,7 +36,26 @@ from pumice.train.dataset import Pictures, StageData
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
 from pumice.train.optim import freeze
+from pumice.train.record import (
+    Parts,
+    check_folder,
+    check_parts,
+    close,
+    describe_parts,
+    finished_stages,
+    new_record,
+    write_json,
+    write_text,
+)
 from pumice.train.validate import Validator
+
+__all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
+
+CACHE_FOLDER = ".cache"
+"""Beside the runs: which pictures were found good, so that the next start does not open them again."""
+
+DECODED = 50_000
+"""Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
 
 
 class RunObserver(Observer, Protocol):
@@ -54,14 +69,6 @@ class RunObserver(Observer, Protocol):
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's model was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The folders a model is built from, after names like ``embedded:...`` were looked up."""
-
-    vision: Path
-    language: Path
 
 
 @dataclass(slots=True)
@@ -100,8 +107,10 @@ def train(
         PumiceError: anything a user can mend; nothing was written if it happened before the first step.
     """
     text = dump_recipe(recipe)
-    _check_folder(folder, text, resume)
+    check_folder(folder, text, resume)
     _check_templates(recipe)
+    described = describe_parts(recipe, parts)
+    check_parts(folder, described)
     model, tokenizer, processor = build_model(
         parts.vision,
         parts.language,
@@ -115,38 +124,42 @@ def train(
     if torch.cuda.is_available():
         model.to("cuda")
     pictures = Pictures(processor)
-    prepared = [_prepare(recipe, stage, model, tokenizer, pictures, observer) for stage in recipe.stages]
+    cache = folder.parent / CACHE_FOLDER
+    prepared = [
+        _prepare(recipe, stage, model, tokenizer, pictures, observer, cache) for stage in recipe.stages
+    ]
+    finished = finished_stages(folder)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
         place = folder / "stages" / stage.name
-        if list_states(place / "state"):
+        if stage.name in finished or list_states(place / "state"):
             Plan.load(place / "plan.json", expect=ready.plan.digest)
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-    _write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
-    record = _record(recipe, folder, parts, command)
-    _write_json(folder / "run.json", record)
+    write_text(folder / "recipe.yaml", text)
+    write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
+    record = new_record(recipe, folder, described, command)
+    write_json(folder / "run.json", record)
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             _run_one(recipe, stage, ready, model, tokenizer, pictures, folder, record, observer, stop)
     except (Interrupted, KeyboardInterrupt) as error:
-        _close(folder, record, "interrupted")
+        close(folder, record, "interrupted")
         what = str(error) if isinstance(error, Interrupted) else "stopped"
         remedy = f"go on with the same command and --resume (the run is in {folder})"
         raise Interrupted(what, where=str(folder), remedy=remedy) from error
     except (OSError, SafetensorError) as error:
-        _close(folder, record, "failed")
+        close(folder, record, "failed")
         raise RunError(
             f"the run cannot be written ({error})",
             where=str(folder),
             remedy="make room or choose another disk, then resume: the last good state is kept",
         ) from error
     except BaseException:
-        _close(folder, record, "failed")
+        close(folder, record, "failed")
         raise
     record["status"] = "finished"
     record["final"] = record["stages"][-1]["model"]
-    _write_json(folder / "run.json", record)
+    write_json(folder / "run.json", record)
     return folder / str(record["final"])
 
 
@@ -168,6 +181,7 @@ def _run_one(
     done = next((row for row in record["stages"] if row["name"] == stage.name), None)
     if done is not None:
         _load_weights(model, folder / done["model"])
+        _drop_states(place)  # of a run that was killed just before it did so
         return
     place.mkdir(parents=True, exist_ok=True)
     ready.plan.save(place / "plan.json")
@@ -205,8 +219,14 @@ def _run_one(
             "model": f"stages/{stage.name}/model",
         }
     )
-    _write_json(folder / "run.json", record)
+    write_json(folder / "run.json", record)
+    _drop_states(place)
     observer.on_saved(stage, place / "model")
+
+
+def _drop_states(place: Path) -> None:
+    """Remove the states of a stage whose model is saved and recorded: they are three times its size."""
+    shutil.rmtree(place / "state", ignore_errors=True)  # what stays costs room and nothing else
 
 
 def _prepare(
@@ -216,8 +236,9 @@ def _prepare(
     tokenizer: Any,
     pictures: Pictures,
     observer: RunObserver,
+    cache: Path | None = None,
 ) -> Prepared:
-    """Read, check and count a stage's data, and decide its plan."""
+    """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
     template = get_template(stage.template or recipe.model.template)
     position_ids_4 = _grounding_words(stage, tokenizer)
 
@@ -234,7 +255,7 @@ def _prepare(
 
     mixture = mix.read_mixture([_source(recipe, name) for name in stage.sources], seed=recipe.seed)
     data = stage_data(mixture.samples)
-    checked = preflight(data.samples, data.encode, workers=os.cpu_count() or 1, progress=observer.on_check)
+    checked = _checked(data, stage, model, pictures, observer, cache)
     plan = build_plan(
         checked.lengths,
         checked.supervised,
@@ -255,9 +276,33 @@ def _prepare(
         source = dataclasses.replace(_source(recipe, stage.validation.source), limit=stage.validation.limit)
         held_out = mix.read_mixture([source], seed=recipe.seed)
         validation = stage_data(held_out.samples)
-        preflight(validation.samples, validation.encode, progress=observer.on_check)
+        _checked(validation, stage, model, pictures, observer, cache)
     _check_grounding(stage, data, validation)
     return Prepared(data, plan, validation, rows, position_ids_4)
+
+
+def _checked(
+    data: StageData,
+    stage: Stage,
+    model: VisionLanguageModel,
+    pictures: Pictures,
+    observer: RunObserver,
+    cache: Path | None,
+) -> Preflight:
+    """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
+    count = len({path for sample in data.samples for path in sample.images})
+    kept = "vision" not in stage.trainable and pictures.fits(model, count)
+    checked = preflight(
+        data.samples,
+        data.encode,
+        decode=kept or count <= DECODED,
+        cache_folder=cache,
+        workers=os.cpu_count() or 1,
+        progress=observer.on_check,
+    )
+    data.check_context(model.lm.config)
+    pictures.know(data.samples)
+    return checked
 
 
 def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
@@ -290,13 +335,15 @@ def _paths(ready: Prepared) -> list[Path]:
 
 
 def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
-    """The tokens of a stage's position words, if it has any; attributes' words are checked as well."""
+    """The tokens of a stage's position words, if it has any; all its other words are checked as well."""
     grounding = stage.grounding
     if grounding is None:
         return None
     where = f"stages.{stage.name}.grounding"
     for name, words in grounding.attributes.items():
         _single_tokens(words, tokenizer, f"{where}.attributes.{name}")
+    if grounding.center_word is not None:
+        _single_tokens([grounding.center_word], tokenizer, f"{where}.center_word")
     if grounding.position_words is None:
         return None
     return torch.tensor(_single_tokens(grounding.position_words, tokenizer, f"{where}.position_words"))
@@ -322,67 +369,6 @@ def _check_templates(recipe: Recipe) -> None:
         get_template(name)
 
 
-def _check_folder(folder: Path, recipe: str, resume: bool) -> None:
-    """Refuse a folder that holds something else; with ``resume``, one that holds another recipe."""
-    exists = folder.exists() and any(folder.iterdir())
-    if exists and not (folder / "run.json").is_file():
-        raise RunError("the folder holds other files", where=str(folder), remedy="choose another --name")
-    if exists and not resume:
-        raise RunError(
-            "the folder holds a run",
-            where=str(folder),
-            remedy="choose another --name, add --resume to go on with it, or delete the folder",
-        )
-    if resume and not exists:
-        raise RunError(
-            "there is no run to resume", where=str(folder), remedy="leave --resume out to start it"
-        )
-    if exists and (folder / "recipe.yaml").read_text(encoding="utf-8") != recipe:
-        raise RunError(
-            "the run was started with another recipe or other settings",
-            where=str(folder / "recipe.yaml"),
-            remedy=f"resume with `pumice train {folder / 'recipe.yaml'} --name {folder.name} --resume`, "
-            "or choose another --name",
-        )
-
-
 def _load_weights(model: VisionLanguageModel, folder: Path) -> None:
     saved, _, _ = load_model(folder, template=model.config.template)
     model.load_state_dict(saved.state_dict())
-
-
-def _record(recipe: Recipe, folder: Path, parts: Parts, command: str) -> dict[str, Any]:
-    """The run's record; of an earlier start, what was finished and when it began."""
-    path = folder / "run.json"
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {
-        "name": folder.name,
-        "recipe": recipe.name,
-        "command": command,
-        "seed": recipe.seed,
-        "created": earlier.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
-        "pumice": pumice.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores"
-        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
-        "status": "running",
-        "stages": earlier.get("stages", []),
-        "parts": {"vision": {"name": recipe.model.vision}, "language": {"name": recipe.model.language}},
-        "final": None,
-    }
-
-
-def _close(folder: Path, record: dict[str, Any], status: str) -> None:
-    """Note how a run ended that did not finish."""
-    record["status"] = status
-    # The error that ended it is on its way to the user; a full disk must not put another in its place.
-    with contextlib.suppress(OSError):
-        _write_json(folder / "run.json", record)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)

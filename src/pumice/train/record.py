@@ -1,0 +1,154 @@
+"""A run's folder and its record: may a run start or go on here, and with which parts was it made."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import pumice
+from pumice.errors import RunError
+from pumice.recipes.schema import Recipe
+
+_EARLY = {"recipe.yaml", "mixture.json", "run.json.partial", "recipe.yaml.partial", "mixture.json.partial"}
+"""What a run that was killed in its first instant leaves: all that is written before ``run.json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The folders a model is built from, after names like ``embedded:...`` were looked up."""
+
+    vision: Path
+    language: Path
+
+
+def check_folder(folder: Path, recipe: str, resume: bool) -> None:
+    """Refuse a folder that holds something else; with ``resume``, one that holds another recipe."""
+    exists = folder.exists() and any(folder.iterdir()) and not _only_begun(folder, recipe)
+    if exists and not (folder / "run.json").is_file():
+        raise RunError("the folder holds other files", where=str(folder), remedy="choose another --name")
+    if exists and not resume:
+        raise RunError(
+            "the folder holds a run",
+            where=str(folder),
+            remedy="choose another --name, add --resume to go on with it, or delete the folder",
+        )
+    if resume and not exists:
+        raise RunError(
+            "there is no run to resume", where=str(folder), remedy="leave --resume out to start it"
+        )
+    if exists and (folder / "recipe.yaml").read_text(encoding="utf-8") != recipe:
+        runs = [] if folder.parent == Path("runs") else ["--runs", str(folder.parent)]
+        words = ["pumice", "train", str(folder / "recipe.yaml"), "--name", folder.name, *runs, "--resume"]
+        raise RunError(
+            "the run was started with another recipe or other settings",
+            where=str(folder / "recipe.yaml"),
+            remedy=f"resume with `{shlex.join(words)}`, or choose another --name",
+        )
+
+
+def _only_begun(folder: Path, recipe: str) -> bool:
+    """Whether a folder holds nothing but the first files of this very run, which may be written again."""
+    if {path.name for path in folder.iterdir()} - _EARLY:
+        return False
+    written = folder / "recipe.yaml"
+    return not written.exists() or written.read_bytes() == recipe.encode()
+
+
+def describe_parts(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
+    """Name, folder and the SHA-256 of each weight file of both parts, for the record."""
+    named = {
+        "vision": (recipe.model.vision, parts.vision),
+        "language": (recipe.model.language, parts.language),
+    }
+    return {
+        part: {
+            "name": name,
+            "folder": place.name,
+            "sha256": {path.name: _digest(path) for path in sorted(place.glob("*.safetensors"))},
+        }
+        for part, (name, place) in named.items()
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check_parts(folder: Path, parts: dict[str, dict[str, Any]]) -> None:
+    """RunError where a run was begun with other weights; a record without hashes is not compared."""
+    earlier = _read(folder).get("parts", {})
+    for part, facts in parts.items():
+        then = earlier.get(part, {}).get("sha256")
+        if then is not None and then != facts["sha256"]:
+            raise RunError(
+                f"the weights of the {part} part ({facts['name']}) changed since the run began",
+                where=str(folder / "run.json"),
+                remedy="put the old files back, or start a run under another --name",
+            )
+
+
+def new_record(
+    recipe: Recipe, folder: Path, parts: dict[str, dict[str, Any]], command: str
+) -> dict[str, Any]:
+    """The run's record; of an earlier start, what was finished and when it began."""
+    earlier = _read(folder)
+    return {
+        "name": folder.name,
+        "recipe": recipe.name,
+        "command": command,
+        "seed": recipe.seed,
+        "created": earlier.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
+        "pumice": pumice.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores"
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        "status": "running",
+        "stages": earlier.get("stages", []),
+        "parts": parts,
+        "final": None,
+    }
+
+
+def finished_stages(folder: Path) -> set[str]:
+    """The stages that the record of a folder calls done."""
+    return {row["name"] for row in _read(folder).get("stages", [])}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def close(folder: Path, record: dict[str, Any], status: str) -> None:
+    """Note how a run ended that did not finish."""
+    record["status"] = status
+    # The error that ended it is on its way to the user; a full disk must not put another in its place.
+    with contextlib.suppress(OSError):
+        write_json(folder / "run.json", record)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON; the file appears whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; it appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(text.encode())
+    partial.replace(path)
