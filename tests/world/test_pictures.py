@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -40,18 +39,17 @@ def test_patches_show_what_their_boxes_hold() -> None:
 
 def test_a_pool_is_drawn_once_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "CHUNK", 4)
-    monkeypatch.setattr(pictures, "ProcessPoolExecutor", ThreadPoolExecutor)
     seen: list[tuple[int, int]] = []
 
-    def pool() -> pictures.Pool:
+    def pool(grid: int = GRID) -> pictures.Pool:
         return picture_pool(
             tmp_path,
             seed=0,
             level="easy",
             split="train",
             count=7,
-            grid=GRID,
-            workers=2,
+            grid=grid,
+            workers=1,
             progress=lambda done, total: seen.append((done, total)),
         )
 
@@ -66,3 +64,5 @@ def test_a_pool_is_drawn_once_and_read_back(tmp_path: Path, monkeypatch: pytest.
     assert (again.pixels == first.pixels).all()
     assert (again.classes == first.classes).all()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+    assert pool(grid=7).classes.shape == (8, 49, 4), "other patches are other files"
+    assert len(list(tmp_path.iterdir())) == 2 * len(written)

@@ -18,17 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +35,7 @@ from pumice.generate.protocol import Kind, SceneText, Turn
 from pumice.generate.run import lines_file, question_rows, rows_of, to_line
 from pumice.world.draw import draw
 from pumice.world.gallery import GALLERY_SIZE, gallery_page
+from pumice.world.processes import runner
 from pumice.world.samples import scene_image, scene_text
 from pumice.world.scene import SPLITS, Scene, Split, get_level, make_scene
 from pumice.world.teacher import WorldTeacher, read
@@ -62,8 +60,6 @@ WALK, DRAW = 256, 64
 """Scenes per task when splits are filled, and when pictures are drawn."""
 
 Progress = Callable[[int, int], None]
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +247,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 def _make(out: Path, settings: Settings, workers: int, progress: Progress) -> dict[str, Any]:
     rows: Counter[str] = Counter()
     drawn = 0
-    with _runner(workers) as run:
+    with runner(workers) as run:
         chosen, popular = _choose(run, settings)
         for split in SPLITS:
             tasks = [
@@ -296,30 +292,6 @@ class _Task:
     split: Split
     indices: tuple[int, ...]
     popular: tuple[str, ...]
-
-
-Runner = Callable[[Callable[[_In], _Out], Sequence[_In]], Iterator[_Out]]
-
-
-@contextmanager
-def _runner(workers: int) -> Iterator[Any]:
-    """A ``map`` that keeps order, in this process or in ``workers`` others."""
-    if workers == 1:
-        yield map
-        return
-    # Not fork: the process may have threads (a progress bar), whose locks a fork would copy as they are.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
-    try:
-        yield executor.map
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    # Ctrl-C reaches the whole group of processes; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _choose(run: Any, settings: Settings) -> tuple[dict[Split, list[int]], tuple[str, ...]]:

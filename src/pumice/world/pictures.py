@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from pumice.data.grounding import assign_regions
 from pumice.world.draw import draw
+from pumice.world.processes import runner
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES, Scene, Split, make_scene
 
 Progress = Callable[[int, int], None]
@@ -81,7 +81,7 @@ class Pool:
 
 def _chunk(task: tuple[int, str, Split, int, int, str]) -> str:
     seed, level, split, number, grid, folder = task
-    path = Path(folder) / f"{level}-{split}-{seed}-{number}.npz"
+    path = Path(folder) / f"{level}-{split}-{seed}-grid{grid}-{number}.npz"
     if not path.exists():
         source = scenes(seed, level, split, start=number * CHUNK * 20)
         pixels = np.empty((CHUNK, SIDE, SIDE, 3), np.uint8)
@@ -126,8 +126,8 @@ def picture_pool(
         np.empty((chunks * CHUNK, grid * grid), bool),
         [],
     )
-    with ProcessPoolExecutor(workers) as executor:
-        for number, path in enumerate(executor.map(_chunk, tasks)):
+    with runner(workers) as run:
+        for number, path in enumerate(run(_chunk, tasks)):
             with np.load(path, allow_pickle=False) as part:
                 rows = slice(number * CHUNK, (number + 1) * CHUNK)
                 pool.pixels[rows], pool.classes[rows] = part["pixels"], part["classes"]

@@ -11,26 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 import pumice
-from pumice.errors import UsageError
+from pumice.errors import Interrupted, UsageError
 from pumice.image.process import ImageProcessor
 from pumice.world import pretrain_lm, pretrain_tower
 from pumice.world.pictures import Pool, picture_pool
 from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer, corpus, load_tokenizer, make_documents
 from pumice.world.pretrain_tower import MEAN, STD, TowerPlan, TowerTrainer
+from pumice.world.pretraining import Trainer
 from pumice.world.scene import SIDE
 from pumice.world.tokenize import train_caption_tokenizer, train_language_tokenizer
 
 TOWER, LANGUAGE = "clip-tiny", "lm-tiny"
-COMMAND = "pumice world pretrain OUT"
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Told what is done, the step, of how many, and its figures."""
@@ -64,6 +65,8 @@ def pretrain(
 
     Raises:
         UsageError: a part is already there.
+        RunError: the work folder holds the state of another pretraining.
+        Interrupted: the user stopped it; the same call goes on.
     """
     for name in parts:
         if (out / name).exists():
@@ -74,11 +77,28 @@ def pretrain(
             )
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
+    doing = ""
+
+    def told(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        nonlocal doing
+        doing = f" while {what}, at {done} of {total}"
+        report(what, done, total, figures)
+
     scores = {}
-    if TOWER in parts:
-        scores[TOWER] = _tower(out, work, tower_plan or TowerPlan(), pictures, workers, report)
-    if LANGUAGE in parts:
-        scores[LANGUAGE] = _language(out, work, language_plan or LanguagePlan(), documents, workers, report)
+    try:
+        if TOWER in parts:
+            scores[TOWER] = _tower(out, work, tower_plan or TowerPlan(), pictures, workers, told)
+        if LANGUAGE in parts:
+            scores[LANGUAGE] = _language(out, work, language_plan or LanguagePlan(), documents, workers, told)
+    except KeyboardInterrupt as error:
+        left = [name for name in parts if not (out / name).exists()]
+        again = "" if len(left) == len(parts) else f" with --part {' --part '.join(left)}"
+        raise Interrupted(
+            f"stopped{doing}",
+            where=str(out),
+            remedy=f"run the same command again{again}: drawn pictures are kept, and training goes on from "
+            "the step that was saved last",
+        ) from error
     return scores
 
 
@@ -100,17 +120,16 @@ def _tower(
             progress=drawing,
         )
 
-    began = time.monotonic()
     held_out, train = pool(12, "validation", 1000), pool(11, "train", count)
-    folder = work / "caption_tokenizer"
-    if not folder.exists():
-        tokenizer = train_caption_tokenizer((c for cs in train.captions[:20000] for c in cs), 512)
-        tokenizer.save_pretrained(folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = _tokenizer(
+        work / "caption_tokenizer",
+        lambda: train_caption_tokenizer((c for cs in train.captions[:20000] for c in cs), 512),
+    )
     trainer = TowerTrainer(plan, tokenizer, train)
     scores = pretrain_tower.run(trainer, held_out, work, lambda *a: report("pretraining the tower", *a))
     target = _staging(out / TOWER)
-    trainer.clip.half().save_pretrained(target)
+    _halve(trainer.clip)
+    trainer.clip.save_pretrained(target)
     tokenizer.save_pretrained(target)
     processor = ImageProcessor(image_size=SIDE, mean=MEAN, std=STD, mode="crop", shortest_edge=SIDE)
     (target / "preprocessor_config.json").write_text(json.dumps(processor.to_dict(), indent=1) + "\n")
@@ -120,7 +139,7 @@ def _tower(
     )
     data = f"{len(train)} generated pictures of level full, seed 11, training split"
     figures = {f"{name} at layer -2": value for name, value in scores.items()}
-    _finish(target, out / TOWER, about, data, asdict(plan), figures, time.monotonic() - began)
+    _finish(target, out / TOWER, trainer, about, data, f"--pictures {count}", figures)
     return scores
 
 
@@ -130,11 +149,8 @@ def _language(
     def writing(done: int, total: int) -> None:
         report("writing text", done, total, {})
 
-    began = time.monotonic()
     folder = work / "language_tokenizer"
-    if not folder.exists():
-        train_language_tokenizer(corpus(5, 3000), plan.vocabulary).save_pretrained(folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = _tokenizer(folder, lambda: train_language_tokenizer(corpus(5, 3000), plan.vocabulary))
 
     def documents(split: Any, form: str, number: int) -> list[pretrain_lm.Document]:
         return make_documents(folder, plan, split, form, number, workers, writing)
@@ -145,15 +161,29 @@ def _language(
     )
     scores = pretrain_lm.run(trainer, held_out, work, lambda *a: report("pretraining the language model", *a))
     target = _staging(out / LANGUAGE)
-    trainer.lm.half().save_pretrained(target)
+    _halve(trainer.lm)
+    trainer.lm.save_pretrained(target)
     tokenizer.save_pretrained(target)
     about = (
         "A LlamaForCausalLM with its own byte-level BPE tokenizer, pretrained on a text-only teacher's "
         "captions, questions and answers, and on layouts of boxes whose cells are sums of word embeddings."
     )
     data = f"{count} lists and {count} mixed documents about generated scenes, training split"
-    _finish(target, out / LANGUAGE, about, data, asdict(plan), scores, time.monotonic() - began)
+    _finish(target, out / LANGUAGE, trainer, about, data, f"--documents {count}", scores)
     return scores
+
+
+def _tokenizer(folder: Path, train: Callable[[], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
+    """The tokenizer in ``folder``, trained first where there is none."""
+    if not folder.exists():
+        partial = _staging(folder)
+        train().save_pretrained(partial)
+        partial.rename(folder)
+    return load_tokenizer(folder)
+
+
+def _halve(model: nn.Module) -> None:
+    model.half()
 
 
 def _staging(target: Path) -> Path:
@@ -166,22 +196,23 @@ def _staging(target: Path) -> Path:
 def _finish(
     partial: Path,
     target: Path,
+    trainer: Trainer,
     about: str,
     data: str,
-    plan: dict[str, Any],
+    option: str,
     scores: dict[str, float],
-    seconds: float,
 ) -> None:
     """Write the card and move the finished part to its place."""
     weights = (partial / "model.safetensors").read_bytes()
     digest = hashlib.sha256(weights).hexdigest()
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.items())
-    settings = ", ".join(f"{key} {value}" for key, value in plan.items())
+    settings = ", ".join(f"{key} {value}" for key, value in trainer.settings.items())
     (partial / "README.md").write_text(
         f"# {target.name}\n\n{about}\n\n"
         f"- Data: {data}. Nothing was downloaded.\n"
-        f"- Command: `{COMMAND}` (Pumice {pumice.__version__}, torch {torch.__version__})\n"
-        f"- Time of the last start: {seconds / 60:.0f} minutes\n"
+        f"- Command: `pumice world pretrain OUT --part {target.name} {option}`"
+        f" (Pumice {pumice.__version__}, torch {torch.__version__})\n"
+        f"- Trained for {trainer.seconds / 60:.0f} minutes on {torch.get_num_threads()} threads\n"
         f"- Settings: {settings}\n"
         f"- Weights: float16, {len(weights) / 1e6:.1f} MB, SHA-256 `{digest}`\n"
         f"- Licence: Apache-2.0, as Pumice itself\n\n"

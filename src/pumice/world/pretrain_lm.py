@@ -14,11 +14,8 @@ Shapes: T tokens, M cells of all layouts of a step, K token slots, D width, S su
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +32,9 @@ from pumice.text.render import render
 from pumice.text.templates import get_template
 from pumice.train.grounding import CELL_SLOTS, cell_embeddings, cell_tokens, position_weights
 from pumice.types import IGNORE_INDEX, Encoded, Image, Message, Text
+from pumice.world import pretraining
 from pumice.world.pictures import scenes
+from pumice.world.processes import runner
 from pumice.world.samples import scene_regions, scene_text, with_prompt
 from pumice.world.scene import Scene, Split
 from pumice.world.teacher import WorldTeacher
@@ -131,7 +130,8 @@ def _pair(turn: Turn, *, image: bool, terse: bool) -> list[Message]:
 
 
 def dense_turns(teacher: WorldTeacher, scene: Scene, rng: np.random.Generator, count: int) -> list[Turn]:
-    """Short questions in random order: a third of the documents asks for attributes alone, a third for places."""
+    """Short questions in random order: a third of the documents asks for attributes alone, a third for
+    places."""
     text = scene_text(scene)
     turns = [
         *teacher.write(text, "short"),
@@ -245,8 +245,8 @@ def make_documents(
     starts = range(0, -(-count // chunk))
     tasks = [(str(folder), plan, split, form, n * chunk * 20, chunk) for n in starts]
     documents: list[Document] = []
-    with ProcessPoolExecutor(workers) as executor:
-        for part in executor.map(_documents, tasks):
+    with runner(workers) as run:
+        for part in run(_documents, tasks):
             documents += part
             progress(len(documents), count)
     return documents[:count]
@@ -273,8 +273,10 @@ def build_llama(plan: LanguagePlan, tokenizer: PreTrainedTokenizerFast) -> Llama
     return model
 
 
-class LanguageTrainer:
+class LanguageTrainer(pretraining.Trainer):
     """The state of the language model's pretraining; a step is a function of seed and number."""
+
+    FILE, UNIT, FLOOR = "language.pt", "tokens", 0.02
 
     def __init__(
         self,
@@ -288,17 +290,7 @@ class LanguageTrainer:
         words = [tokenizer.encode(" " + w, add_special_tokens=False) for w in POSITION_WORDS]
         assert all(len(w) == 1 for w in words), "place words must be single tokens"
         self.position_ids = torch.tensor([w[0] for w in words])
-        matrices = [p for p in self.lm.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.lm.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": plan.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=plan.lr,
-            betas=(0.9, 0.98),
-        )
-        self.step = 0
+        super().__init__(plan, {"lists": len(lists), "mixed": len(mixed)}, {"lm": self.lm})
 
     def _rows(self, step: int) -> list[Document]:
         """Documents of one step, one a row: drawn at random, then a run of like lengths of them.
@@ -358,23 +350,12 @@ class LanguageTrainer:
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the loss per token and the number of tokens read."""
-        plan = self.plan
-        progress = max(0.0, (self.step - plan.warmup) / max(1, plan.steps - plan.warmup))
-        rate = min(1.0, (self.step + 1) / plan.warmup) * (
-            0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = plan.lr * rate
         rows = self._rows(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden, target = self.hidden(rows, np.random.default_rng([plan.seed, 4, self.step]))
+            hidden, target = self.hidden(rows, np.random.default_rng([self.plan.seed, 4, self.step]))
             logits = self.lm.lm_head(hidden)
         loss = torch.nn.functional.cross_entropy(logits.float(), target)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
+        self.descend(loss)
         tokens = sum(len(document.encoded) for document in rows)
         return {"loss": float(loss.detach()), "tokens": float(tokens)}
 
@@ -412,22 +393,6 @@ class LanguageTrainer:
         """Tokens from the newline before ``A:`` to the answer."""
         return 1 + len(self.tokenizer.encode("A:", add_special_tokens=False))
 
-    def state(self) -> dict[str, object]:
-        """Everything a resumed run needs."""
-        return {
-            "lm": self.lm.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "plan": asdict(self.plan),
-        }
-
-    def load(self, path: Path) -> None:
-        """Go on from a saved state."""
-        state = torch.load(path, weights_only=True)
-        self.lm.load_state_dict(state["lm"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
-
 
 def run(
     trainer: LanguageTrainer,
@@ -440,19 +405,5 @@ def run(
     def accuracy() -> dict[str, float]:
         return {k: n / total for k, (n, total) in sorted(trainer.answers(held_out).items())}
 
-    saved = work / "language.pt"
-    if saved.exists():
-        trainer.load(saved)
-    began, tokens = time.monotonic(), 0.0
-    while trainer.step < trainer.plan.steps:
-        result = trainer.train_step()
-        tokens += result["tokens"]
-        if trainer.step % 25 == 0:
-            rate = tokens / (time.monotonic() - began)
-            report(trainer.step, trainer.plan.steps, {"loss": result["loss"], "tokens/s": rate})
-        if trainer.step % trainer.plan.save_every == 0 or trainer.step == trainer.plan.steps:
-            partial = saved.with_suffix(".tmp")
-            torch.save(trainer.state(), partial)
-            partial.replace(saved)
-            report(trainer.step, trainer.plan.steps, accuracy())
+    pretraining.run(trainer, work, accuracy, report)
     return accuracy()

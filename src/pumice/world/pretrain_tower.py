@@ -13,10 +13,8 @@ Shapes: N pictures, P patches, V tower width, E embedding width, T caption token
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from pumice.train.grounding import position_weights
+from pumice.world import pretraining
 from pumice.world.pictures import ATTRIBUTES, Pool
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES
 
@@ -67,6 +66,23 @@ def all_phrases() -> list[str]:
     """Every phrase a region can have: objects, then ``sign``, then characters."""
     objects = [f"{s} {c} {h}" for s in SIZES for c in COLOURS for h in SHAPES]
     return [*objects, SIGN, *CHARACTERS]
+
+
+def phrase_numbers(classes_CA: np.ndarray) -> np.ndarray:
+    """Numbers in ``all_phrases`` of what stands at objects' centres.
+
+    Args:
+        classes_CA: int8 [C, 4], the classes of those patches (``pictures.patch_classes``).
+
+    Returns:
+        int64 [C].
+    """
+    classes = classes_CA.astype(np.int64)
+    number = (classes[:, 0] * len(COLOURS) + classes[:, 1]) * len(SHAPES) + classes[:, 2]
+    # Without a size it is a sign; its centre may belong to one of its characters (no shape either).
+    number[classes[:, 0] < 0] = len(SIZES) * len(COLOURS) * len(SHAPES)
+    assert (number >= 0).all()
+    return number
 
 
 def build_clip(plan: TowerPlan, tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
@@ -129,29 +145,19 @@ def _contrast(a_NE: Tensor, b_NE: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-class TowerTrainer:
+class TowerTrainer(pretraining.Trainer):
     """The state of a tower's pretraining; every step is a function of the seed and its number."""
+
+    FILE, UNIT, FLOOR = "tower.pt", "pictures", 0.0
 
     def __init__(self, plan: TowerPlan, tokenizer: PreTrainedTokenizerFast, pool: Pool) -> None:
         self.plan, self.tokenizer, self.pool = plan, tokenizer, pool
         self.clip = build_clip(plan, tokenizer)
         self.heads = WordHeads(plan.width)
         self.phrases = tokenizer(all_phrases(), padding=True, return_tensors="pt")
-        params = [*self.clip.parameters(), *self.heads.parameters()]
-        matrices = [p for p in params if p.ndim >= 2]
-        vectors = [p for p in params if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": plan.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=plan.lr,
-            betas=(0.9, 0.98),
-        )
-        self.params = params
         # x and y of each patch's centre, [P, 2]
         self.places = position_weights(plan.grid)[:, [1, 3]]
-        self.step = 0
+        super().__init__(plan, {"pictures": len(pool)}, {"clip": self.clip, "heads": self.heads})
 
     def _word_loss(self, logits: dict[str, Tensor], center_NP: Tensor, rows: np.ndarray) -> Tensor:
         classes_NPA = torch.from_numpy(self.pool.classes[rows].astype(np.int64))
@@ -169,11 +175,7 @@ class TowerTrainer:
 
     def _phrase_loss(self, last_NPV: Tensor, rows: np.ndarray) -> Tensor:
         centers = self.pool.centers[rows]
-        classes = self.pool.classes[rows][centers].astype(np.int64)
-        number = (classes[:, 0] * len(COLOURS) + classes[:, 1]) * len(SHAPES) + classes[:, 2]
-        # Without a size it is a sign; its centre may belong to one of its characters (no shape either).
-        number[classes[:, 0] < 0] = len(SIZES) * len(COLOURS) * len(SHAPES)
-        assert (number >= 0).all()
+        number = phrase_numbers(self.pool.classes[rows][centers])
         wanted, target = np.unique(number, return_inverse=True)
         text = self.clip.get_text_features(
             input_ids=self.phrases["input_ids"][wanted], attention_mask=self.phrases["attention_mask"][wanted]
@@ -212,20 +214,11 @@ class TowerTrainer:
         return result
 
     def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns the losses as numbers."""
-        plan = self.plan
-        progress = max(0.0, (self.step - plan.warmup) / max(1, plan.steps - plan.warmup))
-        rate = min(1.0, (self.step + 1) / plan.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = plan.lr * rate
+        """One optimiser step; returns the losses as numbers, and how many pictures it saw."""
         parts = self.losses(self.step)
         total = sum((WEIGHTS[name] * loss for name, loss in parts.items()), start=torch.zeros(()))
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
-        torch.nn.utils.clip_grad_norm_(self.params, 1.0)
-        self.optimizer.step()
-        self.step += 1
-        return {k: float(v.detach()) for k, v in parts.items()}
+        self.descend(total)
+        return {**{k: float(v.detach()) for k, v in parts.items()}, "pictures": float(self.plan.batch)}
 
     @torch.no_grad()
     def accuracy(self, pool: Pool, count: int = 512) -> dict[str, float]:
@@ -235,7 +228,7 @@ class TowerTrainer:
         features = torch.cat(
             [
                 self.clip.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[-2][:, 1:]
-                for part in x.split(128)
+                for part in torch.split(x, 128)
             ]
         )
         logits, center, place = self.heads(features)
@@ -252,24 +245,6 @@ class TowerTrainer:
         hits["place"] = (off < 0.5 / self.plan.grid).float().mean().item()
         return hits
 
-    def state(self) -> dict[str, object]:
-        """Everything a resumed run needs."""
-        return {
-            "clip": self.clip.state_dict(),
-            "heads": self.heads.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "plan": asdict(self.plan),
-        }
-
-    def load(self, path: Path) -> None:
-        """Go on from a saved state."""
-        state = torch.load(path, weights_only=True)
-        self.clip.load_state_dict(state["clip"])
-        self.heads.load_state_dict(state["heads"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
-
 
 def run(
     trainer: TowerTrainer,
@@ -278,18 +253,5 @@ def run(
     report: Callable[[int, int, dict[str, float]], None],
 ) -> dict[str, float]:
     """Train to the plan's end, saving on the way; returns the last accuracies."""
-    saved = work / "tower.pt"
-    if saved.exists():
-        trainer.load(saved)
-    began, seen = time.monotonic(), trainer.step
-    while trainer.step < trainer.plan.steps:
-        losses = trainer.train_step()
-        if trainer.step % 25 == 0:
-            rate = (trainer.step - seen) * trainer.plan.batch / (time.monotonic() - began)
-            report(trainer.step, trainer.plan.steps, {**losses, "pictures/s": rate})
-        if trainer.step % trainer.plan.save_every == 0 or trainer.step == trainer.plan.steps:
-            partial = saved.with_suffix(".tmp")
-            torch.save(trainer.state(), partial)
-            partial.replace(saved)
-            report(trainer.step, trainer.plan.steps, trainer.accuracy(held_out))
+    pretraining.run(trainer, work, lambda: trainer.accuracy(held_out), report)
     return trainer.accuracy(held_out, len(held_out))

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from pumice.world.processes import runner
+
+
+def _answer(number: int) -> tuple[int, bool]:
+    return number, signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order_and_only_the_parent_hears_ctrl_c(workers: int) -> None:
+    with runner(workers) as run:
+        results = list(run(_answer, range(9)))
+    assert [number for number, _ in results] == list(range(9))
+    assert {deaf for _, deaf in results} == {workers > 1}
+
+
+def test_what_waits_is_not_done_after_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("done")
+    tasks = [str(folder / str(number)) for number in range(200)]
+    with pytest.raises(KeyboardInterrupt):
+        _stop_after_one(tasks)
+    assert 1 <= len(list(folder.iterdir())) < 50
+
+
+def _stop_after_one(tasks: list[str]) -> None:
+    with runner(2) as run:
+        for _ in run(_slow, tasks):
+            raise KeyboardInterrupt
+
+
+def _slow(path: str) -> None:
+    import time
+    from pathlib import Path
+
+    time.sleep(0.01)
+    Path(path).touch()
