@@ -103,11 +103,24 @@ def test_every_connector_comes_back(tiny: Any, tmp_path: Path, connector: str) -
     assert any(key.startswith("multi_modal_projector.layers.") for key in keys) == (connector != "mlp2x_gelu")
 
 
+@pytest.mark.parametrize("connector", ["linear", "mlp1x_gelu", "mlp3x_gelu"])
+def test_transformers_refuses_a_connector_it_does_not_have(tiny: Any, tmp_path: Path, connector: str) -> None:
+    model, tokenizer, processor = build_model(tiny.vision, tiny.language, connector=connector)
+    save_model(model, tokenizer, processor, tmp_path / "m")
+    with pytest.raises(KeyError, match=f"pumice_{connector}"):
+        LlavaForConditionalGeneration.from_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "pumice.json").unlink()
+    with pytest.raises(CheckpointError, match="projector_hidden_act"):
+        load_model(tmp_path / "m", template="v1")
+
+
 def test_identity_comes_back(parts: Any, tiny: Any, tmp_path: Path) -> None:
     vision = parts.make_vision(tmp_path / "v", width=32)
     model, tokenizer, processor = build_model(vision, tiny.language, connector="identity")
     save_model(model, tokenizer, processor, tmp_path / "m", dtype="float32")
     assert_same_weights(load_model(tmp_path / "m")[0], model)
+    with pytest.raises(KeyError, match="pumice_identity"):
+        LlavaForConditionalGeneration.from_pretrained(tmp_path / "m")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -43,6 +43,10 @@ def save_model(
 ) -> None:
     """Write a model so that ``LlavaForConditionalGeneration.from_pretrained(folder)`` loads it.
 
+    Of the connectors, transformers' LLaVA has ``mlp2x_gelu`` alone. A model with any other is written in
+    the same layout, but with a ``projector_hidden_act`` that transformers does not know
+    (``pumice_CONNECTOR``): it raises there instead of drawing a random projector. ``load_model`` reads all.
+
     Everything is written to a sibling folder, synced and renamed: ``folder`` is whole or absent. A
     checkpoint that was there is replaced.
 
@@ -105,9 +109,9 @@ def load_model(
             where=str(folder / "config.json"),
             remedy="give a folder with model_type llava, or build one from two checkpoints",
         )
-    _check_supported(config, folder)
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     connector = str(record.get("connector", TRANSFORMERS_CONNECTOR))
+    _check_supported(config, connector, folder)
     tower = VisionTower(
         new_part(AutoModel, config.vision_config),
         select_layer=config.vision_feature_layer,
@@ -177,7 +181,7 @@ def _write_configs(
         image_seq_length=own.image_seq_length,
         vision_feature_layer=own.select_layer,
         vision_feature_select_strategy=strategy,
-        projector_hidden_act="gelu",
+        projector_hidden_act=_activation(own.connector),
         multimodal_projector_bias=True,
         tie_word_embeddings=bool(getattr(model.lm.config, "tie_word_embeddings", False)),
         pad_token_id=tokenizer.pad_token_id,
@@ -230,7 +234,12 @@ def _split(tensors: dict[str, Tensor], lm: Any, folder: Path) -> dict[Part, dict
     return parts
 
 
-def _check_supported(config: Any, folder: Path) -> None:
+def _activation(connector: str) -> str:
+    """``projector_hidden_act``: one that transformers refuses where its projector is not ours."""
+    return "gelu" if connector == TRANSFORMERS_CONNECTOR else f"pumice_{connector}"
+
+
+def _check_supported(config: Any, connector: str, folder: Path) -> None:
     """CheckpointError for a LLaVA config that this model has no place for."""
     where = str(folder / "config.json")
     if not isinstance(config.vision_feature_layer, int):
@@ -238,7 +247,8 @@ def _check_supported(config: Any, folder: Path) -> None:
             f"vision_feature_layer {config.vision_feature_layer} joins layers, which is not supported",
             where=where,
         )
-    if config.projector_hidden_act != "gelu" or not config.multimodal_projector_bias:
+    known = ("gelu", _activation(connector))
+    if config.projector_hidden_act not in known or not config.multimodal_projector_bias:
         raise CheckpointError(
             "only connectors with exact GELU and biases are supported, but projector_hidden_act is "
             f"{config.projector_hidden_act!r}, multimodal_projector_bias {config.multimodal_projector_bias}",
