@@ -15,6 +15,7 @@ from transformers import (
     GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
+    LlavaForConditionalGeneration,
     MambaConfig,
     MambaForCausalLM,
     MistralConfig,
@@ -25,6 +26,7 @@ from transformers import (
 
 from pumice.errors import CheckpointError
 from pumice.model.build import build_model
+from pumice.model.save import load_model, save_model
 
 LM: dict[str, Any] = {
     "hidden_size": 32,
@@ -265,3 +267,33 @@ def test_sliding_window_is_never_silently_ignored(tiny: Any, tmp_path: Path) -> 
     mask = torch.ones(1, 6, 6, dtype=torch.bool).tril()
     with pytest.raises(CheckpointError, match="window of 5"):
         model.hidden(torch.zeros(1, 6, 32), torch.arange(6)[None], mask)
+
+
+def test_parts_of_a_saved_model_start_another(tiny: Any, tmp_path: Path) -> None:
+    """Both parts come from the whole model, in both layouts; the connector is new."""
+    saved, theirs = tmp_path / "saved", tmp_path / "theirs"
+    save_model(tiny.model, tiny.tokenizer, tiny.processor, saved, dtype="float32")
+    shutil.copytree(saved, theirs)
+    LlavaForConditionalGeneration.from_pretrained(saved, dtype=torch.float32).save_pretrained(theirs)
+    for folder in (saved, theirs):
+        model, tokenizer, processor = build_model(folder, folder, template="tiny")
+        for part in ("tower", "lm"):
+            own, other = getattr(model, part).state_dict(), getattr(tiny.model, part).state_dict()
+            assert own.keys() == other.keys()
+            assert all(torch.equal(own[key], other[key]) for key in own)
+        assert len(tokenizer) == len(tiny.tokenizer)
+        assert model.config.image_token_id == tiny.model.config.image_token_id
+        assert processor == tiny.processor
+        fresh = build_model(tiny.vision, tiny.language, template="tiny")[0].connector.state_dict()
+        taken = model.connector.state_dict()
+        assert all(torch.equal(taken[key], fresh[key]) for key in fresh), "new, as the seed draws it"
+    mixed, tokenizer, processor = build_model(tiny.vision, saved, template="tiny")
+    save_model(mixed, tokenizer, processor, tmp_path / "again", dtype="float32")
+    assert load_model(tmp_path / "again")[0].config == mixed.config
+
+
+def test_a_saved_model_with_a_strange_key_starts_nothing(tiny: Any, tmp_path: Path) -> None:
+    save_model(tiny.model, tiny.tokenizer, tiny.processor, tmp_path / "m", dtype="float32")
+    edit_weights(tmp_path / "m", lambda tensors: tensors.update({"strange.weight": torch.zeros(1)}))
+    assert "strange.weight" in refused(tiny.vision, tmp_path / "m")
+    assert "strange.weight" in refused(tmp_path / "m", tiny.language)

@@ -15,11 +15,14 @@ from pumice.errors import CheckpointError, suggest
 from pumice.image.process import ImageProcessor
 from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.connector import build_connector
+from pumice.model.names import LmNames, Part, from_disk
 from pumice.model.tower import FAMILIES, VisionTower, tower_family
 from pumice.model.vlm import VisionLanguageModel, VLMConfig
-from pumice.model.weights import DTYPES, fill, read_json, read_tensors
+from pumice.model.weights import DTYPES, check_keys, fill, read_json, read_tensors
 from pumice.types import PLACEHOLDER
 
+LLAVA = "llava"
+"""The model_type of whole vision-language checkpoints, of which either part can be taken."""
 PAD = "<pad>"
 VOCABULARY_MULTIPLE = 64
 """Embedding rows are padded to a multiple of this, as transformers' LLaVA converter does."""
@@ -47,8 +50,9 @@ def build_model(
 
     Args:
         vision_folder: a ``CLIPModel``, ``CLIPVisionModel`` (or SigLIP) checkpoint with its
-            ``preprocessor_config.json``.
-        language_folder: a causal LM checkpoint with its tokenizer.
+            ``preprocessor_config.json``; of a LLaVA checkpoint, its tower.
+        language_folder: a causal LM checkpoint with its tokenizer; of a LLaVA checkpoint, its language
+            model. The connector is new even where both folders are one LLaVA checkpoint.
         connector: see ``build_connector``.
         select_layer: the tower's hidden state that is read.
         select_feature: ``patch`` or ``cls_patch``.
@@ -166,22 +170,25 @@ def load_config(folder: Path) -> Any:
 
 
 def load_vision(folder: Path, dtype: torch.dtype) -> Any:
-    """The vision model of a folder, in ``dtype``."""
+    """The vision model of a folder, in ``dtype``; of a LLaVA folder, its tower."""
     config = load_config(folder)
     model_type = str(config.model_type)
-    if model_type in _TWO_TOWERED:
+    if model_type in _TWO_TOWERED or model_type == LLAVA:
         config = config.vision_config
     elif model_type not in FAMILIES:
         raise CheckpointError(
             f"a checkpoint of model_type {model_type!r} is no vision tower that is known here",
             where=str(folder / "config.json"),
-            remedy=suggest(model_type, [*_TWO_TOWERED, *FAMILIES]),
+            remedy=suggest(model_type, [*_TWO_TOWERED, *FAMILIES, LLAVA]),
         )
     tower_family(config.model_type)
     model = new_part(AutoModel, config)
     nested = hasattr(model, "vision_model")
     tensors = {}
-    for key, tensor in read_tensors(folder).items():
+    stored = read_tensors(folder)
+    if model_type == LLAVA:
+        stored = split_parts(stored, LmNames(), folder)["tower"]
+    for key, tensor in stored.items():
         other_half = key.startswith(("text_model.", "text_projection.", "visual_projection.", "logit_"))
         if (model_type in _TWO_TOWERED and other_half) or key.endswith(".position_ids"):
             continue
@@ -192,13 +199,34 @@ def load_vision(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def load_language(folder: Path, dtype: torch.dtype) -> Any:
-    """The causal LM of a folder, in ``dtype``."""
-    model = new_part(AutoModelForCausalLM, load_config(folder))
+    """The causal LM of a folder, in ``dtype``; of a LLaVA folder, its language model."""
+    config = load_config(folder)
+    whole = config.model_type == LLAVA
+    model = new_part(AutoModelForCausalLM, config.text_config if whole else config)
     tensors = {key: value for key, value in read_tensors(folder).items() if not key.endswith(".inv_freq")}
+    if whole:
+        tensors = split_parts(tensors, LmNames(body=model.base_model_prefix), folder)["lm"]
     fill(model, tensors, str(folder), dtype)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     return model
+
+
+def split_parts(tensors: dict[str, Tensor], names: LmNames, folder: Path) -> dict[Part, dict[str, Tensor]]:
+    """A LLaVA checkpoint's tensors by part and name; CheckpointError naming keys that belong to no part."""
+    parts: dict[Part, dict[str, Tensor]] = {"tower": {}, "connector": {}, "lm": {}}
+    unknown = {}
+    for key, tensor in tensors.items():
+        try:
+            place = from_disk(key, names)
+        except KeyError:
+            unknown[key] = tensor
+            continue
+        if place is not None:
+            parts[place[0]][place[1]] = tensor
+    if unknown:
+        check_keys({}, unknown, str(folder))
+    return parts
 
 
 def new_part(auto: Any, config: Any) -> Any:

@@ -18,12 +18,21 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Generation
 
 from pumice.errors import CheckpointError, suggest
 from pumice.image.process import ImageProcessor
-from pumice.model.build import assemble, lm_width, load_config, load_tokenizer, new_part, torch_dtype
+from pumice.model.build import (
+    LLAVA,
+    assemble,
+    lm_width,
+    load_config,
+    load_tokenizer,
+    new_part,
+    split_parts,
+    torch_dtype,
+)
 from pumice.model.connector import build_connector
-from pumice.model.names import TRANSFORMERS_CONNECTOR, LmNames, Part, from_disk, to_disk
+from pumice.model.names import TRANSFORMERS_CONNECTOR, LmNames, Part, to_disk
 from pumice.model.tower import VisionTower
 from pumice.model.vlm import VisionLanguageModel, VLMConfig
-from pumice.model.weights import check_keys, fill, read_json, read_tensors, write_tensors
+from pumice.model.weights import fill, read_json, read_tensors, write_tensors
 from pumice.text.chat import chat_template
 from pumice.text.templates import TEMPLATES, get_template
 from pumice.types import PLACEHOLDER
@@ -103,7 +112,7 @@ def load_model(
     folder = Path(folder)
     kind = torch_dtype(dtype)
     config = load_config(folder)
-    if config.model_type != "llava":
+    if config.model_type != LLAVA:
         raise CheckpointError(
             f"a checkpoint of model_type {config.model_type!r} is no LLaVA model",
             where=str(folder / "config.json"),
@@ -119,7 +128,7 @@ def load_model(
     )
     lm = new_part(AutoModelForCausalLM, config.text_config)
     bridge = build_connector(connector, tower.dim, lm_width(lm))
-    parts = _split(read_tensors(folder), lm, folder)
+    parts = split_parts(read_tensors(folder), LmNames(body=lm.base_model_prefix), folder)
     prefix = "vision_model." if hasattr(tower.model, "vision_model") else ""
     where = str(folder)
     fill(tower.model, {f"{prefix}{key}": value for key, value in parts["tower"].items()}, where, kind)
@@ -214,24 +223,6 @@ def _write_configs(
     )
     (folder / "chat_template.jinja").write_text(chat_template(own.template, tokenizer), encoding="utf-8")
     _write_json(folder / RECORD, {"format": 1, **own.to_dict()})
-
-
-def _split(tensors: dict[str, Tensor], lm: Any, folder: Path) -> dict[Part, dict[str, Tensor]]:
-    """Tensors on disk by part and name; CheckpointError naming keys that belong to no part."""
-    parts: dict[Part, dict[str, Tensor]] = {"tower": {}, "connector": {}, "lm": {}}
-    names = LmNames(body=lm.base_model_prefix)
-    unknown = {}
-    for key, tensor in tensors.items():
-        try:
-            place = from_disk(key, names)
-        except KeyError:
-            unknown[key] = tensor
-            continue
-        if place is not None:
-            parts[place[0]][place[1]] = tensor
-    if unknown:
-        check_keys({}, unknown, str(folder))
-    return parts
 
 
 def _activation(connector: str) -> str:

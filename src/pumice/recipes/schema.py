@@ -57,11 +57,13 @@ class Model(Strict):
     """The parts the model is built from."""
 
     vision: PartPath = Field(
-        description="The vision tower: a folder in transformers' layout, or embedded:NAME."
+        description="The vision tower: a folder in transformers' layout, a model that Pumice saved (any "
+        "LLaVA folder), whose tower is taken, or embedded:NAME."
     )
     language: PartPath = Field(
-        description="The language model: a folder in transformers' layout, a model that Pumice saved, or "
-        "embedded:NAME."
+        description="The language model: a folder in transformers' layout, a model that Pumice saved (any "
+        "LLaVA folder), whose language model is taken, or embedded:NAME. The connector is new in any case, "
+        "even where vision names the same model."
     )
     connector: Connector = Field(
         default="mlp2x_gelu", description="What joins them: linear, mlp2x_gelu (any mlpNx_gelu), or identity."
