@@ -146,3 +146,13 @@ def test_a_missing_question_file_is_found_before_training(
     assert result.code == 1
     assert "none.jsonl" in result.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_may_start_from_the_model_of_another(
+    pumice: Any, trained: Any, recipe: Path, world: Path, tmp_path: Path
+) -> None:
+    model = trained.folder / "model"
+    parts = ["--set", f"model.vision={model}", "--set", f"model.language={model}"]
+    result = pumice("train", recipe, "--data", world, "--runs", tmp_path, "--no-eval", *parts)
+    assert result.code == 0, result.both
+    assert (tmp_path / "short" / "model" / "config.json").is_file()
