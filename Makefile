@@ -1,6 +1,6 @@
 # Everything runs from .venv, which `make venv` builds; nothing outside this folder is changed.
 # Variables: PYTHON=python3.12 picks the interpreter; PIP_ARGS="--extra-index-url URL" adds to pip's
-# options (for a CPU-only torch on Linux: URL = https://download.pytorch.org/whl/cpu).
+# options (an index with a CPU-only torch, say).
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -41,10 +41,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: $(READY) ## make a world, train both stages on it, ask the result a question
-	$(PUMICE) world make data/world-easy --level easy --n 4000 --seed 1
-	$(PUMICE) train tiny --data data/world-easy --name demo
-	$(PUMICE) chat runs/demo/model --image data/world-easy/images/test-000000.png "What is in the picture?"
+DEMO_PICTURE := data/easy/images/easy-2-97.png
+
+demo: $(READY) ## make a world, train both stages on it, measure, and ask the result questions
+	$(PUMICE) world make data/easy --level easy --n 4400 --validation 100 --test 300 --seed 2
+	@rm -rf runs/demo # a demo starts from nothing; runs of other names are never touched
+	$(PUMICE) train tiny --data data/easy --name demo
+	$(PUMICE) chat runs/demo/model --image $(DEMO_PICTURE) "What color is the star?"
+	$(PUMICE) chat runs/demo/model --image $(DEMO_PICTURE) "Describe the image in detail."
 
 check: $(READY) ## lint, format and types only
 	$(BIN)/ruff check .
