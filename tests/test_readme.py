@@ -23,7 +23,8 @@ PICTURES = ["--n", "120", "--validation", "10", "--test", "40"]
 
 def commands(text: str) -> list[str]:
     """The lines of all ``sh`` blocks."""
-    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines() if line]
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    return [line for block in blocks for line in block.splitlines() if line]
 
 
 def in_small(words: list[str]) -> list[str]:
