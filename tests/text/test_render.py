@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -297,15 +296,3 @@ def test_a_tokenizer_without_the_templates_control_token(tokenizers: Tokenizers)
     template = dataclasses.replace(CHATML, user_prefix="<|user|>", control=("<|user|>",))
     with pytest.raises(TemplateError, match=r"'<\|user\|>'"):
         write(WORDS_ONLY, tokenizers["bytes"], template)
-
-
-def test_it_is_fast_enough_for_a_whole_data_set(tokenizers: Tokenizers) -> None:
-    """Thousands a second; the bound is loose, for machines that do other work."""
-    tokenizer = tokenizers["bytes"]
-    rows = [
-        (text_message("user", f"What is it, {n}?", [0]), assistant(f"red circle {n}")) for n in range(500)
-    ]
-    start = time.process_time()
-    for row in rows:
-        write(row, tokenizer, "tiny", [16])
-    assert len(rows) / (time.process_time() - start) > 1000
