@@ -75,6 +75,7 @@ _MEANINGS = {
     "scenes-train.jsonl": "captions and boxes of the training pictures",
     "align.json": "captions with regions, for alignment",
     "lookup.json": "look-ups: attributes, places, relations, signs",
+    "signs.json": "what a sign says, alone",
     "instruct.json": "the mixture of all kinds, for instruction tuning",
     "scenes-validation.jsonl": "captions and boxes of the validation pictures",
     "val.json": "the mixture, on validation pictures",

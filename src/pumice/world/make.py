@@ -5,6 +5,7 @@
       scenes-SPLIT.jsonl       captions and boxes, all that a teacher sees (train, validation, test)
       align.json               captions with regions              (train)
       lookup.json              look-ups: attributes, places, relations, signs    (train)
+      signs.json               what a sign says, alone            (train)
       instruct.json            the mixture: short turns, conversation, detail, reasoning    (train)
       val.json, val_align.json the same mixture and captions      (validation)
       test_questions.jsonl     questions with answers             (test)
@@ -40,12 +41,12 @@ from pumice.world.samples import scene_image, scene_text
 from pumice.world.scene import SPLITS, Scene, Split, get_level, make_scene
 from pumice.world.teacher import WorldTeacher, read
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings would give other bytes."""
 
 WORLD, UNFINISHED, GALLERY = "world.json", "world.unfinished.json", "gallery.html"
 FILES: dict[Split, tuple[str, ...]] = {
-    "train": ("scenes-train.jsonl", "align.json", "lookup.json", "instruct.json"),
+    "train": ("scenes-train.jsonl", "align.json", "lookup.json", "signs.json", "instruct.json"),
     "validation": ("scenes-validation.jsonl", "val.json", "val_align.json"),
     "test": ("scenes-test.jsonl", "test_questions.jsonl"),
 }
@@ -363,11 +364,18 @@ def _written(scene: SceneText, teacher: WorldTeacher, task: _Task) -> Iterator[t
     if task.split == "train":
         for row in rows_of(scene, teacher, ("short",), seed=seed, keep=is_lookup):
             yield "lookup.json", row
+        for row in rows_of(scene, teacher, ("short",), seed=seed, keep=is_sign):
+            yield "signs.json", row
 
 
 def is_lookup(turn: Turn) -> bool:
     """Whether a turn asks for something that stands at one place of the picture (or two)."""
     return turn.type.split("-")[0] in LOOKUPS
+
+
+def is_sign(turn: Turn) -> bool:
+    """Whether a turn asks what a sign says, and there is one."""
+    return turn.type.startswith("sign-")
 
 
 def pick_questions(scene: SceneText, teacher: WorldTeacher, seed: int) -> list[Turn]:
