@@ -21,7 +21,7 @@ app = typer.Typer(
     epilog=examples(
         ("make pictures, questions and answers", "pumice world make data/easy --n 1000 --level easy"),
         ("train on them, measure, write a page", "pumice train tiny --data data/easy"),
-        ("ask the shipped model", 'pumice chat tiny --image photo.jpg "What is in the picture?"'),
+        ("ask the shipped model", 'pumice chat tiny --image PICTURE "What color is the star?"'),
     ),
 )
 app.add_typer(world.app, name="world")
