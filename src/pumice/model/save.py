@@ -199,6 +199,8 @@ def _write_configs(
     )
     config.architectures = ["LlavaForConditionalGeneration"]
     config.dtype = config.text_config.dtype = config.vision_config.dtype = torch_dtype(dtype)
+    # transformers keeps where a part was loaded from; a path of this machine is nobody else's business.
+    config.text_config._name_or_path = config.vision_config._name_or_path = ""
     config.save_pretrained(folder)
     generation = GenerationConfig.from_dict(model.lm.generation_config.to_dict())
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
