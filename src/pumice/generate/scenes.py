@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pumice.data.problems import Problems
 from pumice.errors import DataError, suggest
 from pumice.generate.protocol import Instance, SceneText
 from pumice.types import Box, Origin
@@ -45,7 +46,7 @@ def read_scenes(path: Path, *, max_errors: int = 20) -> list[SceneText]:
         ) from error
     scenes: list[SceneText] = []
     rows_by_id: dict[str, int] = {}
-    errors: list[DataError] = []
+    problems = Problems(max_errors)
     for row, line in enumerate(text.split("\n")):
         if not line.strip():
             continue
@@ -59,16 +60,8 @@ def read_scenes(path: Path, *, max_errors: int = 20) -> list[SceneText]:
                 )
             scenes.append(scene)
         except DataError as error:
-            errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        lines = [f"  {error.where}: {error.what}" for error in errors[:max_errors]]
-        more = f", the first {max_errors} of them here" if len(errors) > max_errors else ""
-        raise DataError(
-            "\n".join([f"{path} has rows that cannot be used ({len(errors):,}{more}):", *lines]),
-            remedy="; ".join(dict.fromkeys(error.remedy for error in errors[:max_errors] if error.remedy)),
-        )
+            problems.add(error)
+    problems.raise_if_any(f"{path} has rows that cannot be used")
     if not scenes:
         raise DataError(
             "the scenes file holds no rows", where=str(path), remedy="check that it is the right file"
