@@ -117,7 +117,7 @@ def test_each_picture_of_a_sample_has_its_own_cells(bench: Any, toy: Any, tmp_pa
     batch = data.batch([[0, 1]])
     cells, known = data.cells(batch, Grounding(weight=1.0))
     red, blue = (data.tokenizer.encode(f" {word}", add_special_tokens=False)[0] for word in ("red", "blue"))
-    first = [[int(t) for t in cells[n, 0] if t != NO_TOKEN] for n in range(4)]
+    first = [[int(t) for t in cells.words[n, 0] if t != NO_TOKEN] for n in range(4)]
     assert first == [[red], [blue], [], []]
     assert known.tolist() == [True, True, False, False]
     assert data.grounded(batch) == 2
@@ -137,7 +137,9 @@ def test_boxes_move_with_their_picture(bench: Any, toy: Any, tmp_path: Path) -> 
         processor = dataclasses.replace(bench.data.processor, mode=mode)
         data = with_samples(bench, rows, toy, tmp_path / "rows.json", processor=processor)
         cells, _ = data.cells(data.batch([[0]]), Grounding(weight=1.0))
-        names = [data.tokenizer.decode([int(cell[0])]).strip() if cell[0] >= 0 else "" for cell in cells[0]]
+        names = [
+            data.tokenizer.decode([int(cell[0])]).strip() if cell[0] >= 0 else "" for cell in cells.words[0]
+        ]
         words[mode] = names
     assert words["squash"] == ["red", "blue", "red", "blue"]
     assert words["crop"] == ["", "blue", "", "blue"]

@@ -8,8 +8,8 @@ from pumice.errors import DataError
 from pumice.train.grounding import (
     NO_TOKEN,
     cell_embeddings,
-    cell_tokens,
     grounding_loss,
+    lay_out,
     nearest_words,
     position_weights,
 )
@@ -37,7 +37,7 @@ REGIONS = [
 
 
 def test_a_worked_example() -> None:
-    cells = cell_tokens(REGIONS, 4, encode, "there")
+    cells = lay_out(REGIONS, 4, encode, "there").words
     assert cells.shape == (16, 8)
     assert cells.dtype == np.int32
     wanted = [
@@ -56,24 +56,24 @@ def test_a_worked_example() -> None:
 
 
 def test_without_a_centre_word_nothing_is_marked() -> None:
-    cells = cell_tokens(REGIONS, 4, encode, None)
+    cells = lay_out(REGIONS, 4, encode, None).words
     assert not (cells == WORDS["there"]).any()
 
 
 def test_no_regions_no_words() -> None:
-    assert (cell_tokens([], 3, encode, "there") == NO_TOKEN).all()
+    assert (lay_out([], 3, encode, "there").words == NO_TOKEN).all()
 
 
 def test_a_phrase_that_does_not_fit_is_named() -> None:
     long = Region((0.0, 0.0, 1.0, 1.0), "red red red star")
-    assert words(cell_tokens([long], 1, encode, "there", slots=5), 0) == [1, 1, 1, 2, 6]
+    assert words(lay_out([long], 1, encode, "there", slots=5).words, 0) == [1, 1, 1, 2, 6]
     with pytest.raises(DataError, match="'red red red star' has 4 tokens; a cell holds 3"):
-        cell_tokens([long], 1, encode, "there", slots=4)
+        lay_out([long], 1, encode, "there", slots=4)
 
 
 def test_equal_boxes_are_not_parts_of_each_other() -> None:
     twins = [Region((0.0, 0.0, 1.0, 1.0), "red"), Region((0.0, 0.0, 1.0, 1.0), "star")]
-    cells = cell_tokens(twins, 1, encode, None)
+    cells = lay_out(twins, 1, encode, None).words
     assert words(cells, 0) in ([1], [2])
 
 
@@ -83,7 +83,7 @@ def test_boxes_around_a_box_never_overflow_its_cells() -> None:
     nested[1] = Region(nested[1].box, "sign A")
     nested[3] = Region(nested[3].box, "7")
     for regions in (nested, nested[::-1]):
-        cells = cell_tokens(regions, 8, encode, "there", slots=6)
+        cells = lay_out(regions, 8, encode, "there", slots=6).words
         inner = next(patch for patch in range(64) if 5 in cells[patch])
         # "7", then "red star" around it and "sign A" around that; the outermost has no room.
         assert sorted(words(cells, inner)) in ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6])
@@ -92,30 +92,35 @@ def test_boxes_around_a_box_never_overflow_its_cells() -> None:
 
 def test_marks_that_share_a_patch_are_all_there_or_refused() -> None:
     twins = [Region((0.0, 0.0, 1.0, 1.0), "red star"), Region((0.0, 0.0, 1.0, 1.0), "red star")]
-    assert words(cell_tokens(twins, 1, encode, "there", slots=4), 0) == [1, 2, 6, 6]
+    assert words(lay_out(twins, 1, encode, "there", slots=4).words, 0) == [1, 2, 6, 6]
     with pytest.raises(DataError, match="marks of 2 objects"):
-        cell_tokens(twins, 1, encode, "there", slots=3)
+        lay_out(twins, 1, encode, "there", slots=3)
+
+
+def test_a_thing_has_one_place_in_all_its_patches() -> None:
+    """Its box's centre, not the patch's; background has its patch's own."""
+    places = lay_out([Region((0.0, 0.1, 0.6, 0.5), "red star")], 4, encode, None).places
+    assert places.dtype == np.float32
+    star = [0, 1, 4, 5]
+    np.testing.assert_allclose(places[star], [[0.3, 0.3]] * 4, atol=1e-6)
+    np.testing.assert_allclose(places[[2, 15]], [[0.625, 0.125], [0.875, 0.875]])
 
 
 def test_positions_are_blends_of_left_right_top_bottom() -> None:
-    weights = position_weights(2)
-    assert weights.tolist() == [
-        [0.75, 0.25, 0.75, 0.25],
-        [0.25, 0.75, 0.75, 0.25],
-        [0.75, 0.25, 0.25, 0.75],
-        [0.25, 0.75, 0.25, 0.75],
-    ]
+    weights = position_weights(torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.5, 1.0]]))
+    assert weights.tolist() == [[0.75, 0.25, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25], [0.5, 0.5, 0.0, 1.0]]
 
 
 def test_the_wanted_feature_is_a_sum_of_embeddings() -> None:
     table = torch.randn(8, 5)
     cells = torch.tensor([[[1, 2, NO_TOKEN], [NO_TOKEN] * 3, [3, 3, 6], [NO_TOKEN] * 3]], dtype=torch.int32)
-    plain = cell_embeddings(table, cells, None, 2)
+    places = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]])
+    plain = cell_embeddings(table, cells, places, None)
     assert plain.shape == (1, 4, 5)
     torch.testing.assert_close(plain[0, 0], table[1] + table[2])
     torch.testing.assert_close(plain[0, 2], 2 * table[3] + table[6])
     assert (plain[0, 1] == 0).all()
-    placed = cell_embeddings(table, cells, torch.tensor([4, 5, 6, 7]), 2)
+    placed = cell_embeddings(table, cells, places, torch.tensor([4, 5, 6, 7]))
     left, right, top, bottom = table[4:8]
     torch.testing.assert_close(placed[0, 1], 0.25 * left + 0.75 * right + 0.75 * top + 0.25 * bottom)
     torch.testing.assert_close(

@@ -26,7 +26,7 @@ def test_patches_show_what_their_boxes_hold() -> None:
     disc = Thing("circle", "blue", "small", 28.0, 28.0, 8.0, (0, 0, 255), 0.0)
     sign = Thing(SIGN, "white", "medium", 84.0, 84.0, 10.0, (250, 250, 250), 0.0, "A7")
     scene = Scene("s", "full", (disc, sign), 1, ("x",) * 5)
-    classes, centers = patch_classes(scene, GRID)
+    classes, centers, places = patch_classes(scene, GRID)
     assert classes.shape == (GRID * GRID, len(ATTRIBUTES))
     blue_disc = [ATTRIBUTES["size"].index("small"), ATTRIBUTES["color"].index("blue"), 0, -1]
     assert classes[3 * GRID + 3].tolist() == blue_disc
@@ -35,6 +35,10 @@ def test_patches_show_what_their_boxes_hold() -> None:
     assert classes[10 * GRID + 11].tolist() == [-1, -1, -1, CHARACTERS.index("7")]
     assert classes[0].tolist() == [-1] * 4
     assert np.flatnonzero(centers).tolist() == [3 * GRID + 3, 10 * GRID + 10]
+    # The disc's patches know its centre, those of the A its own; what shows nothing knows its patch's.
+    np.testing.assert_allclose(places[3 * GRID + 3], [0.25, 0.25])
+    assert places[10 * GRID + 9][0] < 0.75 < places[10 * GRID + 11][0]
+    np.testing.assert_allclose(places[0], [0.5 / GRID] * 2)
 
 
 def test_a_pool_is_drawn_once_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +67,7 @@ def test_a_pool_is_drawn_once_and_read_back(tmp_path: Path, monkeypatch: pytest.
     again = pool()
     assert (again.pixels == first.pixels).all()
     assert (again.classes == first.classes).all()
+    assert (again.places == first.places).all()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
     assert pool(grid=7).classes.shape == (8, 49, 4), "other patches are other files"
     assert len(list(tmp_path.iterdir())) == 2 * len(written)

@@ -32,6 +32,7 @@ from pumice.world.pretrain_lm import (
 )
 from pumice.world.pretrain_tower import TowerPlan, TowerTrainer
 from pumice.world.pretraining import Trainer
+from pumice.world.samples import scene_regions
 from pumice.world.scene import Scene
 from pumice.world.tokenize import train_caption_tokenizer, train_language_tokenizer
 
@@ -258,15 +259,16 @@ def test_documents_teach_answers_and_show_cells(tokenizer: Any, scenes: list[Sce
     for scene in scenes[200:260]:
         listed = writer.listed(scene)
         assert listed.kind == "list"
-        assert len(listed.cells) == len(np.unique(listed.patches)) == len(listed.patches)
+        _, centers = assign_regions([r.box for r in scene_regions(scene)], plan.grid)
+        assert len(listed.cells.words) == len(set(centers.tolist()))
         for document in (listed, writer.mixed(scene)):
             kinds.add(document.kind)
             encoded = document.encoded
             assert encoded.supervised > 0
-            assert len(document.cells) == len(document.patches)
+            assert len(document.cells.words) == len(document.cells.places)
             # Cells stand exactly where <unk> does, and nothing there is supervised.
             places = np.flatnonzero(encoded.input_ids == tokenizer.unk_token_id)
-            assert len(places) == len(document.cells)
+            assert len(places) == len(document.cells.words)
             if len(places):
                 start = encoded.image_spans[0].start
                 assert places.tolist() == list(range(start, start + len(places)))
@@ -286,7 +288,7 @@ def test_a_layout_is_what_the_model_reads(tokenizer: Any, scenes: list[Scene]) -
     trainer = LanguageTrainer(plan, tokenizer, [document], [document])
     with torch.no_grad():
         hidden, target = trainer.hidden([document], np.random.default_rng(0))
-        empty = replace(document, cells=np.full_like(document.cells, -1))
+        empty = replace(document, cells=document.cells._replace(words=np.full_like(document.cells.words, -1)))
         other, _ = trainer.hidden([empty], np.random.default_rng(0))
         _, targets = trainer.hidden([document, document], np.random.default_rng(0))
     assert hidden.shape == (document.encoded.supervised, plan.width)
@@ -331,7 +333,7 @@ def test_the_towers_losses_fall_on_what_it_repeats(made: Made) -> None:
     )
     assert len(pool) == 40
     tokenizer = load_tokenizer(made.out / "work" / "caption_tokenizer")
-    few = Pool(pool.pixels[:4], pool.classes[:4], pool.centers[:4], pool.captions[:4])
+    few = Pool(pool.pixels[:4], pool.classes[:4], pool.centers[:4], pool.places[:4], pool.captions[:4])
     trainer = TowerTrainer(plan, tokenizer, few)
     history = [trainer.train_step() for _ in range(plan.steps)]
     assert history[-1]["words"] < history[0]["words"] * 0.8
@@ -356,7 +358,7 @@ def test_the_phrase_at_a_centre_is_the_objects(scenes: list[Scene]) -> None:
     """A sign's centre may belong to one of its characters; its phrase is the sign's all the same."""
     phrases, of_characters = pretrain_tower.all_phrases(), 0
     for scene in scenes[200:]:
-        classes, centers = pictures.patch_classes(scene, 8)
+        classes, centers, _ = pictures.patch_classes(scene, 8)
         numbers = np.full(64, -1)
         numbers[centers] = pretrain_tower.phrase_numbers(classes[centers])
         _, places = assign_regions([thing.box for thing in scene.things], 8)
@@ -367,15 +369,37 @@ def test_the_phrase_at_a_centre_is_the_objects(scenes: list[Scene]) -> None:
     assert of_characters > 10
 
 
-def test_a_place_is_right_when_it_is_the_patchs_own(made: Made) -> None:
+def test_a_place_is_right_when_it_is_near_the_things_own(made: Made) -> None:
     plan, _ = plans()
     with np.load(next((made.out / "work" / "pictures").glob("*.npz"))) as chunk:
-        few = Pool(chunk["pixels"][:4], chunk["classes"][:4], chunk["centers"][:4], [["x"] * 5] * 4)
+        held = [chunk[name][:1] for name in ("pixels", "classes", "centers", "places")]
+    few = Pool(*held, [["x"] * 5])
     trainer = TowerTrainer(plan, load_tokenizer(made.out / "work" / "caption_tokenizer"), few)
+    things = torch.from_numpy(few.places[few.centers])
     with torch.no_grad():
         trainer.heads.place.weight.zero_()
-        trainer.heads.place.bias.copy_(trainer.places[5])
-    assert trainer.accuracy(few, 4)["place"] == pytest.approx(1 / plan.grid**2)
+        for offset, near in ((0.0, 1), (pretrain_tower.PLACE_NEAR * 1.1, 0)):
+            trainer.heads.place.bias.copy_(things[0] + torch.tensor([offset, 0.0]))
+            wanted = (things - trainer.heads.place.bias).abs().amax(dim=-1) < pretrain_tower.PLACE_NEAR
+            assert bool(wanted[0]) == bool(near)
+            found = trainer.accuracy(few, 1)["place"]
+            assert found == pytest.approx(wanted.float().mean().item())
+
+
+def test_small_errors_of_a_place_count_and_background_counts_less(made: Made) -> None:
+    plan, _ = plans()
+    with np.load(next((made.out / "work" / "pictures").glob("*.npz"))) as chunk:
+        few = Pool(*(chunk[name][:2] for name in ("pixels", "classes", "centers", "places")), [["x"] * 5] * 2)
+    trainer = TowerTrainer(plan, load_tokenizer(made.out / "work" / "caption_tokenizer"), few)
+    rows, truth = np.arange(2), torch.from_numpy(few.places)
+    shown = torch.from_numpy(few.shown(rows))
+    assert 0 < int(shown.sum()) < shown.numel()
+    losses = []
+    for where in (shown, ~shown):
+        wrong = truth + 0.01 * where[..., None]
+        losses.append(trainer._place_loss(wrong, rows) / int(where.sum()))
+    assert losses[0] == pytest.approx(5 * losses[1], rel=1e-3)
+    assert float(trainer._place_loss(truth + 0.01, rows)) == pytest.approx(0.02, rel=1e-3)
 
 
 # States.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pumice.types import Box, IntArray
 
@@ -50,3 +51,21 @@ def assign_regions(boxes: Sequence[Box], grid: int) -> tuple[IntArray, IntArray]
     for index in np.argsort(-area, kind="stable"):
         owner[center[index]] = index
     return owner, center
+
+
+def patch_places(boxes: Sequence[Box], owner: IntArray, grid: int) -> NDArray[np.float32]:
+    """Where what each patch shows is: float32 [grid*grid, 2], x and y as fractions of the picture.
+
+    For a patch of a box this is the box's centre, since "where is it?" asks for the whole thing's place
+    and a patch's own is off by up to half the thing; for background it is the patch's own centre.
+
+    Args:
+        boxes: x1, y1, x2, y2 as fractions of the picture.
+        owner: as ``assign_regions`` gives it for these boxes.
+        grid: patches per side.
+    """
+    middle = (np.arange(grid) + 0.5) / grid
+    places = np.stack((np.tile(middle, grid), np.repeat(middle, grid)), axis=1)
+    for index, (x1, y1, x2, y2) in enumerate(boxes):
+        places[owner == index] = ((x1 + x2) / 2, (y1 + y2) / 2)
+    return places.astype(np.float32)

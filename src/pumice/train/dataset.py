@@ -26,7 +26,7 @@ from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Grounding, Stage
 from pumice.text.render import render
 from pumice.text.templates import Template
-from pumice.train.grounding import cell_tokens
+from pumice.train.grounding import Cells, lay_out
 from pumice.types import Batch, Encoded, Origin, Region, Sample
 
 CHUNK = 64
@@ -134,7 +134,7 @@ class StageData:
         self.length, self.image_token_id, self.stage = length, image_token_id, stage
         self.processor = processor
         self._encoded: dict[int, Encoded] = {}
-        self._cells: dict[tuple[int, Path], NDArray[np.int32]] = {}
+        self._cells: dict[tuple[int, Path], Cells] = {}
 
     def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
@@ -156,14 +156,15 @@ class StageData:
         filled = [[(i, self.encode(self.samples[i]), self.samples[i]) for i in row] for row in rows]
         return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
 
-    def cells(self, batch: Batch, grounding: Grounding) -> tuple[Tensor, Tensor]:
-        """Words of each patch of a batch's pictures: int32 [N, P, K], and which pictures have boxes [N]."""
+    def cells(self, batch: Batch, grounding: Grounding) -> tuple[Cells, NDArray[np.bool_]]:
+        """What the patches of a batch's pictures should say, with a leading axis N; which have boxes, [N]."""
         rows, known = [], []
         for image in batch.images:
             sample = self.samples[image.sample]
             rows.append(self.picture_cells(sample, image.path, grounding))
             known.append(bool(_regions(sample, image.path)))
-        return torch.from_numpy(np.stack(rows)), torch.tensor(known)
+        cells = Cells(np.stack([row.words for row in rows]), np.stack([row.places for row in rows]))
+        return cells, np.array(known)
 
     def grounded(self, batch: Batch) -> int:
         """How many of a batch's pictures have boxes."""
@@ -213,8 +214,8 @@ class StageData:
                     place(error, sample.origin)
                     raise
 
-    def picture_cells(self, sample: Sample, path: Path, grounding: Grounding) -> NDArray[np.int32]:
-        """Words of each patch of one picture of a sample: int32 [P, K]."""
+    def picture_cells(self, sample: Sample, path: Path, grounding: Grounding) -> Cells:
+        """What the patches of one picture of a sample should say."""
         grid = math.isqrt(self.length)
         if grid * grid != self.length:
             raise DataError(
@@ -224,7 +225,7 @@ class StageData:
         key = (id(sample), path)
         if key not in self._cells:
             regions = self._moved(_regions(sample, path), path)
-            self._cells[key] = cell_tokens(regions, grid, self._ids, grounding.center_word)
+            self._cells[key] = lay_out(regions, grid, self._ids, grounding.center_word)
         return self._cells[key]
 
     def _moved(self, regions: Sequence[Region], path: Path) -> list[Region]:

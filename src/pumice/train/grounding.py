@@ -4,14 +4,15 @@ Where data has boxes with phrases, the projected feature of each patch inside a 
 the sum of the language model's input embeddings of the phrase's tokens. Two optional additions make
 such a cell say what a phrase alone cannot: a ``center_word`` is added in the patch that holds a box's
 centre (so that objects can be counted), and ``position_words`` (left, right, top, bottom) are blended
-in according to where the patch lies (so that places can be compared).
+in according to where what the patch shows lies (so that places can be read and compared).
 
-Shapes: N images, P patches of one, K token slots of a cell, D language model width, V vocabulary.
+Shapes: N images, P patches of one, M patches, K token slots of a cell, D language model width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pumice.data.grounding import BACKGROUND, assign_regions
+from pumice.data.grounding import BACKGROUND, assign_regions, patch_places
 from pumice.errors import DataError
 from pumice.types import Region
 
@@ -29,10 +30,19 @@ CELL_SLOTS = 8
 Encode = Callable[[str], Sequence[int]]
 
 
-def cell_tokens(
+class Cells(NamedTuple):
+    """What the patches of one picture should say."""
+
+    words: NDArray[np.int32]
+    """Token ids of each patch's words: [P, K], unused slots ``NO_TOKEN``."""
+    places: NDArray[np.float32]
+    """x and y of what each patch shows, fractions of the picture: [P, 2] (``patch_places``)."""
+
+
+def lay_out(
     regions: Sequence[Region], grid: int, encode: Encode, center_word: str | None, slots: int = CELL_SLOTS
-) -> NDArray[np.int32]:
-    """The token ids of each patch's words: int32 [P, K], unused slots ``NO_TOKEN``.
+) -> Cells:
+    """The words and the place of each patch.
 
     A region inside another one (a letter on a sign) is a part of it: its patches hold the words of both.
     Of several around it those are taken that fit, from the smallest outwards.
@@ -48,7 +58,8 @@ def cell_tokens(
     Raises:
         DataError: a phrase with the marks of its patch has more than K tokens; it is named.
     """
-    owner, center = assign_regions([r.box for r in regions], grid)
+    boxes = [region.box for region in regions]
+    owner, center = assign_regions(boxes, grid)
     cells = np.full((grid * grid, slots), NO_TOKEN, dtype=np.int32)
     mark = list(encode(" " + center_word)) if center_word else []
     around = [_enclosing(index, regions) for index in range(len(regions))]
@@ -78,7 +89,7 @@ def cell_tokens(
         free = int((cells[patch] != NO_TOKEN).sum())
         cells[patch, free : free + len(mark)] = mark
     assert (owner != BACKGROUND).sum() == (cells[:, 0] != NO_TOKEN).sum()
-    return cells
+    return Cells(cells, patch_places(boxes, owner, grid))
 
 
 def _enclosing(index: int, regions: Sequence[Region]) -> list[int]:
@@ -98,29 +109,30 @@ def _area(region: Region) -> float:
     return (x2 - x1) * (y2 - y1)
 
 
-def position_weights(grid: int) -> Tensor:
-    """How much of left, right, top and bottom each patch holds: float32 [P, 4], in 0..1."""
-    middle = (torch.arange(grid, dtype=torch.float32) + 0.5) / grid
-    x, y = middle.repeat(grid), middle.repeat_interleave(grid)
-    return torch.stack((1 - x, x, 1 - y, y), dim=1)
+def position_weights(places: Tensor) -> Tensor:
+    """How much of left, right, top and bottom places [..., 2] hold: [..., 4], in 0..1."""
+    x, y = places.unbind(dim=-1)
+    return torch.stack((1 - x, x, 1 - y, y), dim=-1)
 
 
-def cell_embeddings(table_VD: Tensor, cells_NPK: Tensor, position_ids_4: Tensor | None, grid: int) -> Tensor:
-    """The wanted feature of each patch: float32 [N, P, D].
+def cell_embeddings(
+    table_VD: Tensor, words_MK: Tensor, places_M2: Tensor, position_ids_4: Tensor | None
+) -> Tensor:
+    """The wanted feature of each of M patches: float32 [M, D]; more leading axes than M's are fine.
 
     Args:
         table_VD: the language model's input embeddings.
-        cells_NPK: token ids of ``cell_tokens``.
+        words_MK: token ids, ``Cells.words``.
+        places_M2: x and y in 0..1, ``Cells.places``.
         position_ids_4: token ids of the words for left, right, top and bottom, or None.
-        grid: patches per side.
     """
-    known = cells_NPK != NO_TOKEN
-    words_NPKD = F.embedding(cells_NPK.clamp(min=0).long(), table_VD.float())
-    cells_NPD = (words_NPKD * known[..., None]).sum(dim=2)
+    known = words_MK != NO_TOKEN
+    words_MKD = F.embedding(words_MK.clamp(min=0).long(), table_VD.float())
+    cells_MD = (words_MKD * known[..., None]).sum(dim=-2)
     if position_ids_4 is not None:
-        places_4D = F.embedding(position_ids_4, table_VD.float())
-        cells_NPD = cells_NPD + position_weights(grid).to(places_4D) @ places_4D
-    return cells_NPD
+        words_4D = F.embedding(position_ids_4, table_VD.float())
+        cells_MD = cells_MD + position_weights(places_M2).to(words_4D) @ words_4D
+    return cells_MD
 
 
 def grounding_loss(image_NPD: Tensor, wanted_NPD: Tensor, spread: Tensor | None = None) -> Tensor:
@@ -155,6 +167,7 @@ def nearest_words(
     nearest = {}
     for name, ids in choices.items():
         words_CD = table_VD[torch.tensor(list(ids))].float()
-        words_CD = F.normalize(words_CD - words_CD.mean(dim=0), dim=-1)
-        nearest[name] = (image_MD.float() @ words_CD.T).argmax(dim=-1)
+        shared_D = words_CD.mean(dim=0)
+        words_CD = F.normalize(words_CD - shared_D, dim=-1)
+        nearest[name] = ((image_MD.float() - shared_D) @ words_CD.T).argmax(dim=-1)
     return nearest

@@ -6,7 +6,6 @@ Shapes: N pictures, n of them with boxes, P patches, D language model width, K t
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,14 +95,14 @@ def _wanted(
     grounding = context.stage.grounding
     if grounding is None:
         return None
-    cells_NPK, known_N = data.cells(batch, grounding)
-    if not bool(known_N.any()):
+    cells, known_N = data.cells(batch, grounding)
+    if not known_N.any():
         return None
-    places = context.position_ids_4
+    device, words_4 = model.device, context.position_ids_4
     wanted_nPD = cell_embeddings(
         model.lm.get_input_embeddings().weight.detach(),
-        cells_NPK[known_N].to(model.device),
-        None if places is None else places.to(model.device),
-        math.isqrt(cells_NPK.shape[1]),
+        torch.from_numpy(cells.words[known_N]).to(device),
+        torch.from_numpy(cells.places[known_N]).to(device),
+        None if words_4 is None else words_4.to(device),
     )
-    return known_N.to(model.device), wanted_nPD
+    return torch.from_numpy(known_N).to(device), wanted_nPD

@@ -60,14 +60,15 @@ class Validator:
         """For each attribute: patches whose words name one of its choices, and how many are nearest to it."""
         grounding = self.context.stage.grounding
         assert grounding is not None
-        cells_NPK, _ = self.data.cells(batch, grounding)
+        cells, _ = self.data.cells(batch, grounding)
+        words_NPK = torch.from_numpy(cells.words)
         paths = [image.path for image in batch.images]
         embeds_NPD = model.project(self.context.pictures.features(model, paths))
         table_VD: Tensor = model.lm.get_input_embeddings().weight
         for name, words in grounding.attributes.items():
             ids = [self._word(word) for word in words]
             # [N, P, choices]: which choice a patch's words name
-            named = torch.stack([(cells_NPK == i).any(dim=2) for i in ids], dim=2).to(model.device)
+            named = torch.stack([(words_NPK == i).any(dim=2) for i in ids], dim=2).to(model.device)
             place = named.any(dim=2)
             if not bool(place.any()):
                 continue

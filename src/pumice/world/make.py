@@ -41,7 +41,7 @@ from pumice.world.samples import scene_image, scene_text
 from pumice.world.scene import SPLITS, Scene, Split, get_level, make_scene
 from pumice.world.teacher import WorldTeacher, read
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same settings would give other bytes."""
 
 WORLD, UNFINISHED, GALLERY = "world.json", "world.unfinished.json", "gallery.html"

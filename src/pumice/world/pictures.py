@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pumice.data.grounding import assign_regions
+from pumice.data.grounding import assign_regions, patch_places
 from pumice.world.draw import draw
 from pumice.world.processes import runner
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES, Scene, Split, make_scene
@@ -43,8 +43,9 @@ def scenes(seed: int, level: str, split: Split | None = None, start: int = 0) ->
             yield scene
 
 
-def patch_classes(scene: Scene, grid: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """What each patch shows: int8 [P, 4], one column per attribute, -1 for nothing; centres bool [P]."""
+def patch_classes(scene: Scene, grid: int) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.float32]]:
+    """What each patch shows: int8 [P, 4], one column per attribute, -1 for nothing; centres bool [P];
+    and where that is, float32 [P, 2] (``patch_places``)."""
     boxes, rows = [], []
     for thing in scene.things:
         boxes.append(thing.box)
@@ -63,35 +64,42 @@ def patch_classes(scene: Scene, grid: int) -> tuple[NDArray[np.int8], NDArray[np
     table = np.array([*rows, [-1, -1, -1, -1]], dtype=np.int8)
     centers = np.zeros(grid * grid, dtype=bool)
     centers[center[:whole]] = True
-    return table[owner], centers
+    return table[owner], centers, patch_places(boxes, owner, grid)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Pictures uint8 [N,SIDE,SIDE,3], classes int8 [N,P,4], centres bool [N,P], captions N x 5."""
+    """Pictures uint8 [N,SIDE,SIDE,3], classes int8 [N,P,4], centres bool [N,P], places float32 [N,P,2],
+    captions N x 5."""
 
     pixels: NDArray[np.uint8]
     classes: NDArray[np.int8]
     centers: NDArray[np.bool_]
+    places: NDArray[np.float32]
     captions: list[list[str]]
 
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def shown(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each patch of some pictures shows a thing, not background: bool [rows, P]."""
+        return np.asarray((self.classes[rows] >= 0).any(axis=-1))
+
 
 def _chunk(task: tuple[int, str, Split, int, int, str]) -> str:
     seed, level, split, number, grid, folder = task
-    path = Path(folder) / f"{level}-{split}-{seed}-grid{grid}-{number}.npz"
+    path = Path(folder) / f"{level}-{split}-{seed}-grid{grid}-places-{number}.npz"
     if not path.exists():
         source = scenes(seed, level, split, start=number * CHUNK * 20)
         pixels = np.empty((CHUNK, SIDE, SIDE, 3), np.uint8)
         classes = np.empty((CHUNK, grid * grid, 4), np.int8)
         centers = np.empty((CHUNK, grid * grid), bool)
+        places = np.empty((CHUNK, grid * grid, 2), np.float32)
         captions = []
         for i in range(CHUNK):
             scene = next(source)
             pixels[i] = np.asarray(draw(scene))
-            classes[i], centers[i] = patch_classes(scene, grid)
+            classes[i], centers[i], places[i] = patch_classes(scene, grid)
             captions.append(list(scene.captions))
         partial = path.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(
@@ -99,6 +107,7 @@ def _chunk(task: tuple[int, str, Split, int, int, str]) -> str:
             pixels=pixels,
             classes=classes,
             centers=centers,
+            places=places,
             captions=np.frombuffer(json.dumps(captions).encode(), dtype=np.uint8),
         )
         partial.replace(path)
@@ -124,6 +133,7 @@ def picture_pool(
         np.empty((chunks * CHUNK, SIDE, SIDE, 3), np.uint8),
         np.empty((chunks * CHUNK, grid * grid, 4), np.int8),
         np.empty((chunks * CHUNK, grid * grid), bool),
+        np.empty((chunks * CHUNK, grid * grid, 2), np.float32),
         [],
     )
     with runner(workers) as run:
@@ -131,7 +141,7 @@ def picture_pool(
             with np.load(path, allow_pickle=False) as part:
                 rows = slice(number * CHUNK, (number + 1) * CHUNK)
                 pool.pixels[rows], pool.classes[rows] = part["pixels"], part["classes"]
-                pool.centers[rows] = part["centers"]
+                pool.centers[rows], pool.places[rows] = part["centers"], part["places"]
                 pool.captions.extend(json.loads(part["captions"].tobytes()))
             progress((number + 1) * CHUNK, chunks * CHUNK)
     return pool

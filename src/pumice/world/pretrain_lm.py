@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -30,7 +29,7 @@ from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.vlm import predecessors
 from pumice.text.render import render
 from pumice.text.templates import get_template
-from pumice.train.grounding import CELL_SLOTS, cell_embeddings, cell_tokens, position_weights
+from pumice.train.grounding import CELL_SLOTS, Cells, cell_embeddings, lay_out
 from pumice.types import IGNORE_INDEX, Encoded, Image, Message, Text
 from pumice.world import pretraining
 from pumice.world.pictures import scenes
@@ -65,7 +64,7 @@ class LanguagePlan:
     dense_questions: int = 14
     dense_rows: int = 24
     rows: int = 16
-    steps: int = 2600
+    steps: int = 3600
     dense_steps: int = 700
     warmup: int = 50
     lr: float = 1.5e-3
@@ -78,11 +77,10 @@ class LanguagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One training text; with a layout, ``cells`` int32 [n, K] and the patch of each, int64 [n]."""
+    """One training text, with its layout's n cells (none for plain text)."""
 
     encoded: Encoded
-    cells: NDArray[np.int32]
-    patches: NDArray[np.int64]
+    cells: Cells
     kind: str
     types: tuple[str, ...]
 
@@ -153,16 +151,15 @@ class Writer:
         self.template, self.plain = get_template("tiny"), get_template("plain")
         # Byte-level text never holds <unk>, so it can stand for cells.
         self.cell_id = int(tokenizer.unk_token_id)
-        self.no_cells = np.zeros((0, CELL_SLOTS), np.int32)
-        self.no_patches = np.zeros(0, np.int64)
+        self.no_cells = Cells(np.zeros((0, CELL_SLOTS), np.int32), np.zeros((0, 2), np.float32))
 
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def layout(self, scene: Scene) -> NDArray[np.int32]:
-        """Words of each patch, int32 [P, K]."""
-        return cell_tokens(scene_regions(scene), self.plan.grid, self.encode, CENTER_WORD)
+    def layout(self, scene: Scene) -> Cells:
+        """Words and place of each patch."""
+        return lay_out(scene_regions(scene), self.plan.grid, self.encode, CENTER_WORD)
 
     def _render(self, messages: list[Message], cells: int) -> Encoded:
         lengths = [cells] if cells else []
@@ -183,9 +180,9 @@ class Writer:
         patches = np.unique(centers)
         messages = [m for i, t in enumerate(turns) for m in _pair(t, image=i == 0, terse=True)]
         types = tuple(t.type for t in turns)
-        return Document(
-            self._render(messages, len(patches)), self.layout(scene)[patches], patches, "list", types
-        )
+        layout = self.layout(scene)
+        cells = Cells(layout.words[patches], layout.places[patches])
+        return Document(self._render(messages, len(patches)), cells, "list", types)
 
     def mixed(self, scene: Scene) -> Document:
         """A text, a layout or a captioned layout."""
@@ -204,16 +201,16 @@ class Writer:
                 labels = encoded.input_ids.copy()
                 labels[0] = IGNORE_INDEX
                 encoded = replace(encoded, labels=labels)
-            return Document(encoded, self.no_cells, self.no_patches, "text", tuple(t.type for t in turns))
-        cells, patches = self.layout(scene), np.arange(size)
+            return Document(encoded, self.no_cells, "text", tuple(t.type for t in turns))
+        cells = self.layout(scene)
         if draw < 0.9:
             messages = [m for i, t in enumerate(turns) for m in _pair(t, image=i == 0, terse=terse)]
             encoded = self._render(messages, size)
-            return Document(encoded, cells, patches, "layout", tuple(t.type for t in turns))
+            return Document(encoded, cells, "layout", tuple(t.type for t in turns))
         caption = scene.captions[int(rng.integers(5))]
         pair = [Message("user", (Image(0),)), Message("assistant", (Text(caption),))]
         encoded = render(pair, self.tokenizer, self.plain, image_lengths=[size], image_token_id=self.cell_id)
-        return Document(encoded, cells, patches, "caption", ("caption",))
+        return Document(encoded, cells, "caption", ("caption",))
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -310,31 +307,26 @@ class LanguageTrainer(pretraining.Trainer):
         shape = (len(rows), max(len(d.encoded) for d in rows))
         ids, labels = np.zeros(shape, np.int64), np.full(shape, IGNORE_INDEX, np.int64)
         positions, segments, branches = (np.zeros(shape, np.int64) for _ in range(3))
-        places = []
+        slots = []
         for r, document in enumerate(rows):
             e, n = document.encoded, len(document.encoded)
             ids[r, :n], labels[r, :n] = e.input_ids, e.labels
             positions[r, :n], branches[r, :n], segments[r, :n] = e.position_ids, e.branch_ids, 1
-            if len(document.cells):
+            if count := len(document.cells.words):
                 start = e.image_spans[0].start
-                places.append(
-                    np.stack([np.full(len(document.cells), r), start + np.arange(len(document.cells))])
-                )
+                slots.append(np.stack([np.full(count, r), start + np.arange(count)]))
         table: Tensor = self.lm.model.embed_tokens.weight
         embeds = torch.nn.functional.embedding(torch.from_numpy(ids), table)
-        if places:
-            cells_MK = torch.from_numpy(np.concatenate([d.cells for d in rows]))
-            patches_M = torch.from_numpy(np.concatenate([d.patches for d in rows]))
-            wanted_MD = cell_embeddings(table, cells_MK[None], None, self.plan.grid)[0]
-            wanted_MD = (
-                wanted_MD + position_weights(self.plan.grid)[patches_M] @ table[self.position_ids].float()
-            )
+        if slots:
+            words_MK = torch.from_numpy(np.concatenate([d.cells.words for d in rows]))
+            places_M2 = torch.from_numpy(np.concatenate([d.cells.places for d in rows]))
+            wanted_MD = cell_embeddings(table, words_MK, places_M2, self.position_ids)
             loudness = rng.random((len(rows), 1), dtype=np.float32).repeat(
-                [len(d.cells) for d in rows], axis=0
+                [len(d.cells.words) for d in rows], axis=0
             )
             noise = rng.standard_normal(wanted_MD.shape, dtype=np.float32) * loudness * self.plan.noise
             wanted_MD = wanted_MD + torch.from_numpy(noise) * table.detach().std()
-            row_M, column_M = torch.from_numpy(np.concatenate(places, axis=1))
+            row_M, column_M = torch.from_numpy(np.concatenate(slots, axis=1))
             embeds = embeds.index_put((row_M, column_M), wanted_MD)
         t = {
             n: torch.from_numpy(a)

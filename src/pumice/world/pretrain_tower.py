@@ -4,8 +4,9 @@ Three losses, as in region-aware contrastive pretraining:
   caption   the pooled picture against its caption, within the batch (CLIP)
   phrase    the last layer's patch at an object's centre against the object's phrase
   words     layer -2 (the one LLaVA reads) of every patch of an object against the object's words,
-            whether an object's centre lies in the patch, and where in the picture the patch is: left to
-            itself the tower forgets places, and no language model can answer where a thing is
+            whether an object's centre lies in the patch, and where in the picture the object is (for
+            background the patch): left to itself the tower forgets places, and no language model can
+            answer where a thing is
 The heads of the third loss are thrown away; what is saved is a plain transformers CLIPModel.
 
 Shapes: N pictures, P patches, V tower width, E embedding width, T caption tokens, K phrases.
@@ -23,13 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from pumice.train.grounding import position_weights
 from pumice.world import pretraining
 from pumice.world.pictures import ATTRIBUTES, Pool
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES
 
-WEIGHTS = {"words": 1.0, "place": 10.0, "caption": 0.5, "phrase": 0.5}
+WEIGHTS = {"words": 1.0, "place": 4.0, "caption": 0.5, "phrase": 0.5}
 """What each loss counts."""
+
+PLACE_NEAR = 0.05
+"""Error of a read place, as a share of the picture's side, under which it counts as right."""
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -155,8 +158,6 @@ class TowerTrainer(pretraining.Trainer):
         self.clip = build_clip(plan, tokenizer)
         self.heads = WordHeads(plan.width)
         self.phrases = tokenizer(all_phrases(), padding=True, return_tensors="pt")
-        # x and y of each patch's centre, [P, 2]
-        self.places = position_weights(plan.grid)[:, [1, 3]]
         super().__init__(plan, {"pictures": len(pool)}, {"clip": self.clip, "heads": self.heads})
 
     def _word_loss(self, logits: dict[str, Tensor], center_NP: Tensor, rows: np.ndarray) -> Tensor:
@@ -172,6 +173,13 @@ class TowerTrainer(pretraining.Trainer):
                 part = F.cross_entropy(logit_NPC[known].float(), target_NP[known])
                 loss = loss + part * (0.5 if name == "size" else 1.0)
         return loss
+
+    def _place_loss(self, place_NP2: Tensor, rows: np.ndarray) -> Tensor:
+        # Absolute, not squared: what is asked later is on which side of a line a thing lies, so small
+        # errors must still count.
+        off_NP = (place_NP2.float() - torch.from_numpy(self.pool.places[rows])).abs().sum(dim=-1)
+        weight_NP = torch.where(torch.from_numpy(self.pool.shown(rows)), 1.0, 0.2)
+        return (off_NP * weight_NP).sum() / weight_NP.sum()
 
     def _phrase_loss(self, last_NPV: Tensor, rows: np.ndarray) -> Tensor:
         centers = self.pool.centers[rows]
@@ -197,7 +205,7 @@ class TowerTrainer(pretraining.Trainer):
             logits, center, place = self.heads(out.hidden_states[-2][:, 1:])
             result = {
                 "words": self._word_loss(logits, center, rows),
-                "place": (place.float() - self.places).square().mean(),
+                "place": self._place_loss(place, rows),
             }
             if step % self.plan.contrast_every == 0:
                 texts = [self.pool.captions[r][int(rng.integers(5))] for r in rows]
@@ -240,9 +248,8 @@ class TowerTrainer(pretraining.Trainer):
                 known &= centers
             hits[name] = (logit[known].argmax(-1) == classes[..., column][known]).float().mean().item()
         hits["center"] = ((center > 0) == centers).all(dim=1).float().mean().item()
-        # Patches are 1 / grid apart: a place is right when it is nearer to its own patch than to others.
-        off = (place - self.places).abs().amax(dim=-1)
-        hits["place"] = (off < 0.5 / self.plan.grid).float().mean().item()
+        off = (place - torch.from_numpy(pool.places[:count])).abs().amax(dim=-1)[centers]
+        hits["place"] = (off < PLACE_NEAR).float().mean().item()
         return hits
 
 

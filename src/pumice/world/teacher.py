@@ -130,7 +130,7 @@ class WorldTeacher:
         fitting = []
         for n in range(1, len(words) + 1):
             for chosen in combinations(words, n):
-                same = [t for t in things if all(getattr(t, w) == getattr(thing, w) for w in chosen)]
+                same = [t for t in things if all(_may_be(t, w, getattr(thing, w)) for w in chosen)]
                 # A description without a shape must not fit a sign either: a sign is an object too.
                 if len(same) == 1:
                     fitting.append(chosen)
@@ -150,7 +150,7 @@ class WorldTeacher:
         name = self._unique(things, thing, others, rng) or self._unique(
             things, thing, [*others, "place"], rng
         )
-        if name is None or ("at the" in name and _near_line(thing)):
+        if name is None or (name.endswith(thing.place) and _near_line(thing)):
             return None
         return Turn(f"What {attribute} is {name}?", getattr(thing, attribute), attribute, True, None, present)
 
@@ -295,9 +295,10 @@ class WorldTeacher:
         total = len(things)
         color = _pick(rng, [t.color for t in solid])
         gone = sum(t.color == color for t in solid)
+        left_over = NUMBER_WORDS[total - gone] if total > gone else "none"
         left = (
             f"{_there_are(total, 'object').removesuffix('.')} and {NUMBER_WORDS[gone]} of them"
-            f" {'is' if gone == 1 else 'are'} {color}, so {NUMBER_WORDS[total - gone]} would be left."
+            f" {'is' if gone == 1 else 'are'} {color}, so {left_over} would be left."
         )
         turns = [
             Turn(
@@ -332,6 +333,14 @@ def _there_are(n: int, noun: str) -> str:
 def _near_line(thing: Seen) -> bool:
     """Whether a centre is so near a line between thirds that its place is a matter of opinion."""
     return any(abs(v - line) < PLACE_MARGIN for v in (thing.x, thing.y) for line in (1 / 3, 2 / 3))
+
+
+def _may_be(thing: Seen, word: str, value: str) -> bool:
+    """Whether a thing could be described so; near a line between thirds it could be on either side."""
+    if word != "place":
+        return bool(getattr(thing, word) == value)
+    near = (-PLACE_MARGIN, 0.0, PLACE_MARGIN)
+    return any(place(thing.x + dx, thing.y + dy) == value for dx in near for dy in near)
 
 
 def _pick(rng: np.random.Generator, items: Sequence[_T]) -> _T:
