@@ -219,7 +219,7 @@ def test_what_is_missing_or_changed_is_made_good(world: Path, tmp_path: Path) ->
     next((tmp_path / "w" / "images").iterdir()).unlink()
     (tmp_path / "w" / "val.json").unlink()
     (tmp_path / "w" / "align.json").write_text("[]")
-    (tmp_path / "w" / "images" / ".full-0-9.png.77.tmp").write_bytes(b"half a pict")
+    (tmp_path / "w" / "images" / "full-0-9.png.77.partial").write_bytes(b"half a pict")
     make_world(tmp_path / "w", **SIZE)
     assert files(tmp_path / "w") == files(world)
 
