@@ -397,7 +397,7 @@ def test_small_errors_of_a_place_count_and_background_counts_less(made: Made) ->
     losses = []
     for where in (shown, ~shown):
         wrong = truth + 0.01 * where[..., None]
-        losses.append(trainer._place_loss(wrong, rows) / int(where.sum()))
+        losses.append(float(trainer._place_loss(wrong, rows)) / int(where.sum()))
     assert losses[0] == pytest.approx(5 * losses[1], rel=1e-3)
     assert float(trainer._place_loss(truth + 0.01, rows)) == pytest.approx(0.02, rel=1e-3)
 
