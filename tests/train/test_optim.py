@@ -17,6 +17,8 @@ from pumice.model.build import build_model
 from pumice.recipes.schema import Stage
 from pumice.train.optim import build_optimizer, freeze, rate_factor, set_rates
 
+from ..model.parts import make_language, make_vision
+
 
 def stage(toy: Any, **changes: Any) -> Stage:
     return Stage.model_validate(toy.align(**changes))
@@ -108,8 +110,7 @@ def test_freezing_is_undone_by_the_next_stage(toy: Any, parts: Any) -> None:
 
 
 def test_a_part_without_parameters_cannot_train(toy: Any, tmp_path: Path) -> None:
-    make = toy.model_parts()
-    vision = make.make_vision(tmp_path / "vision", width=32)
-    model, _, _ = build_model(vision, make.make_language(tmp_path / "lm"), connector="identity")
+    vision = make_vision(tmp_path / "vision", width=32)
+    model, _, _ = build_model(vision, make_language(tmp_path / "lm"), connector="identity")
     with pytest.raises(RunError, match="connector has no parameters"):
         freeze(model, stage(toy))
