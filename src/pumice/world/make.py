@@ -33,7 +33,7 @@ import numpy as np
 import pumice
 from pumice.errors import Interrupted, UsageError
 from pumice.files import PARTIAL, replacing, write_text
-from pumice.generate.protocol import Kind, SceneText, Turn
+from pumice.generate.protocol import Kind, Remembered, SceneText, Teacher, Turn
 from pumice.generate.run import lines_file, question_rows, rows_of, to_line
 from pumice.world.draw import draw
 from pumice.world.gallery import GALLERY_SIZE, gallery_page
@@ -334,7 +334,8 @@ def _draw_and_write(task: _Task) -> dict[str, list[str]]:
         assert scene.split == task.split, f"{scene.id} is a {scene.split} scene"
         _save(scene, Path(task.out))
         lines[f"scenes-{task.split}.jsonl"].append(to_line(scene.record(scene_image(scene))))
-        for name, row in _written(scene_text(scene), teacher, task):
+        text = scene_text(scene)
+        for name, row in _written(text, Remembered(teacher, text), task):
             lines[name].append(to_line(row))
     return lines
 
@@ -347,7 +348,7 @@ def _save(scene: Scene, out: Path) -> None:
             draw(scene).save(partial, "PNG", compress_level=1)
 
 
-def _written(scene: SceneText, teacher: WorldTeacher, task: _Task) -> Iterator[tuple[str, dict[str, Any]]]:
+def _written(scene: SceneText, teacher: Teacher, task: _Task) -> Iterator[tuple[str, dict[str, Any]]]:
     """The file and the row of everything the teacher writes about a scene."""
     seed = task.seed
     if task.split == "test":
@@ -377,7 +378,7 @@ def is_sign(turn: Turn) -> bool:
     return turn.type.startswith("sign-")
 
 
-def pick_questions(scene: SceneText, teacher: WorldTeacher, seed: int) -> list[Turn]:
+def pick_questions(scene: SceneText, teacher: Teacher, seed: int) -> list[Turn]:
     """The test questions about a scene: a few of each type, the same for the same scene and seed."""
     rng = np.random.default_rng([seed, *scene.id.encode(), *b"test questions"])
     short = teacher.write(scene, "short")
