@@ -63,6 +63,8 @@ def test_rows_come_back_as_they_were_written_and_grouped_by_picture(tmp_path: Pa
         (GOOD | {"present": []}, "present is"),
         (GOOD | {"image": "../a.png"}, "leaves the image folder"),
         (GOOD | {"image": "/a.png"}, "leaves the image folder"),
+        (GOOD | {"image": "x\\..\\..\\a.png"}, "leaves the image folder"),
+        (GOOD | {"image": "C:/a.png"}, "leaves the image folder"),
         (GOOD | {"image": 5}, "image is 5"),
     ],
 )

@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from pumice.errors import DataError, suggest
 from pumice.evaluate.predictor import Prompt
 from pumice.image.decode import image_size
+from pumice.image.names import leaves_folder
 from pumice.types import Origin
 
 Setting = Literal["random", "popular", "adversarial"]
@@ -175,8 +176,7 @@ def _image(value: Any, origin: Origin) -> str | None:
         return None
     if not isinstance(value, str) or not value:
         raise _bad(f"image is {value!r}", origin, "give a path relative to the image folder, or null")
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts:
+    if leaves_folder(value):
         raise _bad(f"image {value!r} leaves the image folder", origin, "give a path inside the image folder")
     return value
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 
+from pumice.files import write_text
 from pumice.report import measurement, sections
 from pumice.report.collect import RunFolder, collect
 from pumice.report.html import Markup, tag
@@ -26,9 +26,7 @@ def write_report(run_dir: Path) -> Path:
     """
     page = render(collect(run_dir))
     path = run_dir / "report.html"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, page)
     return path
 
 

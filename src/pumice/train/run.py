@@ -25,6 +25,7 @@ from pumice.data import mixture as mix
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.files import write_json, write_text
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
@@ -44,8 +45,6 @@ from pumice.train.record import (
     describe_parts,
     finished_stages,
     new_record,
-    write_json,
-    write_text,
 )
 from pumice.train.validate import Validator
 
