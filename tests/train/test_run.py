@@ -44,6 +44,10 @@ def test_a_run_tells_the_whole_story(toy: Any, whole: Any) -> None:
         ("align", 8, 8),
         ("instruct", 10, 8),
     ]
+    for row in mixture:
+        in_file = len(json.loads(Path(row["file"]).read_text("utf-8")))
+        assert (row["rows"], row["kept"]) == (in_file, in_file)
+    assert [row for summary in whole.watch.stages for row in summary["sources"]] == mixture
     rows = toy.metrics(whole.folder, "instruct")
     train = [row for row in rows if row["kind"] == "train"]
     assert [row["step"] for row in train] == [1, 2, 3, 4, 5, 6]
