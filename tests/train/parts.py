@@ -23,7 +23,8 @@ from pumice.train.dataset import Pictures, StageData
 from pumice.train.loop import StageRun
 from pumice.train.losses import Context
 from pumice.train.optim import freeze
-from pumice.train.run import Parts, _prepare, train
+from pumice.train.remember import Budget
+from pumice.train.run import RENDERED_BYTES, Parts, _prepare, train
 from pumice.train.validate import Validator
 
 SIDE = 32
@@ -217,7 +218,8 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
     recipe = make_recipe(data, stage)
     model, tokenizer, processor = build_model(parts.vision, parts.language, template="tiny", seed=recipe.seed)
     pictures = Pictures(processor.with_mode("pad"))
-    ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch())
+    budget = Budget(RENDERED_BYTES)
+    ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch(), budget)
     assert ready.validation is not None
     context = Context(recipe.stages[0], pictures, ready.position_ids_4)
     validator = Validator(ready.validation, range(len(ready.validation.samples)), context)

@@ -46,6 +46,7 @@ from pumice.train.record import (
     finished_stages,
     new_record,
 )
+from pumice.train.remember import Budget
 from pumice.train.validate import Validator
 
 __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
@@ -55,6 +56,10 @@ CACHE_FOLDER = ".cache"
 
 DECODED = 50_000
 """Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
+
+RENDERED_BYTES = 1024**3
+"""What the stages of a run remember of their samples, rendered and laid out: room for some 500,000
+conversations. What does not fit is made again."""
 
 
 class RunObserver(Observer, Protocol):
@@ -80,6 +85,12 @@ class Prepared:
     mixture: list[dict[str, Any]]
     held_out: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
+
+    def forget(self) -> None:
+        """Drop what is remembered of the samples, for the stages that follow."""
+        for part in (self.data, self.validation):
+            if part is not None:
+                part.forget()
 
 
 def train(
@@ -125,8 +136,10 @@ def train(
         model.to("cuda")
     pictures = Pictures(processor)
     cache = folder.parent / CACHE_FOLDER
+    budget = Budget(RENDERED_BYTES)
     prepared = [
-        _prepare(recipe, stage, model, tokenizer, pictures, observer, cache) for stage in recipe.stages
+        _prepare(recipe, stage, model, tokenizer, pictures, observer, budget, cache)
+        for stage in recipe.stages
     ]
     finished = finished_stages(folder)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
@@ -142,6 +155,7 @@ def train(
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             _run_one(recipe, stage, ready, model, tokenizer, pictures, folder, record, observer, stop)
+            ready.forget()
     except (Interrupted, KeyboardInterrupt) as error:
         close(folder, record, "interrupted")
         what = str(error) if isinstance(error, Interrupted) else "stopped"
@@ -238,6 +252,7 @@ def _prepare(
     tokenizer: Any,
     pictures: Pictures,
     observer: RunObserver,
+    budget: Budget,
     cache: Path | None = None,
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
@@ -253,6 +268,7 @@ def _prepare(
             image_token_id=model.config.image_token_id,
             stage=stage,
             processor=pictures.processor,
+            budget=budget,
         )
 
     mixture = mix.read_mixture([_source(recipe, name) for name in stage.sources], seed=recipe.seed)
