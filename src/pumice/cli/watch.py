@@ -92,7 +92,7 @@ class RunWatch:
             text = f"  step {row['step']:,}  validation loss {row['loss']:.3f}"
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
-            text = f"  step {row['step']:,}  words found at objects' centres: {named}"
+            text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
         self.console.print(text, markup=False)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:

@@ -28,7 +28,7 @@ class Level(StrEnum):
 @app.command(
     "make",
     epilog=examples(
-        ("a small world to try things with", "pumice world make data/easy --n 1000 --level easy"),
+        ("a small world to try things with", "pumice world make data/first --n 1000 --level easy"),
         ("more and harder pictures, four at a time", "pumice world make data/full --n 20000 --workers 4"),
         ("exactly 500 test pictures", "pumice world make data/test --n 1500 --test 500"),
     ),

@@ -243,11 +243,13 @@ def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(stage: Row, group: str) -> Markup:
+    # A tower that trains has a rest that stays frozen: the layers above the one that is read.
+    states: list[Markup | str] = []
     for key, word in (("trainable", "trained"), ("frozen", "frozen")):
         counts = stage.get(key) or {}
         if group in counts:
-            return tag("td", tag("span", word, class_=f"state {word}"), f"{counts[group]:,}")
-    return tag("td", "not part of it", class_="quiet")
+            states += [" " if states else "", tag("span", word, class_=f"state {word}"), f"{counts[group]:,}"]
+    return tag("td", states) if states else tag("td", "not part of it", class_="quiet")
 
 
 def _bar(share: float | None, largest: float) -> Markup:

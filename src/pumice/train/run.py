@@ -34,9 +34,10 @@ from pumice.recipes.schema import Recipe, Stage
 from pumice.text.templates import get_template
 from pumice.train.checkpoint import list_states
 from pumice.train.dataset import Pictures, StageData
+from pumice.train.grounding import TARGETS
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
-from pumice.train.optim import freeze
+from pumice.train.optim import check_trainable, freeze
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -132,6 +133,8 @@ def train(
         seed=recipe.seed,
     )
     processor = processor.with_mode(recipe.model.image.aspect)
+    for stage in recipe.stages:
+        check_trainable(model, stage)
     if torch.cuda.is_available():
         model.to("cuda")
     pictures = Pictures(processor)
@@ -282,14 +285,16 @@ def _prepare(
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,
-        fingerprint=mixture.fingerprint(),
+        fingerprint=_fingerprint(mixture, stage),
         name=lambda index: str(mixture.samples[index].origin),
     )
     rows = _rows(stage, mixture, checked)
     validation = None
     held_out_rows: list[dict[str, Any]] = []
     if stage.validation is not None:
-        source = dataclasses.replace(_source(recipe, stage.validation.source), limit=stage.validation.limit)
+        source = _source(recipe, stage.validation.source)
+        limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
+        source = dataclasses.replace(source, limit=min(limits, default=None))
         held_out = mix.read_mixture([source], seed=recipe.seed)
         validation = stage_data(held_out.samples)
         checked = _checked(validation, stage, model, pictures, observer, cache)
@@ -302,6 +307,12 @@ def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[s
     """What each source brings to a stage, as ``mixture.json`` has it."""
     summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
     return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
+
+
+def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
+    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
+    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
+    return mixture.fingerprint() + targets
 
 
 def _checked(

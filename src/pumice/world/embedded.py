@@ -53,4 +53,5 @@ def _choices(name: str) -> str:
     """The nearest name and all others, each once: the finished model by its short one."""
     known = {each.removeprefix(PREFIX): each for each in names() if each != PREFIX + FINISHED}
     near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.5)
-    return suggest(known[near[0]] if near else name, known.values(), MEANINGS)
+    # Nothing near: the prefix that all of them have must not make one seem so.
+    return suggest(known[near[0]] if near else "", known.values(), MEANINGS)

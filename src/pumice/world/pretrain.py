@@ -3,7 +3,7 @@
     OUT/clip-tiny   a transformers CLIPModel with its tokenizer and image processor
     OUT/lm-tiny     a transformers LlamaForCausalLM with its tokenizer
 
-Work in progress (pictures, states) lies in ``OUT/work``; a killed run goes on from there.
+Work in progress (pictures, states) lies in ``OUT/work-FORMAT``; a killed run goes on from there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pumice.errors import Interrupted, UsageError
 from pumice.image.process import ImageProcessor
 from pumice.world import pretrain_lm, pretrain_tower
 from pumice.world.documents import Document, corpus, make_documents
+from pumice.world.make import FORMAT
 from pumice.world.pictures import Pool, picture_pool
 from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer
 from pumice.world.pretrain_tower import MEAN, STD, TowerPlan, TowerTrainer
@@ -33,6 +34,9 @@ from pumice.world.scene import SIDE
 from pumice.world.tokenize import load_tokenizer, train_caption_tokenizer, train_language_tokenizer
 
 TOWER, LANGUAGE = "clip-tiny", "lm-tiny"
+WORK = f"work-{FORMAT}"
+"""The work folder's name: what is drawn, written or asked for otherwise is another pretraining, whose
+pictures, tokenizers and states of before are not taken up."""
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Told what is done, the step, of how many, and its figures."""
@@ -76,7 +80,7 @@ def pretrain(
                 where=str(out / name),
                 remedy="delete it, or choose another folder",
             )
-    work = out / "work"
+    work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     doing = ""
 
