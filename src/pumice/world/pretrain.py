@@ -143,7 +143,11 @@ def _tower(
         "on phrases of their regions, and with a loss that reads each patch's words off layer -2."
     )
     data = f"{len(train)} generated pictures of level full, seed 11, training split"
-    figures = {f"{name} at layer -2": value for name, value in scores.items()}
+    told = {
+        "center": f"center at layer -2 (all {plan.grid**2} patches of a picture right)",
+        "place": f"place at layer -2 (a centre's x and y within {pretrain_tower.PLACE_NEAR} of the side)",
+    }
+    figures = {told.get(name, f"{name} at layer -2"): value for name, value in scores.items()}
     _finish(target, out / TOWER, trainer, about, data, f"--pictures {count}", figures)
     return scores
 
@@ -171,7 +175,9 @@ def _language(
     tokenizer.save_pretrained(target)
     about = (
         "A LlamaForCausalLM with its own byte-level BPE tokenizer, pretrained on a text-only teacher's "
-        "captions, questions and answers, and on layouts of boxes whose cells are sums of word embeddings."
+        "captions, questions and answers, and on layouts of boxes whose cells are sums of word embeddings. "
+        "Below, list stands for questions about the cells of things alone, layout for questions about a whole "
+        "grid of cells, text for questions about a caption."
     )
     data = f"{count} lists and {count} mixed documents about generated scenes, training split"
     _finish(target, out / LANGUAGE, trainer, about, data, f"--documents {count}", scores)
