@@ -176,8 +176,8 @@ def _language(
     about = (
         "A LlamaForCausalLM with its own byte-level BPE tokenizer, pretrained on a text-only teacher's "
         "captions, questions and answers, and on layouts of boxes whose cells are sums of word embeddings. "
-        "Below, list stands for questions about the cells of things alone, layout for questions about a whole "
-        "grid of cells, text for questions about a caption."
+        "Below, list stands for questions about the cells of things alone, layout for questions about a "
+        "whole grid of cells, text for questions about a caption."
     )
     data = f"{count} lists and {count} mixed documents about generated scenes, training split"
     _finish(target, out / LANGUAGE, trainer, about, data, f"--documents {count}", scores)
