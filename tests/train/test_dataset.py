@@ -14,6 +14,7 @@ from pumice.recipes.schema import Grounding
 from pumice.train import dataset
 from pumice.train.dataset import StageData
 from pumice.train.grounding import NO_TOKEN
+from pumice.train.remember import Budget
 
 GROUNDING = {"weight": 1.0}
 
@@ -33,6 +34,7 @@ def with_samples(bench: Any, rows: Any, toy: Any, folder: Path, **changes: Any) 
         "image_token_id": old.image_token_id,
         "stage": old.stage,
         "processor": old.processor,
+        "budget": Budget(0),
     }
     images = bench.data.samples[0].images[0].parent
     samples = read_samples(folder, images, "s")

@@ -27,6 +27,7 @@ from pumice.recipes.schema import Grounding, Stage
 from pumice.text.render import render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
+from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
 from pumice.types import Batch, Encoded, Origin, Region, Sample
 
 CHUNK = 64
@@ -107,7 +108,7 @@ class Pictures:
 
 
 class StageData:
-    """Samples of one stage, rendered on demand and remembered.
+    """Samples of one stage, rendered on demand and remembered while the budget lasts.
 
     Args:
         samples: in mixture order; a plan's indices point into it.
@@ -117,6 +118,7 @@ class StageData:
         image_token_id: the id that fills its place.
         stage: for ``branch_turns``, ``row_length`` and ``grounding``.
         processor: for how boxes move when pictures are cropped or padded.
+        budget: the bytes for what is remembered, shared by the stages of a run.
     """
 
     def __init__(
@@ -129,18 +131,19 @@ class StageData:
         image_token_id: int,
         stage: Stage,
         processor: ImageProcessor,
+        budget: Budget,
     ) -> None:
         self.samples, self.tokenizer, self.template = samples, tokenizer, template
         self.length, self.image_token_id, self.stage = length, image_token_id, stage
         self.processor = processor
-        self._encoded: dict[int, Encoded] = {}
-        self._cells: dict[tuple[int, Path], Cells] = {}
+        self._encoded = Remembered[int, Encoded](budget, pack_encoded, unpack_encoded)
+        self._cells = Remembered[tuple[int, Path], Cells](budget, pack_cells, unpack_cells)
 
     def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
-        key = id(sample)
-        if key not in self._encoded:
-            self._encoded[key] = render(
+
+        def made() -> Encoded:
+            return render(
                 sample.messages,
                 self.tokenizer,
                 self.template,
@@ -149,7 +152,13 @@ class StageData:
                 branch_turns=self.stage.branch_turns,
                 max_length=self.stage.row_length,
             )
-        return self._encoded[key]
+
+        return self._encoded.get(id(sample), made)
+
+    def forget(self) -> None:
+        """Drop what is remembered: the stage is over, and another may use its bytes."""
+        self._encoded.forget()
+        self._cells.forget()
 
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """One padded batch of rows of sample indices."""
@@ -222,11 +231,12 @@ class StageData:
                 f"grounding needs a square of patches, and a picture has {self.length} tokens",
                 remedy="use select_feature: patch, or leave grounding out",
             )
-        key = (id(sample), path)
-        if key not in self._cells:
+
+        def made() -> Cells:
             regions = self._moved(_regions(sample, path), path)
-            self._cells[key] = lay_out(regions, grid, self._ids, grounding.center_word)
-        return self._cells[key]
+            return lay_out(regions, grid, self._ids, grounding.center_word)
+
+        return self._cells.get((id(sample), path), made)
 
     def _moved(self, regions: Sequence[Region], path: Path) -> list[Region]:
         if self.processor.mode == "squash":
