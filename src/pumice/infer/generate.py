@@ -20,8 +20,9 @@ from pumice.errors import UsageError
 from pumice.image.decode import open_image
 from pumice.infer.batch import Prompt, RunningBatch
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
-from pumice.infer.text import TextStream, answer_lead, template_stops
+from pumice.infer.text import TextStream, answer_lead
 from pumice.model.vlm import VisionLanguageModel
+from pumice.text.ends import answer_ends
 from pumice.text.render import render
 from pumice.text.templates import get_template
 from pumice.types import Message, text_message
@@ -114,7 +115,7 @@ class Generator:
         self.template = get_template(template or model.config.template)
         self.max_rows = max_rows
         self.cache_bytes = cache_bytes
-        ids, self._stop_strings = template_stops(self.template, tokenizer)
+        ids, self._stop_strings = answer_ends(self.template, tokenizer)
         self._stop_ids = ids | _end_ids(model, tokenizer)
         self._lead = answer_lead(self.template)
         self._context = _context(model.lm.config)
