@@ -9,16 +9,19 @@ to write words around messages, and that is an error: nobody could say which wor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from pumice.errors import TemplateError
 from pumice.text.jinja import Program, compile_jinja
 from pumice.types import Role
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _PAIRS = (1, 2, 3)
 _THINKING = "</think>"
@@ -43,6 +46,11 @@ class Marks:
     def of(self, role: Role, number: int = 0) -> str:
         """Stands for the words of a message; ``number`` counts pairs."""
         return f"{role.capitalize()}{number}x{self.salt}z"
+
+    def spell(self, words: str, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Words with the tokenizer's BOS and EOS in the place of their marks."""
+        bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+        return words.replace(self.bos, bos).replace(self.eos, eos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +189,16 @@ def _pieces(prober: Prober, *, thinks: bool) -> Pieces:
     wholes = [prober.words(prober.conversation(n, system=False, prompt=False)) for n in _PAIRS]
     prompts = [prober.words(prober.conversation(n, system=False, prompt=True), prompt=True) for n in _PAIRS]
     between, after = wholes[-1][1], wholes[-1][2]
+    system = _system(prober, wholes, prompts)
     pieces = Pieces(
         opening=wholes[0][0],
-        system=_system(prober, wholes, prompts),
+        system=system,
         between=between,
         between_last=wholes[0][1],
         prompt=prompts[0][-1],
         after=after,
         end=wholes[0][-1],
-        stripped=_stripped(prober),
+        stripped=_stripped(prober, system=system is not None),
         rewrites_thinking=thinks and _rewrites_thinking(prober),
         with_image=_with_image(prober),
         parts=prober.parts,
@@ -227,19 +236,18 @@ def _system(prober: Prober, wholes: list[list[str]], prompts: list[list[str]]) -
     return found.pop() if len(found) == 1 else None
 
 
-def _stripped(prober: Prober) -> frozenset[Role]:
+def _stripped(prober: Prober, *, system: bool) -> frozenset[Role]:
     """The roles whose texts lose all blanks at their ends, wherever they stand."""
-    return frozenset(role for role in ("system", "user", "assistant") if all(_losses(prober, role)))
+    roles: tuple[Role, ...] = ("system", "user", "assistant") if system else ("user", "assistant")
+    return frozenset(role for role in roles if _loses_blanks(prober, role))
 
 
-def _losses(prober: Prober, role: Role) -> Iterator[bool]:
-    """Whether each message of this role lost the blanks around it; one "no" if there is none."""
-    try:
-        messages = prober.conversation(2, system=role == "system", prompt=False)
-        padded: list[tuple[Role, str]] = [(who, f"\n {t} \n " if who == role else t) for who, t in messages]
-        yield prober.ask(padded, prompt=False) == prober.ask(messages, prompt=False)
-    except jinja2.TemplateError:
-        yield False
+def _loses_blanks(prober: Prober, role: Role) -> bool:
+    messages = prober.conversation(2, system=role == "system", prompt=False)
+    padded: list[tuple[Role, str]] = [(who, f"\n {t} \n " if who == role else t) for who, t in messages]
+    with suppress(jinja2.TemplateError):
+        return prober.ask(padded, prompt=False) == prober.ask(messages, prompt=False)
+    return False
 
 
 def _rewrites_thinking(prober: Prober) -> bool:

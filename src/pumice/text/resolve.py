@@ -86,13 +86,9 @@ def _known() -> tuple[tuple[Template, Pieces, Marks], ...]:
 
 def _spelt(pieces: Pieces, marks: Marks, tokenizer: PreTrainedTokenizerBase) -> Pieces:
     """Words with the tokenizer's own BOS and EOS in the place of marks."""
-    names = {marks.bos: tokenizer.bos_token or "", marks.eos: tokenizer.eos_token or ""}
-    names[marks.of("user")] = _QUESTION
 
     def spell(words: str) -> str:
-        for mark, name in names.items():
-            words = words.replace(mark, name)
-        return words
+        return marks.spell(words, tokenizer).replace(marks.of("user"), _QUESTION)
 
     system, image = pieces.system, pieces.with_image
     return replace(

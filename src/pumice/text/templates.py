@@ -169,7 +169,6 @@ QWEN_1_5 = replace(
     system_suffix="<|im_end|>\n",
     user_suffix="<|im_end|>\n",
     separator="\n",
-    bos="never",
 )
 """LLaVA-NeXT and OneVision on Qwen 1.5 and 2: ChatML with a newline between messages."""
 
