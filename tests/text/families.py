@@ -184,6 +184,41 @@ ZEPHYR = """
 {%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"""
 """Its role words are text, not tokens."""
 
+_IMAGES = "{%- for p in m.content if p.type == 'image' %}{{ '<image>\\n' }}{% endfor %}"
+_TEXTS = "{%- for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}"
+_TEXTS_AND_BLANK = "{%- for p in m.content if p.type == 'text' %}{{ p.text + ' ' }}{% endfor %}"
+_MARKED = "{% generation %}" + _TEXTS_AND_BLANK + "{% endgeneration %}"
+
+LLAVA_1_5_HF = (
+    "{% for m in messages %}{% if m.role != 'system' %}{{ m.role.upper() + ': ' }}{% endif %}"
+    + _IMAGES
+    + "{% if m.role != 'assistant' %}"
+    + _TEXTS_AND_BLANK
+    + "{% else %}"
+    + _MARKED
+    + "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+"""llava-1.5-hf: no system prompt, and a blank where the model was trained with </s>."""
+
+LLAVA_1_6_VICUNA_HF = (
+    "{% if messages[0].role != 'system' %}{{ 'A chat between a curious human and an artificial intelligence "
+    "assistant. The assistant gives helpful, detailed, and polite answers to the human\\'s questions. ' }}"
+    "{% endif %}" + LLAVA_1_5_HF
+)
+LLAVA_1_6_MISTRAL_HF = (
+    "{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ '<<SYS>>\\n' + m.content[0].text + '\\n<</SYS>>\\n\\n' }}"
+    "{% elif m.role == 'user' %}{{ '[INST] ' }}" + _IMAGES + _TEXTS + "{{ ' [/INST]' }}"
+    "{% elif m.role == 'assistant' %}{{ ' ' + m.content[0].text + '<\\\\s> ' }}{% endif %}{% endfor %}"
+)
+"""llava-v1.6-mistral-hf: the end of an answer is misspelt, the system prompt stands before [INST]."""
+
+LLAVA_1_6_34B_HF = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}" + _IMAGES + _TEXTS + "{{ '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""llava-v1.6-34b-hf: ChatML without the system prompt that the original adds."""
+
 FAMILIES = {
     "qwen2": (QWEN_2, "qwen"),
     "qwen2.5": (QWEN_2_5, "qwen"),

@@ -190,7 +190,7 @@ class _Reader:
     def _with_answers(self, template: Template) -> Template:
         first, last = self.pieces.between, self.pieces.between_last
         shared = _shared(first, last)
-        head = shared.rstrip(" ")
+        head = shared[: shared.rfind("\n") + 1] or shared.rstrip(" ")
         pieces = self._control(shared)
         first_token = next((at for at, (_, is_control) in enumerate(pieces) if is_control), None)
         if first_token is not None:
