@@ -204,10 +204,13 @@ def get_labels(
     return None
 
 
-def _by_rounds(
-    ids: list[int], rounds: list[str], between: str, count: Callable[[str], int], *, legacy_less: bool
+def _counted(
+    ids: list[int], rounds: list[str], between: str, measure: Callable[[int, str, str], tuple[int, int]]
 ) -> list[int]:
-    """preprocess_v1 and preprocess_llama_2: rounds end with EOS, a fixed 2 tokens are taken off."""
+    """What all counting functions share: a wrong sum masks the whole sample.
+
+    ``measure`` gives the tokens of a round and of its question, from its number, text and question.
+    """
     labels = list(ids)
     at = 1
     labels[:at] = [IGNORE] * at
@@ -215,13 +218,23 @@ def _by_rounds(
         parts = text.split(between)
         if text == "" or len(parts) != 2:
             break
-        length, instruction = count(text), count(parts[0] + between) - 2
-        if number and legacy_less:
-            length, instruction = length - 1, instruction - 1
+        length, instruction = measure(number, text, parts[0] + between)
         labels[at : at + instruction] = [IGNORE] * instruction
         at += length
     labels[at:] = [IGNORE] * len(labels[at:])
     return labels if at == len(ids) else [IGNORE] * len(ids)
+
+
+def _by_rounds(
+    ids: list[int], rounds: list[str], between: str, count: Callable[[str], int], *, legacy_less: bool
+) -> list[int]:
+    """preprocess_v1 and preprocess_llama_2: rounds end with EOS, a fixed 2 tokens are taken off."""
+
+    def measure(number: int, text: str, question: str) -> tuple[int, int]:
+        less = 1 if number and legacy_less else 0
+        return count(text) - less, count(question) - 2 - less
+
+    return _counted(ids, rounds, between, measure)
 
 
 def _mpt(
@@ -230,39 +243,22 @@ def _mpt(
     parts = prompt.split(original.sep)
     rounds = [original.sep.join(parts[:3])]
     rounds += [original.sep.join(parts[n : n + 2]) for n in range(3, len(parts), 2)]
-    between = original.sep + original.roles[1]
-    labels = list(ids)
-    at = 1
-    labels[:at] = [IGNORE] * at
-    for number, text in enumerate(rounds):
-        halves = text.split(between)
-        if text == "" or len(halves) != 2:
-            break
-        length, instruction = count(text), count(halves[0] + between) - 1
-        if number and legacy:
-            length, instruction = length + 1, instruction + 1
-        labels[at : at + instruction] = [IGNORE] * instruction
-        at += length
-    labels[at:] = [IGNORE] * len(labels[at:])
-    return labels if at == len(ids) else [IGNORE] * len(ids)
+
+    def measure(number: int, text: str, question: str) -> tuple[int, int]:
+        more = 1 if number and legacy else 0
+        return count(text) + more, count(question) - 1 + more
+
+    return _counted(ids, rounds, original.sep + original.roles[1], measure)
 
 
 def _gemma(original: Original, ids: list[int], prompt: str, count: Callable[[str], int]) -> list[int]:
     parts = prompt.split(original.sep)
-    between = original.sep + original.roles[1]
-    labels = list(ids)
-    at = 1
-    labels[:at] = [IGNORE] * at
-    for n in range(0, len(parts), 2):
-        text = original.sep.join(parts[n : n + 2])
-        halves = text.split(between)
-        if text == "" or len(halves) != 2:
-            break
-        instruction = count(halves[0] + between) - 1
-        labels[at : at + instruction] = [IGNORE] * instruction
-        at += count(text) - 1 + 2
-    labels[at:] = [IGNORE] * len(labels[at:])
-    return labels if at == len(ids) else [IGNORE] * len(ids)
+    rounds = [original.sep.join(parts[n : n + 2]) for n in range(0, len(parts), 2)]
+
+    def measure(number: int, text: str, question: str) -> tuple[int, int]:
+        return count(text) - 1 + 2, count(question) - 1
+
+    return _counted(ids, rounds, original.sep + original.roles[1], measure)
 
 
 def _turn_by_turn(original: Original, prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:

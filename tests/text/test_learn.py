@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jinja2
 import pytest
 from transformers import PreTrainedTokenizerBase
 
@@ -127,8 +128,7 @@ def test_our_own_jinja_teaches_the_same_template_again(name: str) -> None:
     again = learn_template(chat_template(template, tokenizer), tokenizer)
     if template.bos == "tokenizer" and text_encoder(tokenizer, -1).adds_bos:
         again = dataclasses.replace(again, bos="tokenizer")
-    # What rewrites answers with reasoning is not in ours, nor need it be: they are refused before.
-    assert again == dataclasses.replace(template, unwritable=())
+    assert again == template
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -215,6 +215,9 @@ def test_reasoning_in_an_answer_is_refused_where_the_jinja_would_rewrite_it() ->
     with pytest.raises(TemplateError, match="'</think>', and the chat template") as caught:
         ours(messages, template, tokenizer)
     assert caught.value.where == "message 1 (assistant)"
+    dicts = [{"role": message.role, "content": message.text} for message in messages]
+    with pytest.raises(jinja2.TemplateError, match="must not hold </think>"):
+        tokenizer.apply_chat_template(dicts, chat_template=chat_template(template, tokenizer))
     other, _, plain = learned("qwen2")
     assert ours(messages, other, plain).supervised > 0
 

@@ -65,6 +65,10 @@ def _when(condition: str, then: str, otherwise: str = "") -> str:
     return f"{{%- if {condition} -%}}{then}{f'{{%- else -%}}{otherwise}' if otherwise else ''}{{%- endif -%}}"
 
 
+def _raise(says: str) -> str:
+    return f"{{{{- raise_exception({_quote(says)}) -}}}}"
+
+
 class _Jinja:
     """Writes one template; every method returns a fragment that yields no blanks of its own."""
 
@@ -119,8 +123,7 @@ class _Jinja:
         own += "messages[0]['content'] | map(attribute='text') | join('')"
         refused = ""
         if not self._t.takes_system:
-            says = _quote("this template has no place for a system prompt")
-            refused = _when("system | trim", f"{{{{- raise_exception({says}) -}}}}")
+            refused = _when("system | trim", _raise("this template has no place for a system prompt"))
         return (
             "{%- if messages[0]['role'] == 'system' -%}"
             f"{{%- set offset = 1 -%}}{{%- set system = {own} -%}}{refused}"
@@ -212,7 +215,11 @@ class _Jinja:
         if self._t.last_assistant_prefix is not None:
             prefix = _when("loop.last", self._words(self._t.last_assistant_prefix), prefix)
         separator = _when("not loop.last", self._words(self._t.separator))
-        return f"{prefix}{self._say(text)}{self._answer_end()}{separator}"
+        refused = "".join(
+            _when(f"{_quote(string)} in ({text})", _raise(f"an answer must not hold {string}"))
+            for string in self._t.unwritable
+        )
+        return f"{refused}{prefix}{self._say(text)}{self._answer_end()}{separator}"
 
     def _answer_end(self) -> str:
         return self._words(self._t.assistant_suffix) + (self._control("eos_token") if self._t.eos else "")

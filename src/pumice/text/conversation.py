@@ -39,7 +39,9 @@ def read_conversation(
             message, the last role is wrong, a message is empty, or the images do not match.
         TemplateError: the template has no place for what the conversation holds.
     """
-    system, turns = template.system, [_stripped(message, template) for message in messages]
+    system, turns = template.system, list(messages)
+    if template.strip:
+        turns = [_stripped(message, template) for message in messages]
     if turns and turns[0].role == "system":
         system = turns[0].text
         turns = turns[1:]
@@ -54,7 +56,8 @@ def read_conversation(
         raise DataError("the conversation has no user message", remedy="give it a question")
     for index, message in enumerate(turns):
         _check_turn(message, index + offset, "user" if index % 2 == 0 else "assistant")
-        _check_writable(message, index + offset, template)
+        if template.unwritable:
+            _check_writable(message, index + offset, template)
     _check_end(turns[-1], len(messages) - 1, generation_prompt)
     _check_images(messages, n_images)
     if template.images_only:
