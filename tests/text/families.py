@@ -85,6 +85,7 @@ LLAMA_3 = """
 
 LLAMA_3_2 = """
 {{- bos_token }}
+{%- if tools is not none or documents is not none %}{{ raise_exception('no tools here') }}{% endif %}
 {%- if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}
 {%- if messages[0]['role'] == 'system' %}
 {%- set prompt = messages[0]['content'] | trim %}{% set messages = messages[1:] %}

@@ -26,7 +26,8 @@ def test_the_text_is_that_of_transformers(name: str) -> None:
         add_generation_prompt=True,
         date_string=TODAY.strftime("%d %b %Y"),
     )
-    got = compile_jinja(jinja)(messages=MESSAGES, add_generation_prompt=True, **tokenizer.special_tokens_map)
+    variables = {"tools": None, "documents": None, **tokenizer.special_tokens_map}
+    got = compile_jinja(jinja)(messages=MESSAGES, add_generation_prompt=True, **variables)
     assert got == expected
 
 

@@ -119,7 +119,8 @@ class Prober:
 
     def render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
         """The same for messages as they are."""
-        names = {"bos_token": self.marks.bos, "eos_token": self.marks.eos, **dict(self.variables)}
+        names = {"bos_token": self.marks.bos, "eos_token": self.marks.eos, "tools": None, "documents": None}
+        names.update(self.variables)
         try:
             return self.program(messages=messages, add_generation_prompt=prompt, **names)
         except jinja2.TemplateError:
