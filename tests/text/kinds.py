@@ -12,6 +12,7 @@ phi         SentencePiece manner, with control tokens that swallow the blanks af
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -111,8 +112,7 @@ def _byte_level(kind: str) -> PreTrainedTokenizerBase:
 def _sentence_piece(kind: str) -> PreTrainedTokenizerBase:
     specials = ["<unk>", "<s>", "</s>"]
     letters = [f"<0x{byte:02X}>" for byte in range(256)]
-    is_unigram = kind == "unigram"
-    trained = Tokenizer(models.Unigram() if is_unigram else models.BPE(unk_token="<unk>"))
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
     # SentencePiece's pieces end where words do, and mix no letters with punctuation.
     trained.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -120,25 +120,21 @@ def _sentence_piece(kind: str) -> PreTrainedTokenizerBase:
             pre_tokenizers.Split(Regex(r"▁?[\p{L}]+|▁?\p{N}|▁+|."), "isolated"),
         ]
     )
-    options: dict[str, Any] = {"show_progress": False, "special_tokens": [*specials, *letters]}
     lines = [line for text in TEXT for line in text.replace("\t", " ").split("\n")]
-    if is_unigram:
-        trainer: Any = trainers.UnigramTrainer(vocab_size=700, unk_token="<unk>", **options)
-    else:
-        trainer = trainers.BpeTrainer(vocab_size=900, **options)
+    tokens = [*specials, *letters]
+    trainer = trainers.BpeTrainer(vocab_size=900, show_progress=False, special_tokens=tokens)
     trained.train_from_iterator(lines, trainer)
-    if is_unigram:
-        pieces = trained.get_vocab()
-        scores = dict(_scores(trained))
-        ordered = sorted(pieces, key=lambda piece: pieces[piece])
-        backend = Tokenizer(models.Unigram([(p, scores[p]) for p in ordered], unk_id=0, byte_fallback=True))
+    vocab, merges = _bpe(trained)
+    if kind == "llama":
+        tokenizer = LlamaTokenizer(vocab=vocab, merges=merges, legacy=True, add_bos_token=True)
+        tokenizer.add_tokens(_special(*CONTROL), special_tokens=True)
+        return tokenizer
+    if kind == "unigram":
+        # The library's Unigram trainer differs from run to run; rarer pieces are less likely here too.
+        scores = [(piece, -0.02 * vocab[piece]) for piece in sorted(vocab, key=lambda piece: vocab[piece])]
+        backend = Tokenizer(models.Unigram(scores, unk_id=0, byte_fallback=True))
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
     else:
-        vocab, merges = _bpe(trained)
-        if kind == "llama":
-            tokenizer = LlamaTokenizer(vocab=vocab, merges=merges, legacy=True, add_bos_token=True)
-            tokenizer.add_tokens(_special(*CONTROL), special_tokens=True)
-            return tokenizer
         backend = Tokenizer(
             models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
         )
@@ -171,17 +167,6 @@ def _add_bos(tokenizer: PreTrainedTokenizerBase) -> None:
     )
 
 
-def _state(tokenizer: Tokenizer) -> dict[str, Any]:
-    import json
-
-    state: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
-    return state
-
-
-def _scores(tokenizer: Tokenizer) -> list[tuple[str, float]]:
-    return [(piece, score) for piece, score in _state(tokenizer)["vocab"]]
-
-
 def _bpe(tokenizer: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    state = _state(tokenizer)
+    state = json.loads(tokenizer.to_str())["model"]
     return state["vocab"], [tuple(pair) for pair in state["merges"]]
