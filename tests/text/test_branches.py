@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from pumice.errors import TemplateError
-from pumice.text import get_template, render
+from pumice.text import TEMPLATES, get_template, render
 from pumice.types import Encoded, Image, Message, Part, Text, text_message
 
 from .conftest import BUILT
+from .kinds import KINDS, build
 
 SYSTEM = Message("system", (Text("it is"),))
 
@@ -133,6 +134,31 @@ def test_trunk_and_branch_are_the_single_pair(
     if n_images:
         trunk = int((encoded.branch_ids == 0).sum())
         assert trunk == encoded.image_spans[-1].start + encoded.image_spans[-1].length
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name, one in TEMPLATES.items() if not one.images_only])
+def test_every_template_branches(name: str, kind: str) -> None:
+    tokenizer = build(kind)
+    pairs = [("What is it?", "A circle.\n\nRed."), ("\nWhy?", " Because\n"), ("12?", "é")]
+    if "user" in get_template(name).strip:
+        pairs[1] = ("Why?", pairs[1][1])  # after an image the message does not begin with its own blanks
+    opening = (SYSTEM,) if get_template(name).takes_system else ()
+    for n_images in (0, 2):
+
+        def alone(question: str, answer: str, n_images: int = n_images) -> tuple[Message, ...]:
+            return (text_message("user", question, images=range(n_images)), assistant(answer))
+
+        messages = (*opening, *alone(*pairs[0]))
+        for question, answer in pairs[1:]:
+            messages += (text_message("user", question), assistant(answer))
+        encoded = write(messages, tokenizer, name, n_images)
+        for number, pair in enumerate(pairs, start=1):
+            single = write((*opening, *alone(*pair)), tokenizer, name, n_images, branch_turns=False)
+            seen = seen_by(encoded, number)
+            assert seen["input_ids"] == single.input_ids.tolist()
+            assert seen["labels"] == single.labels.tolist()
+            assert seen["position_ids"] == single.position_ids.tolist()
 
 
 def test_captions_branch_too() -> None:

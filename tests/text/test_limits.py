@@ -10,10 +10,12 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from pumice.errors import DataError, TemplateError
-from pumice.text import get_template, truncate
-from pumice.types import Image, Message, Text, text_message
+from pumice.text import TEMPLATES, Template, count_turns, get_template, learn_template, render, truncate
+from pumice.types import Encoded, Image, Message, Text, text_message
 
 from .conftest import ONE, TWO, WORDS_ONLY, Tokenizers, assistant, write
+from .families import family
+from .kinds import build, image_id
 
 USER, ANSWER = text_message("user", "Why?"), assistant("red")
 SYSTEM = Message("system", (Text("it"),))
@@ -151,3 +153,130 @@ def test_truncate_of_a_prompt_is_an_error(tokenizers: Tokenizers) -> None:
     prompt = write(ONE[:1], tokenizers["bytes"], "tiny", [1], generation_prompt=True)
     with pytest.raises(DataError, match="no supervised answer"):
         truncate(prompt, 3)
+
+
+LONG = (
+    text_message("user", "What is it?", [0]),
+    assistant("A red circle."),
+    text_message("user", "And here?", [1]),
+    assistant("Blue (12)."),
+    text_message("user", "Why?"),
+    assistant("Because\n\nit is."),
+)
+TALKING = [name for name, template in TEMPLATES.items() if not template.images_only]
+CHOSEN = {"llava_llama_3": "tiktoken", "qwen_1_5": "qwen", "gemma_instruct": "unigram", "mpt": "gpt2"}
+
+
+def chosen(name: str) -> tuple[Template, PreTrainedTokenizerBase]:
+    """A template and a tokenizer that goes with it; ``chat`` is Qwen 3's, whose last answer is special."""
+    if name == "chat":
+        jinja, tokenizer = family("qwen3")
+        return learn_template(jinja, tokenizer), tokenizer
+    return get_template(name), build(CHOSEN.get(name, "legacy"))
+
+
+def same(one: Encoded, other: Encoded) -> bool:
+    fields = ("input_ids", "labels", "position_ids", "branch_ids")
+    return one.image_spans == other.image_spans and all(
+        getattr(one, field).tolist() == getattr(other, field).tolist() for field in fields
+    )
+
+
+@pytest.mark.parametrize("branch_turns", [False, True])
+@pytest.mark.parametrize("name", [*TALKING, "chat"])
+def test_what_is_too_long_is_cut_after_a_whole_turn(name: str, branch_turns: bool) -> None:
+    template, tokenizer = chosen(name)
+    messages = (*LONG[:2], text_message("user", "And?"), *LONG[3:]) if branch_turns else LONG
+    images = [5] if branch_turns else [5, 9]
+
+    def draw(pairs: int, **options: object) -> Encoded:
+        return render(
+            messages[: 2 * pairs],
+            tokenizer,
+            template,
+            image_lengths=images if pairs > 1 else [5],
+            image_token_id=image_id(tokenizer),
+            branch_turns=branch_turns,
+            **options,
+        )
+
+    parts = [draw(pairs) for pairs in (1, 2, 3)]
+    assert [count_turns(part) for part in parts] == [1, 2, 3]
+    for limit in range(len(parts[0]), len(parts[2]) + 2):
+        expected = max((part for part in parts if len(part) <= limit), key=len)
+        cut = draw(3, max_length=limit, too_long="cut")
+        assert same(cut, expected)
+        assert cut.supervised > 0
+        if template.last_assistant_prefix is None:
+            assert same(truncate(parts[2], limit), expected)
+    with pytest.raises(DataError, match=f"may have {len(parts[0]) - 1}; the first pair alone has"):
+        draw(3, max_length=len(parts[0]) - 1, too_long="cut")
+    with pytest.raises(DataError, match="may have 30"):
+        draw(3, max_length=30, too_long="refuse")
+
+
+def test_truncate_where_the_last_answer_has_words_of_its_own() -> None:
+    """What is left has the words of an answer in the middle: still whole turns, images and labels."""
+    template, tokenizer = chosen("chat")
+    options = {"image_token_id": image_id(tokenizer)}
+    whole = render(LONG, tokenizer, template, image_lengths=[5, 9], **options)
+    cut = truncate(whole, len(whole) - 1)
+    assert count_turns(cut) == 2
+    assert tokenizer.decode(cut.input_ids).count("<think>") == 0
+    again = render(
+        LONG, tokenizer, template, image_lengths=[5, 9], max_length=len(whole) - 1, too_long="cut", **options
+    )
+    assert count_turns(again) == 2
+    assert tokenizer.decode(again.input_ids).count("<think>") == 1
+
+
+def test_a_prompt_that_is_too_long_is_never_cut() -> None:
+    template, tokenizer = chosen("v1")
+    with pytest.raises(DataError, match="may have 20"):
+        render(
+            LONG[:5],
+            tokenizer,
+            template,
+            image_lengths=[5, 9],
+            image_token_id=image_id(tokenizer),
+            generation_prompt=True,
+            max_length=20,
+            too_long="cut",
+        )
+
+
+def test_captions_that_are_too_long_are_refused_either_way() -> None:
+    template, tokenizer = chosen("plain")
+    for too_long in ("refuse", "cut"):
+        with pytest.raises(DataError, match="may have 3"):
+            render(
+                ONE,
+                tokenizer,
+                template,
+                image_lengths=[2],
+                image_token_id=image_id(tokenizer),
+                max_length=3,
+                too_long=too_long,
+            )
+
+
+@pytest.mark.parametrize("name", ["gemma_instruct"])
+def test_a_system_prompt_without_a_place_is_an_error(name: str) -> None:
+    template, tokenizer = chosen(name)
+    messages = (SYSTEM, *WORDS_ONLY)
+    with pytest.raises(TemplateError, match="'gemma_instruct' has no place for a system prompt") as caught:
+        render(messages, tokenizer, template, image_lengths=(), image_token_id=image_id(tokenizer))
+    assert (caught.value.where, bool(caught.value.remedy)) == ("message 0 (system)", True)
+    empty = (Message("system", (Text(" "),)), *WORDS_ONLY)
+    assert render(empty, tokenizer, template, image_lengths=(), image_token_id=image_id(tokenizer)).supervised
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_a_tokenizer_without_a_templates_tokens_is_refused(tokenizers: Tokenizers, name: str) -> None:
+    """None of them becomes a handful of letters without a word."""
+    template = get_template(name)
+    if not template.control:
+        assert write(WORDS_ONLY, tokenizers["bytes"], name).supervised
+        return
+    with pytest.raises(TemplateError, match="which the tokenizer does not have"):
+        write(WORDS_ONLY, tokenizers["first"], name)

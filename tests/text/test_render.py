@@ -10,10 +10,11 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from pumice.errors import TemplateError
-from pumice.text import Template, get_template
+from pumice.text import Template, chat_template, get_template
 from pumice.types import IGNORE_INDEX, Encoded, Image, ImageSpan, Message, Text, text_message
 
 from .conftest import ONE, TWO, WORDS_ONLY, Tokenizers, assistant, image_id, write
+from .families import family
 
 
 def tokens(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -296,3 +297,49 @@ def test_a_tokenizer_without_the_templates_control_token(tokenizers: Tokenizers)
     template = dataclasses.replace(CHATML, user_prefix="<|user|>", control=("<|user|>",))
     with pytest.raises(TemplateError, match=r"'<\|user\|>'"):
         write(WORDS_ONLY, tokenizers["bytes"], template)
+
+
+def test_words_that_are_tokens_of_some_tokenizers_only() -> None:
+    """Mistral's first tokenizers spell [INST], later ones have a token for it."""
+    template = get_template("mistral_instruct")
+    for name in ("mistral2", "mistral2-tokens"):
+        _, tokenizer = family(name)
+        prompt = "[INST] What is it? [/INST] red circle </s>"
+        ids = write(WORDS_ONLY, tokenizer, template).input_ids.tolist()
+        assert ids == tokenizer(prompt).input_ids
+        known = tokenizer.convert_tokens_to_ids("[INST]")
+        assert (known in ids) == (name == "mistral2-tokens")
+
+
+def test_examples_stand_in_every_prompt_and_are_never_supervised(tokenizers: Tokenizers) -> None:
+    tokenizer = tokenizers["bytes"]
+    template = dataclasses.replace(get_template("tiny"), examples=(("Why?", "blue"), ("What?", "it")))
+    encoded = write(ONE, tokenizer, template, [1])
+    assert tokenizer.decode(encoded.input_ids) == (
+        "<s>Q: Why?\nA: blue</s>Q: What?\nA: it</s>Q: <image>\nWhat is it?\nA: red circle</s>"
+    )
+    assert tokens(tokenizer, encoded.labels[encoded.labels >= 0]) == "Ġred Ġcircle </s>"
+    prompt = write(ONE[:1], tokenizer, template, [1], generation_prompt=True)
+    assert encoded.input_ids[: len(prompt)].tolist() == prompt.input_ids.tolist()
+
+
+def test_examples_hold_the_system_prompt_where_it_stands_inside_a_question(tokenizers: Tokenizers) -> None:
+    tokenizer = tokenizers["bytes"]
+    template = dataclasses.replace(LLAMA_2, examples=(("Why?", "blue"),))
+    encoded = write(WORDS_ONLY, tokenizer, template)
+    assert tokenizer.decode(encoded.input_ids) == (
+        "<s>[INST] <<SYS>>\nit\n<</SYS>>\n\nWhy? [/INST] blue </s>"
+        "<s>[INST] What is it? [/INST] red circle </s>"
+    )
+    jinja = chat_template(template, tokenizer)
+    dicts = [{"role": message.role, "content": message.text} for message in WORDS_ONLY]
+    expected = tokenizer.apply_chat_template(dicts, chat_template=jinja, return_dict=False)
+    assert encoded.input_ids.tolist() == expected
+
+
+def test_words_in_place_of_a_system_prompt(tokenizers: Tokenizers) -> None:
+    tokenizer = tokenizers["bytes"]
+    template = dataclasses.replace(get_template("tiny"), without_system="(none)\n")
+    for system, text in ((), "(none)\nQ:"), ((Message("system", (Text("it"),)),), "it\nQ:"):
+        encoded = write((*system, *WORDS_ONLY), tokenizer, template)
+        assert tokenizer.decode(encoded.input_ids).startswith("<s>" + text)

@@ -20,10 +20,11 @@ from pumice.errors import UsageError
 from pumice.image.decode import open_image
 from pumice.infer.batch import Prompt, RunningBatch
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
-from pumice.infer.text import TextStream, answer_lead, template_stops
+from pumice.infer.text import TextStream, answer_lead
 from pumice.model.vlm import VisionLanguageModel
+from pumice.text.ends import answer_ends
 from pumice.text.render import render
-from pumice.text.templates import get_template
+from pumice.text.resolve import resolve_template
 from pumice.types import Message, text_message
 
 ImageSource = Path | PIL.Image.Image
@@ -92,7 +93,8 @@ class Generator:
         model: what answers; it is not moved or changed.
         tokenizer: the model's.
         processor: the model's image processor.
-        template: conversation template by name; the one the model was trained with by default.
+        template: conversation template by name (``chat``: the tokenizer's own); the one the model was
+            trained with by default.
         max_rows: the most prompts that run at once.
         cache_bytes: the most that the keys and values of one batch take; fewer prompts run at once
             where they would take more.
@@ -111,10 +113,10 @@ class Generator:
         self.model = model
         self.tokenizer = tokenizer
         self.processor = processor
-        self.template = get_template(template or model.config.template)
+        self.template = resolve_template(template or model.config.template, tokenizer)
         self.max_rows = max_rows
         self.cache_bytes = cache_bytes
-        ids, self._stop_strings = template_stops(self.template, tokenizer)
+        ids, self._stop_strings = answer_ends(self.template, tokenizer)
         self._stop_ids = ids | _end_ids(model, tokenizer)
         self._lead = answer_lead(self.template)
         self._context = _context(model.lm.config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pumice.text.templates import Template
+from pumice.text.template import Template
 
 _BROKEN = "\ufffd"
 """What decoding gives for the first bytes of a character whose others are still to come."""
@@ -96,21 +96,6 @@ def _open_stop(text: str, stops: Sequence[str]) -> int:
 
 
 def answer_lead(template: Template) -> str:
-    """The spaces between the template's assistant prefix and an answer."""
-    prefix = template.assistant_prefix
+    """The spaces between a prompt by the template and its answer."""
+    prefix = template.prompt_prefix
     return prefix[len(prefix.rstrip(" ")) :]
-
-
-def template_stops(template: Template, tokenizer: Any) -> tuple[frozenset[int], tuple[str, ...]]:
-    """What ends an answer by its template: token ids, and strings."""
-    ids = set()
-    strings = []
-    if template.eos and tokenizer.eos_token_id is not None:
-        ids.add(int(tokenizer.eos_token_id))
-    suffix = template.assistant_suffix
-    control = next((token for token in template.control if suffix.startswith(token)), None)
-    if control is not None:
-        ids.add(int(tokenizer.convert_tokens_to_ids(control)))
-    elif suffix.strip() or (suffix and not template.eos):
-        strings.append(suffix)
-    return frozenset(ids), tuple(strings)

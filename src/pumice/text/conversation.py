@@ -6,10 +6,10 @@ Messages are counted from 0, as they stand in the sample.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pumice.errors import DataError, TemplateError
-from pumice.text.templates import Template
+from pumice.text.template import Template
 from pumice.types import Image, Message, Part, Text
 
 
@@ -40,14 +40,24 @@ def read_conversation(
         TemplateError: the template has no place for what the conversation holds.
     """
     system, turns = template.system, list(messages)
+    if template.strip:
+        turns = [_stripped(message, template) for message in messages]
     if turns and turns[0].role == "system":
         system = turns[0].text
         turns = turns[1:]
     offset = len(messages) - len(turns)
+    if offset and system.strip() and not template.takes_system:
+        raise TemplateError(
+            f"template {template.name!r} has no place for a system prompt",
+            where=_at(0, "system"),
+            remedy="put its words into the first question, or drop it",
+        )
     if not turns:
         raise DataError("the conversation has no user message", remedy="give it a question")
     for index, message in enumerate(turns):
         _check_turn(message, index + offset, "user" if index % 2 == 0 else "assistant")
+        if template.unwritable:
+            _check_writable(message, index + offset, template)
     _check_end(turns[-1], len(messages) - 1, generation_prompt)
     _check_images(messages, n_images)
     if template.images_only:
@@ -82,6 +92,36 @@ def split_shared(question: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
             remedy="put the image before the question, or render without branch_turns",
         )
     return shared, words[: len(words) - len(words.lstrip())] if words.strip() else words
+
+
+def _stripped(message: Message, template: Template) -> Message:
+    """The message without the blanks at its ends, where the template strips its role."""
+    if message.role not in template.strip:
+        return message
+    parts: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, Text) and parts and isinstance(parts[-1], Text):
+            parts[-1] = Text(parts[-1].text + part.text)
+        else:
+            parts.append(part)
+    if parts and isinstance(parts[0], Text):
+        parts[0] = Text(parts[0].text.lstrip())
+    if parts and isinstance(parts[-1], Text):
+        parts[-1] = Text(parts[-1].text.rstrip())
+    return replace(message, parts=tuple(parts))
+
+
+def _check_writable(message: Message, index: int, template: Template) -> None:
+    if message.role != "assistant":
+        return
+    for string in template.unwritable:
+        if string in message.text:
+            raise TemplateError(
+                f"the answer holds {string!r}, and the chat template that {template.name!r} was learned from "
+                "rewrites such answers",
+                where=_at(index, message.role),
+                remedy="leave the reasoning out, or choose a template by its name",
+            )
 
 
 def _question(message: Message, template: Template) -> tuple[Part, ...]:

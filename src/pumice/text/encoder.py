@@ -44,6 +44,7 @@ class TextEncoder:
     Attributes:
         bos: id of the tokenizer's BOS, None where it has none.
         eos: id of the tokenizer's EOS, None where it has none.
+        adds_bos: whether the tokenizer itself begins a text with BOS.
         prefix: where the tokenizer puts a space before a text: at each piece between added tokens
             ("always"), only at the first ("first"), or nowhere.
 
@@ -62,7 +63,9 @@ class TextEncoder:
         self.eos: int | None = tokenizer.eos_token_id
         added = tokenizer.added_tokens_decoder
         self._control_ids = {str(token): id_ for id_, token in added.items()}
-        blank = {id_: token for id_, token in added.items() if _is_blank(str(token)) and not token.special}
+        self._takes_blanks = {id_: (token.lstrip, token.rstrip) for id_, token in added.items()}
+        self.adds_bos = self.bos is not None and backend.encode("a").ids[:1] == [self.bos]
+        blank = {id_: token for id_, token in added.items() if is_blank(str(token)) and not token.special}
         self._forbidden = _forbidden_ids(tokenizer, image_token_id, set(added) - set(blank))
         self.prefix, normalizer, pre_tokenizer = _unprefixed(backend)
         self._own = _bare_copy(backend, backend.normalizer, backend.pre_tokenizer)
@@ -103,6 +106,14 @@ class TextEncoder:
                 remedy="choose the template that belongs to this language model",
             )
         return id_
+
+    def has_control(self, token: str) -> bool:
+        """Whether this string is an added token of the tokenizer."""
+        return token in self._control_ids
+
+    def takes_blanks(self, id_: int) -> tuple[bool, bool]:
+        """Whether the tokenizer swallows the blanks before and after this added token (Phi-3's do)."""
+        return self._takes_blanks.get(id_, (False, False))
 
     def _encode(self, text: str, bare: bool) -> tuple[int, ...]:
         if not text:
@@ -145,7 +156,8 @@ _ENCODERS = WeakKeyDictionary()
 def text_encoder(tokenizer: PreTrainedTokenizerBase, image_token_id: int) -> TextEncoder:
     """The encoder of a tokenizer, made once and made again when tokens were added to it."""
     known = _ENCODERS.setdefault(tokenizer, {})
-    key = (image_token_id, len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    adds_bos = getattr(tokenizer, "add_bos_token", None)
+    key = (image_token_id, len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, adds_bos)
     encoder = known.get(key)
     if encoder is None:
         known.clear()
@@ -180,7 +192,8 @@ def _byte_letters() -> list[str]:
     return [chr(byte if byte in printing else next(others)) for byte in range(0x100)]
 
 
-def _is_blank(token: str) -> bool:
+def is_blank(token: str) -> bool:
+    """Whether an added token is blanks alone, which control nothing."""
     return token.replace("▁", " ").isspace()
 
 

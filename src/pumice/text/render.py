@@ -20,21 +20,24 @@ T = tokens of one sequence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pumice.errors import DataError, TemplateError
-from pumice.text.conversation import Conversation, Pair, read_conversation, split_shared
+from pumice.text.conversation import Conversation, read_conversation, split_shared
 from pumice.text.encoder import text_encoder
-from pumice.text.templates import Template
+from pumice.text.template import Supervised, Template
 from pumice.text.writer import Writer
-from pumice.types import IGNORE_INDEX, Encoded, Message, Part, Text
+from pumice.types import IGNORE_INDEX, Encoded, IntArray, Message, Part, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+TooLong = Literal["refuse", "cut"]
 
 
 def render(
@@ -47,6 +50,7 @@ def render(
     branch_turns: bool = False,
     generation_prompt: bool = False,
     max_length: int | None = None,
+    too_long: TooLong = "refuse",
 ) -> Encoded:
     """Render a conversation.
 
@@ -68,14 +72,19 @@ def render(
             do not see each other, so use it for independent questions, not for dialogue.
         generation_prompt: end after the words that begin an answer. The result is a prefix of the
             rendering with the answer.
-        max_length: refuse a longer result. ``truncate`` cuts one instead.
+        max_length: the most tokens of the result.
+        too_long: what becomes of a longer one: it is refused, or whole pairs are cut from its end
+            until it fits ("cut"). A cut result is the rendering of the pairs that are left; the
+            images of the others have no span. ``count_turns`` tells how many are left. A generation
+            prompt is never cut: its question is its last message.
 
     Returns:
         Int64 arrays of shape [T] and one span per image, in order of their places.
 
     Raises:
         DataError: the conversation is not well formed (the error names the message, counted from
-            0), nothing would be supervised, or the result is longer than ``max_length``.
+            0), nothing would be supervised, or the result is longer than ``max_length`` and is to
+            be refused, or its first pair alone is longer.
         TemplateError: the template and this tokenizer or conversation do not fit.
     """
     if generation_prompt and branch_turns:
@@ -94,12 +103,16 @@ def render(
             f"template {template.name!r} ends answers with EOS and the tokenizer has none",
             remedy="set the tokenizer's eos_token",
         )
-    writer = Writer(encoder, template, image_lengths, image_token_id)
-    if branch_turns:
-        _write_branches(writer, conversation)
-    else:
-        _write_conversation(writer, conversation)
-    encoded = writer.finish()
+    write = _write_branches if branch_turns else _write_conversation
+
+    def written(pairs: int) -> Encoded:
+        writer = Writer(encoder, template, image_lengths, image_token_id)
+        write(writer, replace(conversation, pairs=conversation.pairs[:pairs]))
+        return writer.finish()
+
+    encoded = written(len(conversation.pairs))
+    if max_length is not None and too_long == "cut" and not generation_prompt:
+        encoded = _cut(encoded, written, len(conversation.pairs), max_length)
     _check_result(encoded, max_length, generation_prompt)
     return encoded
 
@@ -117,16 +130,10 @@ def truncate(encoded: Encoded, max_length: int) -> Encoded:
     """
     if len(encoded) <= max_length:
         return encoded
-    lit = encoded.labels != IGNORE_INDEX
-    # A turn ends where supervision ends, or where the next branch begins.
-    ends = np.flatnonzero(lit & ~np.append(lit[1:] & (np.diff(encoded.branch_ids) == 0), False)) + 1
+    ends = _turn_ends(encoded)
     kept = ends[ends <= max_length]
     if kept.size == 0:
-        first = f"the first pair alone has {ends[0]}" if ends.size else "it has no supervised answer"
-        raise DataError(
-            f"the conversation has {len(encoded)} tokens and may have {max_length}; {first}",
-            remedy="raise the maximum length, use fewer tokens per image, or drop the row",
-        )
+        raise _no_pair_fits(len(encoded), max_length, int(ends[0]) if ends.size else None)
     stop = int(kept[-1])
     return Encoded(
         input_ids=encoded.input_ids[:stop].copy(),
@@ -134,6 +141,43 @@ def truncate(encoded: Encoded, max_length: int) -> Encoded:
         position_ids=encoded.position_ids[:stop].copy(),
         branch_ids=encoded.branch_ids[:stop].copy(),
         image_spans=tuple(span for span in encoded.image_spans if span.start + span.length <= stop),
+    )
+
+
+def count_turns(encoded: Encoded) -> int:
+    """How many supervised answers there are: the pairs of a conversation that is no prompt."""
+    return int(_turn_ends(encoded).size)
+
+
+def _turn_ends(encoded: Encoded) -> IntArray:
+    """The places after each supervised answer, [turns]."""
+    lit = encoded.labels != IGNORE_INDEX
+    # A turn ends where supervision ends, or where the next branch begins.
+    return np.flatnonzero(lit & ~np.append(lit[1:] & (np.diff(encoded.branch_ids) == 0), False)) + 1
+
+
+def _cut(encoded: Encoded, written: Callable[[int], Encoded], pairs: int, max_length: int) -> Encoded:
+    """The longest rendering of fewer pairs that fits: rendered anew, as words may depend on what is last."""
+    if len(encoded) <= max_length:
+        return encoded
+    fits, too_many, best = 0, pairs, None
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        shorter = written(middle)
+        if len(shorter) <= max_length:
+            fits, best = middle, shorter
+        else:
+            too_many = middle
+    if best is None:
+        raise _no_pair_fits(len(encoded), max_length, len(written(1)))
+    return best
+
+
+def _no_pair_fits(length: int, max_length: int, first: int | None) -> DataError:
+    why = "it has no supervised answer" if first is None else f"the first pair alone has {first}"
+    return DataError(
+        f"the conversation has {length} tokens and may have {max_length}; {why}",
+        remedy="raise the maximum length, use fewer tokens per image, or drop the row",
     )
 
 
@@ -153,15 +197,13 @@ def _check_result(encoded: Encoded, max_length: int | None, generation_prompt: b
 
 def _write_conversation(writer: Writer, conversation: Conversation) -> None:
     lead = _write_opening(writer, conversation)
+    last = len(conversation.pairs) - 1
     for index, pair in enumerate(conversation.pairs):
         if index > 0:
-            writer.words(writer.template.separator)
-            if writer.template.bos == "pair":
-                writer.bos()
-            lead = _write_user_prefix(writer)
+            lead = _write_next(writer)
         writer.text(lead)
         _write_parts(writer, pair.question)
-        _write_answer(writer, pair)
+        _write_answer(writer, pair.answer, last=index == last)
 
 
 def _write_branches(writer: Writer, conversation: Conversation) -> None:
@@ -183,40 +225,60 @@ def _write_branches(writer: Writer, conversation: Conversation) -> None:
         writer.branch()
         writer.text(lead)
         _write_parts(writer, rest)
-        _write_answer(writer, pair)
+        _write_answer(writer, pair.answer, last=True)
 
 
 def _write_opening(writer: Writer, conversation: Conversation) -> str:
-    """All before the first question: BOS, system prompt, role prefix; returns the spaces still owed.
+    """All before the first question: BOS, system prompt, examples, role prefix.
 
-    Every rendering has a cut here, because a branch may begin here: so ids with and without
-    branches are equal.
+    Returns the blanks still owed. Every rendering has a cut here, because a branch may begin here:
+    so ids with and without branches are equal.
     """
-    template = writer.template
-    if template.bos != "never":
+    template, system = writer.template, conversation.system
+    if template.bos != "never" and (template.bos != "tokenizer" or writer.encoder.adds_bos):
         writer.bos()
-    if conversation.system and not template.system_inside_user:
-        _write_system(writer, conversation.system)
+    inside = bool(system) and template.system_inside_user
+    if not inside:
+        _write_system(writer, system)
     lead = _write_user_prefix(writer)
-    if conversation.system and template.system_inside_user:
+    if inside:
         writer.text(lead)
-        _write_system(writer, conversation.system)
+        suffix, lead = _split_blanks(template.system_suffix, template.control, after=system)
+        writer.words(template.system_prefix)
+        writer.text(system)
+        writer.words(suffix)
         writer.cut()
-        lead = ""
+    for question, answer in template.examples:
+        writer.text(lead + question)
+        _write_answer(writer, answer, last=False, example=True)
+        lead = _write_next(writer)
     return lead
 
 
 def _write_system(writer: Writer, system: str) -> None:
-    writer.words(writer.template.system_prefix)
+    template = writer.template
+    if not system:
+        writer.words(template.without_system)
+        return
+    writer.words(template.system_prefix)
     writer.text(system)
-    writer.words(writer.template.system_suffix)
+    writer.words(template.system_suffix)
+
+
+def _write_next(writer: Writer) -> str:
+    """All between an answer and the next question; returns the blanks still owed."""
+    writer.words(writer.template.separator)
+    if writer.template.bos == "pair":
+        writer.bos()
+    return _write_user_prefix(writer)
 
 
 def _write_user_prefix(writer: Writer) -> str:
-    head, spaces = _split_spaces(writer.template.user_prefix)
+    template = writer.template
+    head, blanks = _split_blanks(template.user_prefix, template.control)
     writer.words(head)
     writer.cut()
-    return spaces
+    return blanks
 
 
 def _write_parts(writer: Writer, parts: Sequence[Part]) -> None:
@@ -224,25 +286,41 @@ def _write_parts(writer: Writer, parts: Sequence[Part]) -> None:
         if isinstance(part, Text):
             writer.text(part.text)
         else:
+            writer.words(writer.template.image_prefix)
             writer.image(part.index)
+            writer.words(writer.template.image_suffix)
 
 
-def _write_answer(writer: Writer, pair: Pair) -> None:
+def _write_answer(writer: Writer, answer: str | None, *, last: bool, example: bool = False) -> None:
     template = writer.template
-    head, spaces = _split_spaces(template.assistant_prefix)
+    supervised: frozenset[Supervised] = frozenset() if example else template.supervised
+    prefix = template.prompt_prefix if last else template.assistant_prefix
+    # Spaces alone wait for the answer: a prompt must end with a line break that its prefix ends with.
+    head = prefix.rstrip(" ")
     writer.words(template.user_suffix)
     writer.words(head)
     writer.cut()
-    if pair.answer is None:
+    if answer is None:
         return
-    writer.text(spaces + pair.answer, supervised="answer" in template.supervised)
-    writer.words(template.assistant_suffix, supervised="suffix" in template.supervised)
+    writer.text(prefix[len(head) :] + answer, supervised="answer" in supervised)
+    writer.words(template.assistant_suffix, supervised="suffix" in supervised)
     if template.eos:
         assert writer.encoder.eos is not None
-        writer.control(writer.encoder.eos, supervised="eos" in template.supervised)
+        writer.control(writer.encoder.eos, supervised="eos" in supervised)
 
 
 @lru_cache(maxsize=256)
-def _split_spaces(prefix: str) -> tuple[str, str]:
-    head = prefix.rstrip(" ")
-    return head, prefix[len(head) :]
+def _split_blanks(words: str, control: tuple[str, ...], after: str = "") -> tuple[str, str]:
+    """A prefix without the blanks that end it, and these: they belong to the text that follows.
+
+    Byte-level tokenizers of the Llama 3 and Qwen kind read blanks with the text after them, and so
+    with line breaks that this begins with. Line breaks after punctuation they read with the
+    punctuation; those stay. ``after`` is the text that the words follow.
+    """
+    head = words.rstrip()
+    blanks = words[len(head) :]
+    before = (after + head)[-1:]
+    if before and not before.isalnum() and not head.endswith(control):
+        rest = blanks.lstrip("\r\n")
+        head, blanks = words[: len(words) - len(rest)], rest
+    return head, blanks

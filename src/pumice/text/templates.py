@@ -1,72 +1,72 @@
-"""Conversation templates, as data.
+"""The conversation templates that have a name.
 
-A template says which words stand around each message, where control tokens go and what is
-supervised. It holds no code: ``render`` reads it, ``chat_template`` turns it into Jinja, and a new
-template is a new entry of ``TEMPLATES``.
-
-One conversation is laid out so (control tokens in angle brackets)::
-
-    <bos> system_prefix SYSTEM system_suffix
-    user_prefix QUESTION user_suffix assistant_prefix ANSWER assistant_suffix <eos>
-    separator user_prefix QUESTION ...
-
-Spaces that end a role's prefix belong to what follows: a prompt ends with ``A:`` and the answer's
-tokens begin with its space. Byte-level BPE and SentencePiece both keep a space with the word after
-it, so that a prompt is a token prefix of the prompt with its answer, for both.
+System prompts, role words and separators are those of the two originals, haotian-liu/LLaVA and
+LLaVA-VL/LLaVA-NeXT (``llava/conversation.py`` in both); ``docs/templates.md`` shows each with an
+example, says which checkpoint uses it and lists what differs. A new template is a new entry here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
 
 from pumice.errors import TemplateError, suggest
+from pumice.text.template import Template as Template
+from pumice.types import Role
 
-Supervised = Literal["answer", "suffix", "eos"]
-Bos = Literal["never", "conversation", "pair"]
+CHAT = "chat"
+"""The name that stands for the tokenizer's own chat template; see ``resolve_template``."""
 
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """How a conversation is written. Pure data.
-
-    Attributes:
-        name: the exact name by which a recipe selects it.
-        system: the system prompt of a conversation that has none of its own; "" for no prompt.
-        system_prefix: words before a system prompt; without a prompt neither these nor the suffix.
-        system_suffix: words after a system prompt.
-        system_inside_user: the prompt stands inside the first user message, after ``user_prefix``.
-        user_prefix: words before a user message.
-        user_suffix: words after a user message.
-        assistant_prefix: words before an answer; a generation prompt ends with them.
-        assistant_suffix: words that end an answer.
-        separator: words between a finished answer and the next user message; never supervised.
-        bos: where the tokenizer's BOS stands. A tokenizer without one writes none.
-        eos: whether the tokenizer's EOS ends each answer.
-        supervised: which of the answer, its suffix and its EOS carry a loss.
-        images_only: a user message is its images alone; its words are left out, there is no
-            system prompt, and a conversation is one pair with at least one image.
-        control: strings inside the words above that are tokens of the tokenizer and not text
-            (``<|im_start|>`` and its like). In messages the same strings are ordinary text.
-    """
-
-    name: str
-    system: str = ""
-    system_prefix: str = ""
-    system_suffix: str = ""
-    system_inside_user: bool = False
-    user_prefix: str = ""
-    user_suffix: str = ""
-    assistant_prefix: str = ""
-    assistant_suffix: str = ""
-    separator: str = ""
-    bos: Bos = "conversation"
-    eos: bool = True
-    supervised: frozenset[Supervised] = frozenset({"answer", "suffix", "eos"})
-    images_only: bool = False
-    control: tuple[str, ...] = ()
-
+_EVERYONE: frozenset[Role] = frozenset({"system", "user", "assistant"})
+_CURIOUS_USER = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+_CURIOUS_HUMAN = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+_TAGGED = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant is able to understand the visual content that the user provides, and assist the user "
+    "with a variety of tasks using natural language."
+    "The visual content will be provided with the following format: <Image>visual content</Image>."
+)
+_VISION = (
+    "You are a helpful language and vision assistant. "
+    "You are able to understand the visual content that the user provides, "
+    "and assist the user with a variety of tasks using natural language."
+)
+_RESPECTFUL = (
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while "
+    "being safe.  Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, "
+    "or illegal content. Please ensure that your responses are socially unbiased and positive in nature."
+    "\n\n"
+    "If a question does not make any sense, or is not factually coherent, explain why instead of answering "
+    "something not correct. If you don't know the answer to a question, please don't share false "
+    "information."
+)
+_ENERGY = (
+    "What are the key differences between renewable and non-renewable energy sources?",
+    "Renewable energy sources are those that can be replenished naturally in a relatively "
+    "short amount of time, such as solar, wind, hydro, geothermal, and biomass. "
+    "Non-renewable energy sources, on the other hand, are finite and will eventually be "
+    "depleted, such as coal, oil, and natural gas. Here are some key differences between "
+    "renewable and non-renewable energy sources:\n"
+    "1. Availability: Renewable energy sources are virtually inexhaustible, while non-renewable "
+    "energy sources are finite and will eventually run out.\n"
+    "2. Environmental impact: Renewable energy sources have a much lower environmental impact "
+    "than non-renewable sources, which can lead to air and water pollution, greenhouse gas emissions, "
+    "and other negative effects.\n"
+    "3. Cost: Renewable energy sources can be more expensive to initially set up, but they typically "
+    "have lower operational costs than non-renewable sources.\n"
+    "4. Reliability: Renewable energy sources are often more reliable and can be used in more remote "
+    "locations than non-renewable sources.\n"
+    "5. Flexibility: Renewable energy sources are often more flexible and can be adapted to different "
+    "situations and needs, while non-renewable sources are more rigid and inflexible.\n"
+    "6. Sustainability: Renewable energy sources are more sustainable over the long term, while "
+    "non-renewable sources are not, and their depletion can lead to economic and social instability.\n",
+)
 
 PLAIN = Template(
     name="plain",
@@ -75,19 +75,6 @@ PLAIN = Template(
     images_only=True,
 )
 """Alignment on captions: image, caption, newline; no EOS. LLaVA's ``preprocess_plain``."""
-
-V1 = Template(
-    name="v1",
-    system=(
-        "A chat between a curious user and an artificial intelligence assistant. "
-        "The assistant gives helpful, detailed, and polite answers to the user's questions."
-    ),
-    system_suffix=" ",
-    user_prefix="USER: ",
-    user_suffix=" ",
-    assistant_prefix="ASSISTANT: ",
-)
-"""LLaVA 1.5's training and evaluation (vicuna_v1), with separators " " and the EOS."""
 
 TINY = Template(
     name="tiny",
@@ -98,19 +85,190 @@ TINY = Template(
 )
 """The embedded language model's own: few tokens, no system prompt."""
 
-TEMPLATES: MappingProxyType[str, Template] = MappingProxyType(
-    {template.name: template for template in (PLAIN, V1, TINY)}
+V1 = Template(
+    name="v1",
+    system=_CURIOUS_USER,
+    system_suffix=" ",
+    user_prefix="USER: ",
+    user_suffix=" ",
+    assistant_prefix="ASSISTANT: ",
 )
-"""Every template by its exact name."""
+"""LLaVA 1.5's training and evaluation (vicuna_v1), with separators " " and the EOS."""
+
+LLAVA_V1 = replace(V1, name="llava_v1", system=_CURIOUS_HUMAN)
+"""The demo's: as ``v1``, but its user is a human."""
+
+LLAVA_1_5_HF = replace(V1, name="llava_1_5_hf", system="")
+"""As ``v1`` without a system prompt: how transformers' llava-1.5-hf asks."""
+
+V1_MMTAG = replace(V1, name="v1_mmtag", system=_TAGGED, image_prefix="<Image>", image_suffix="</Image>")
+"""As ``v1``, with tags around each image and a system prompt that says so."""
+
+LLAVA_V0 = Template(
+    name="llava_v0",
+    system=_CURIOUS_HUMAN,
+    system_suffix="###",
+    user_prefix="Human: ",
+    user_suffix="###",
+    assistant_prefix="Assistant: ",
+    assistant_suffix="###",
+    eos=False,
+)
+"""LLaVA 1.0's first models: ``###`` ends every message."""
+
+V0 = replace(LLAVA_V0, name="v0", examples=(_ENERGY,))
+"""Vicuna v0's own: as ``llava_v0``, after an example of a question and its answer."""
+
+V0_MMTAG = replace(LLAVA_V0, name="v0_mmtag", system=_TAGGED, image_prefix="<Image>", image_suffix="</Image>")
+"""As ``llava_v0``, with tags around each image and a system prompt that says so."""
+
+MISTRAL_INSTRUCT = Template(
+    name="mistral_instruct",
+    system_prefix="<<SYS>>\n",
+    system_suffix="\n<</SYS>>\n\n",
+    system_inside_user=True,
+    user_prefix="[INST] ",
+    user_suffix=" [/INST]",
+    assistant_prefix=" ",
+    assistant_suffix=" ",
+    optional_control=("[INST]", "[/INST]"),
+)
+"""LLaVA 1.6 on Mistral: one BOS for the conversation, a blank before each EOS."""
+
+LLAMA_2 = replace(MISTRAL_INSTRUCT, name="llama_2", system=_RESPECTFUL, bos="pair")
+"""Llama 2's own, with its long system prompt: a BOS before every pair."""
+
+LLAVA_LLAMA_2 = replace(LLAMA_2, name="llava_llama_2", system=_VISION)
+"""LLaVA on Llama 2: as ``llama_2`` with a system prompt about vision."""
+
+MPT = Template(
+    name="mpt",
+    system=(
+        "A conversation between a user and an LLM-based AI assistant. "
+        "The assistant gives helpful and honest answers."
+    ),
+    system_prefix="<|im_start|>system\n",
+    system_suffix="<|im_end|>",
+    user_prefix="<|im_start|>user\n",
+    user_suffix="<|im_end|>",
+    assistant_prefix="<|im_start|>assistant\n",
+    assistant_suffix="<|im_end|>",
+    bos="tokenizer",
+    eos=False,
+    control=("<|im_start|>", "<|im_end|>"),
+)
+"""LLaVA on MPT: ChatML with no newline between messages."""
+
+CHATML_DIRECT = replace(MPT, name="chatml_direct", system="Answer the questions.")
+"""LLaVA 1.6 34B: as ``mpt`` with a short system prompt."""
+
+QWEN_1_5 = replace(
+    MPT,
+    name="qwen_1_5",
+    system="You are a helpful assistant.",
+    system_suffix="<|im_end|>\n",
+    user_suffix="<|im_end|>\n",
+    separator="\n",
+)
+"""LLaVA-NeXT and OneVision on Qwen 1.5 and 2: ChatML with a newline between messages."""
+
+LLAVA_LLAMA_3 = Template(
+    name="llava_llama_3",
+    system=_VISION,
+    system_prefix="<|start_header_id|>system<|end_header_id|>\n\n",
+    system_suffix="<|eot_id|>",
+    user_prefix="<|start_header_id|>user<|end_header_id|>\n\n",
+    user_suffix="<|eot_id|>",
+    assistant_prefix="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    assistant_suffix="<|eot_id|>",
+    eos=False,
+    strip=_EVERYONE,
+    control=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+)
+"""LLaVA-NeXT on Llama 3: its chat template, which strips every message."""
+
+GEMMA_INSTRUCT = Template(
+    name="gemma_instruct",
+    takes_system=False,
+    user_prefix="<start_of_turn>user\n",
+    user_suffix="<end_of_turn>\n",
+    assistant_prefix="<start_of_turn>model\n",
+    assistant_suffix="<end_of_turn>",
+    separator="\n",
+    eos=False,
+    control=("<start_of_turn>", "<end_of_turn>"),
+)
+"""LLaVA-NeXT on Gemma: no system prompt."""
+
+TEMPLATES: MappingProxyType[str, Template] = MappingProxyType(
+    {
+        template.name: template
+        for template in (
+            PLAIN,
+            TINY,
+            V1,
+            LLAVA_V1,
+            LLAVA_1_5_HF,
+            V1_MMTAG,
+            V0,
+            LLAVA_V0,
+            V0_MMTAG,
+            MISTRAL_INSTRUCT,
+            LLAMA_2,
+            LLAVA_LLAMA_2,
+            MPT,
+            CHATML_DIRECT,
+            QWEN_1_5,
+            LLAVA_LLAMA_3,
+            GEMMA_INSTRUCT,
+        )
+    }
+)
+"""Every template by its own name."""
+
+ALIASES: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "default": "v0",
+        "vicuna_v1": "v1",
+        "v0_plain": "plain",
+        "mistral_direct": "chatml_direct",
+        "llava_mistral_instruct": "mistral_instruct",
+        "llava_v0_mmtag": "v0_mmtag",
+        "llava_v1_mmtag": "v1_mmtag",
+        "qwen_2": "qwen_1_5",
+    }
+)
+"""Second names of the originals; each is the template of the first, with the first's name."""
 
 
 def get_template(name: str) -> Template:
-    """The template of exactly this name.
+    """The template of exactly this name or alias.
 
     Raises:
-        TemplateError: no template has this name; the error lists all and names the nearest.
+        TemplateError: no template has this name (the error lists all and names the nearest), or the
+            name is ``chat``, whose template only a tokenizer can tell (``resolve_template``).
     """
-    template = TEMPLATES.get(name)
+    if name == CHAT:
+        raise TemplateError(
+            "the template 'chat' is the tokenizer's own, and here is no tokenizer to ask",
+            remedy="give the template of the checkpoint by its name",
+        )
+    template = TEMPLATES.get(ALIASES.get(name, name))
     if template is None:
-        raise TemplateError(f"there is no template {name!r}", remedy=suggest(name, TEMPLATES))
+        raise TemplateError(f"there is no template {name!r}", remedy=suggest(name, template_names()))
     return template
+
+
+def check_template_name(name: str) -> None:
+    """Check that a recipe may name this template, before there is a tokenizer.
+
+    Raises:
+        TemplateError: no template has this name.
+    """
+    if name != CHAT:
+        get_template(name)
+
+
+def template_names() -> tuple[str, ...]:
+    """All names that a recipe may use: templates, aliases and ``chat``."""
+    return (*TEMPLATES, *ALIASES, CHAT)

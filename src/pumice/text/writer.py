@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from pumice.text.encoder import Place, TextEncoder
-from pumice.text.templates import Template
+from pumice.text.template import Template
 from pumice.types import IGNORE_INDEX, Encoded, ImageSpan
 
 
@@ -32,13 +32,18 @@ class Writer:
         self._text = ""
         self._supervised = False
         self._place: Place = "start"
-        self._trunk_end: tuple[int, Place] | None = None
+        self._swallows = False  # the last control token takes the blanks that follow it
+        self._control = known_control(template, encoder)
+        self._trunk_end: tuple[int, Place, bool] | None = None
         self._branch_starts: list[int] = []
 
     def text(self, text: str, *, supervised: bool = False) -> None:
         """Ordinary text; none of it can become a control token."""
+        if self._swallows:
+            text = text.lstrip()
         if not text:
             return
+        self._swallows = False
         if supervised != self._supervised:
             self.cut()
             self._supervised = supervised
@@ -46,7 +51,7 @@ class Writer:
 
     def words(self, words: str, *, supervised: bool = False) -> None:
         """A template's own words, in which its control tokens are tokens."""
-        for piece, is_control in split_control(words, self.template.control):
+        for piece, is_control in split_control(words, self._control):
             if is_control:
                 self.control(self.encoder.control_id(piece), supervised=supervised)
             else:
@@ -68,16 +73,19 @@ class Writer:
             return
         first = not self._ids and not self._text
         self.control(self.encoder.bos)
-        if first:
+        if first and self.template.chunks:
             # LLaVA encodes BOS and the text after it in one call: a beginning, not a continuation.
-            self._place = "start"
+            self._place, self._swallows = "start", False
 
     def control(self, id_: int, *, supervised: bool = False) -> None:
-        """One control token."""
+        """One control token, which takes the blanks beside it where the tokenizer says so."""
+        before, after = self.encoder.takes_blanks(id_)
+        if before:
+            self._text = self._text.rstrip()
         self.cut()
         self._ids.append(id_)
         self._labels.append(id_ if supervised else IGNORE_INDEX)
-        self._place = "control"
+        self._place, self._swallows = "control", after
 
     def image(self, index: int) -> None:
         """The tokens of one image."""
@@ -86,14 +94,15 @@ class Writer:
         self._spans.append(ImageSpan(index, len(self._ids), length))
         self._ids += [self._image_token_id] * length
         self._labels += [IGNORE_INDEX] * length
-        self._place = "start"
+        self._place = "start" if self.template.chunks else "control"
+        self._swallows = False
 
     def branch(self) -> None:
         """Begin a branch; the first call ends the trunk."""
         self.cut()
         if self._trunk_end is None:
-            self._trunk_end = len(self._ids), self._place
-        self._place = self._trunk_end[1]
+            self._trunk_end = len(self._ids), self._place, self._swallows
+        _, self._place, self._swallows = self._trunk_end
         self._branch_starts.append(len(self._ids))
 
     def finish(self) -> Encoded:
@@ -114,6 +123,11 @@ class Writer:
             branch_ids=branches_T,
             image_spans=tuple(self._spans),
         )
+
+
+def known_control(template: Template, encoder: TextEncoder) -> tuple[str, ...]:
+    """The strings that a template writes as tokens of this tokenizer."""
+    return (*template.control, *(token for token in template.optional_control if encoder.has_control(token)))
 
 
 @lru_cache(maxsize=256)
