@@ -51,8 +51,8 @@ def test_every_format_decodes_to_the_same_picture(tmp_path: Path, suffix: str) -
 
 def test_a_format_outside_the_list_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"  # the name lies
-    halves().save(path, format="TIFF")
-    with pytest.raises(ImageError, match="is no JPEG, PNG, WEBP, GIF or BMP image") as caught:
+    halves().save(path, format="TGA")
+    with pytest.raises(ImageError, match="is no JPEG, PNG, WEBP, GIF, BMP or TIFF image") as caught:
         open_image(path, where="rows.json, row 3")
     assert caught.value.where == "rows.json, row 3"
     assert caught.value.remedy

@@ -24,11 +24,11 @@ class ImageLayout:
 
     Attributes:
         settings: what it was made with.
-        size: the picture's width and height in pixels, upright; a video's frames are ``settings.side`` square.
+        size: the picture's width and height in pixels, upright; a video's frames are squares.
         tiles: how many inputs the tower gets: 1; or the base and ``columns * rows`` tiles; or the frames.
         grid: columns and rows of tiles; (1, 1) where nothing is cut.
         crop: the part of the map of all tiles' features that becomes tokens, in features.
-        kept: columns and rows of the map after the crop and ``anyres_max_N``; of a video, of one pooled frame.
+        kept: columns and rows of the map after crop and ``anyres_max_N``; of a video, of a pooled frame.
         frames: how many frames, 0 for a picture.
     """
 
@@ -132,7 +132,7 @@ def image_tokens(size: Size, settings: LayoutSettings) -> int:
 
 
 def video_tokens(frames: int, settings: LayoutSettings) -> int:
-    """The exact number of tokens for a video of so many sampled frames; CheckpointError as ``video_layout``."""
+    """The exact number of tokens for a video of so many sampled frames; CheckpointError as there."""
     return video_layout(frames, settings).tokens
 
 

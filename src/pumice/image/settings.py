@@ -19,8 +19,9 @@ Aspect = Literal["crop", "pad", "squash", "anyres"]
 """What becomes of a picture that is no square; the first three are ``ImageProcessor`` modes of one tile."""
 
 Merge = Literal["flat", "spatial", "spatial_unpad"]
-"""LLaVA's ``mm_patch_merge_type``. ``flat``: tile after tile. ``spatial``: base, then the tiles' features row by
-row over the whole picture. ``spatial_unpad``: the same without the padding, ``image_newline`` after each row."""
+"""LLaVA's ``mm_patch_merge_type``. ``flat``: tile after tile. ``spatial``: the base, then the tiles' features
+row by row over the whole picture. ``spatial_unpad``: the same without the padding, and ``image_newline``
+after each row; of a picture that is one tile, after all of it."""
 
 Pooling = Literal["average", "max", "bilinear"]
 FrameNewline = Literal["grid", "frame", "one_token", "none"]
@@ -114,7 +115,7 @@ class LayoutSettings:
         _check_class_tokens(self)
         if self.video is not None and self.video.newline != "none" and not self.writes_newline:
             raise CheckpointError(
-                f"a video has image_newline by {self.video.newline}, but the merge type {self.merge} has none",
+                f"a video has image_newline by {self.video.newline}, the merge type {self.merge} has none",
                 remedy="set the video's newline to none, or use spatial_unpad with image_newline",
             )
 
@@ -142,7 +143,7 @@ def _check_tiles(settings: LayoutSettings) -> None:
         return
     if settings.max_tiles < 1 or settings.aspect != "anyres" or settings.merge != "spatial_unpad":
         raise CheckpointError(
-            f"anyres_max_{settings.max_tiles} with the aspect {settings.aspect} and the merge type {settings.merge}",
+            f"anyres_max_{settings.max_tiles} with the aspect {settings.aspect} and {settings.merge} merging",
             where="image_aspect_ratio",
             remedy="a largest number of tiles is at least 1 and needs anyres and spatial_unpad",
         )
@@ -209,9 +210,7 @@ def _tile_range(value: str, side: int, where: str) -> tuple[Size, ...]:
     if not found:
         raise _no_pinpoints(value, where)
     (wide_from, high_from), (wide_to, high_to) = found[0], found[-1]
-    grids = [
-        (wide, high) for wide in range(wide_from, wide_to + 1) for high in range(high_from, high_to + 1)
-    ]
+    grids = [(wide, high) for wide in range(wide_from, wide_to + 1) for high in range(high_from, high_to + 1)]
     if not grids or ("..." not in value and sorted(set(found)) != grids):
         raise CheckpointError(
             f"{value!r} lists other grids than the range from its first to its last",
