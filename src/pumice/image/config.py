@@ -190,8 +190,8 @@ def _geometry(fields: Mapping[str, Any], kind: str, where: str | None) -> dict[s
             remedy="set do_pad to false and choose the image mode in the recipe",
         )
     if isinstance(size, int):  # configs of 2021-2022: CLIP's int is the shortest edge, others' the square
-        edge = kind in _OLD_INT_IS_EDGE or crops
-        size = {"shortest_edge": size} if edge else {"height": size, "width": size}
+        is_edge = kind in _OLD_INT_IS_EDGE or crops
+        size = {"shortest_edge": size} if is_edge else {"height": size, "width": size}
     if isinstance(size, Mapping) and "shortest_edge" in size and size.get("longest_edge") is None:
         edge = _whole(size["shortest_edge"], "size", where)
         if side is None and not pads:

@@ -3,8 +3,9 @@
 The other half of ``pumice.image.layout``: the layout says how many tokens there are, this lays them. Every
 result has exactly ``layout.tokens`` rows.
 
-Legend: M tiles of several pictures, N tiles of one (frames of a video), P features of a tile, p of a
-pooled frame, D width of a feature, R rows and C columns of a map of features, T tokens.
+Legend: M tiles of several pictures, N tiles of one (frames of a video), Y rows and X columns of tiles,
+P features of a tile, p of a pooled frame, D width of a feature, R rows and C columns of a map of features,
+T tokens.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def pool_frames(features_NPD: Tensor, layout: ImageLayout) -> Tensor:
     stride, mode = layout.video.stride, layout.video.pooling
     if stride == 1:
         return features_NPD
-    map_NDRC = features_NPD.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    map_NDRC = features_NPD.reshape(layout.frames, side, side, -1).permute(0, 3, 1, 2)
     if mode == "average":
         map_NDRC = F.avg_pool2d(map_NDRC, stride)
     elif mode == "max":
@@ -103,7 +104,7 @@ def _video(features_NPD: Tensor, layout: ImageLayout, newline_D: Tensor | None) 
     if newline_D is None or mode == "none":
         return features_NPD.flatten(0, 1)
     if mode == "grid":
-        rows_NRCD = features_NPD.unflatten(1, (rows, columns))
+        rows_NRCD = features_NPD.reshape(layout.frames, rows, columns, -1)
         return _with_newlines(rows_NRCD, newline_D).flatten(0, 2)
     if mode == "frame":
         return _with_newlines(features_NPD, newline_D).flatten(0, 1)
@@ -114,8 +115,8 @@ def _stitched(tiles_NPD: Tensor, layout: ImageLayout) -> Tensor:
     """One map [R, C, D] of tiles that lie row by row."""
     columns, rows = layout.grid
     side = layout.settings.features
-    tiles_YXRCD = tiles_NPD.unflatten(0, (rows, columns)).unflatten(2, (side, side))
-    return tiles_YXRCD.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
+    tiles_YXRCD = tiles_NPD.reshape(rows, columns, side, side, -1)
+    return tiles_YXRCD.permute(0, 2, 1, 3, 4).reshape(rows * side, columns * side, -1)
 
 
 def _with_newlines(rows_xCD: Tensor, newline_D: Tensor) -> Tensor:
