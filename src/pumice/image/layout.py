@@ -46,6 +46,11 @@ class ImageLayout:
         return self.frames > 0
 
     @property
+    def writes_newline(self) -> bool:
+        """Whether ``image_newline`` stands among these tokens."""
+        return self.settings.writes_newline and (not self.is_video or self.video.newline != "none")
+
+    @property
     def canvas(self) -> Size:
         """Width and height in pixels of what is cut into tiles."""
         return self.grid[0] * self.settings.side, self.grid[1] * self.settings.side
@@ -65,7 +70,7 @@ class ImageLayout:
     def tokens(self) -> int:
         """The exact number of tokens."""
         columns, rows = self.kept
-        newline = int(self.settings.writes_newline)
+        newline = int(self.writes_newline)
         if self.is_video:
             mode = self.video.newline
             frame = rows * (columns + (mode == "grid")) + (mode == "frame")

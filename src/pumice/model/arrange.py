@@ -49,7 +49,7 @@ def arrange(features_NPD: Tensor, layout: ImageLayout, newline_D: Tensor | None 
             no ``image_newline`` where the layout writes it.
     """
     settings = layout.settings
-    newline_D = _newline(features_NPD, newline_D) if settings.writes_newline else None
+    newline_D = _newline(features_NPD, newline_D) if layout.writes_newline else None
     if layout.is_video:
         if not layout.video.before_connector:
             features_NPD = pool_frames(features_NPD, layout)
@@ -101,7 +101,7 @@ def _video(features_NPD: Tensor, layout: ImageLayout, newline_D: Tensor | None) 
     columns, rows = layout.kept
     _check(features_NPD, layout.frames, rows * columns)
     mode = layout.video.newline
-    if newline_D is None or mode == "none":
+    if newline_D is None:
         return features_NPD.flatten(0, 1)
     if mode == "grid":
         rows_NRCD = features_NPD.reshape(layout.frames, rows, columns, -1)
