@@ -39,6 +39,8 @@ _TRANSPOSED = {
 }
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 _WHITE_IS_ZERO = 0
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+"""Modes with transparency; by name, for the second band of LAB is called A too."""
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
@@ -195,16 +197,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _grey16_to_rgb(image)
     if image.mode == "F":
         raise _NoColourError("has floating point pixels, and nothing says which is black and which white")
-    bands = {band.upper() for band in image.getbands()}  # "a" is alpha that is multiplied in
-    try:
-        if "A" in bands or image.info.get("transparency") is not None:
-            layer = image.convert("RGBA")
-            white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-            return Image.alpha_composite(white, layer).convert("RGB")
-        # convert() returns the same object for RGB; a copy outlives the closed file either way
-        return image.convert("RGB") if image.mode != "RGB" else image.copy()
-    except ValueError as error:
-        raise _NoColourError(f"has pixels of the kind {image.mode}, which is not read ({error})") from error
+    if image.mode in _WITH_ALPHA or image.info.get("transparency") is not None:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    # convert() returns the same object for RGB; a copy outlives the closed file either way
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
 def _grey16_to_rgb(image: Image.Image) -> Image.Image:
