@@ -134,8 +134,9 @@ def _opened(path: Path, max_pixels: int, where: str | None) -> Iterator[tuple[An
     av = _library(path, where)
     try:
         # `file:` and the white lists keep FFmpeg from following names to other files or the network.
+        # Not `options`: those reach the streams too, and PyAV 16 and older crash on an FLV with any.
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        with av.open(f"file:{path}", options=options) as container:
+        with av.open(f"file:{path}", container_options=options) as container:
             if not container.streams.video:
                 raise ImageError(f"{path} holds no video", where=where, remedy="name a video or a picture")
             stream = container.streams.video[0]
