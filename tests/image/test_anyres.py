@@ -96,6 +96,17 @@ def test_equal_to_the_original_s_steps(numbers: list[list[int]]) -> None:
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
+def test_the_original_s_canvases_saved_for_transformers_make_the_same_tiles() -> None:
+    module = pytest.importorskip("transformers.models.llava_next.image_processing_pil_llava_next")
+    ours = tiler(NEXT, "original")
+    assert ImageProcessor.from_dict(ours.to_dict()) == ours
+    config = {key: value for key, value in ours.to_dict().items() if key != "image_processor_type"}
+    theirs = module.LlavaNextImageProcessorPil(**config)
+    for size in SIZES[:20]:
+        expected = theirs(noise(size), return_tensors="np")["pixel_values"][0]
+        np.testing.assert_allclose(image_tiles(noise(size), ours), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("flavour", ["original", "transformers"])
 def test_as_many_tiles_as_the_layout_counts(flavour: Any) -> None:
     for size in SIZES:
