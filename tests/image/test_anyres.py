@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,12 @@ from PIL import Image
 
 from pumice.image.anyres import cut_tiles, image_tiles, on_canvas, processor_for, sample_tiles
 from pumice.image.boxes import map_box
+from pumice.image.decode import image_size, open_image
 from pumice.image.layout import image_layout
 from pumice.image.process import ImageProcessor
 from pumice.image.settings import LayoutSettings, parse_pinpoints
 
-from .parts import noise, random_sizes
+from .parts import next_hf_settings, noise, random_sizes
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 NEXT = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
@@ -168,6 +171,26 @@ def test_the_settings_choose_the_processor() -> None:
     assert processor_for(tiler(NEXT), settings(NEXT)) == tiler(NEXT)
     with pytest.raises(AssertionError, match="differ"):
         processor_for(ImageProcessor(48, MEAN, STD), settings(NEXT))
+
+
+def test_real_photographs_as_transformers_tiles_them() -> None:
+    folder = os.environ.get("PUMICE_REAL_DATA")
+    if not folder:
+        pytest.skip("PUMICE_REAL_DATA does not name the folder of real data")
+    module = pytest.importorskip("transformers.models.llava_next.image_processing_pil_llava_next")
+    theirs = module.LlavaNextImageProcessorPil(
+        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+    )
+    ours = ImageProcessor.from_dict(theirs.to_dict())
+    photos = sorted(Path(folder, "photos").glob("*.jpg"))
+    assert photos
+    for path in photos:
+        image = open_image(path)
+        layout = image_layout(image_size(path), next_hf_settings())
+        with Image.open(path) as file:
+            expected = theirs(file, return_tensors="np")["pixel_values"][0]
+        assert layout.tiles == len(expected)
+        np.testing.assert_allclose(image_tiles(image, ours), expected, rtol=0, atol=1e-6)
 
 
 def test_a_box_lies_in_the_base_as_in_the_picture() -> None:

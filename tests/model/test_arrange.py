@@ -3,17 +3,22 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, SiglipVisionConfig
 
 from pumice.errors import CheckpointError
+from pumice.image.anyres import sample_tiles
 from pumice.image.layout import image_layout, video_layout
+from pumice.image.process import ImageProcessor
 from pumice.image.settings import LayoutSettings, VideoSettings, parse_pinpoints
 from pumice.model.arrange import arrange, arrange_all, pool_frames
+from pumice.model.tower import VisionTower
 
 SIDE, PATCH, D = 32, 8, 6
 FEATURES = SIDE // PATCH
@@ -79,6 +84,29 @@ def test_equal_to_transformers_llava_next() -> None:
     features_NPD = torch.randn(layout.tiles, FEATURES**2, D)
     expected, _ = theirs.pack_image_features([features_NPD], torch.tensor([[200, 300]]), "default", None)
     assert torch.equal(arrange(features_NPD, layout), expected[0])
+
+
+def test_pictures_through_our_tower_as_transformers_takes_them_through_its_own() -> None:
+    """Pixels, tower, connector and packing of several pictures at once, against ``get_image_features``."""
+    theirs = model("LlavaNext", NEXT, image_token_index=3)
+    processor = ImageProcessor(SIDE, (0.5,) * 3, (0.5,) * 3).with_mode("anyres", settings().pinpoints)
+    rng = np.random.default_rng(0)
+    images = [
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for width, height in [(100, 30), (40, 90), (70, 70), (9, 5)]
+    ]
+    own = settings(multi_image="same")
+    layouts = [image_layout(image.size, own) for image in images]
+    pixels = [torch.from_numpy(tiles) for tiles in sample_tiles(images, processor, own)]
+    tower = VisionTower(theirs.vision_tower, select_layer=-2)
+    padded = torch.nn.utils.rnn.pad_sequence(pixels, batch_first=True)
+    sizes = torch.tensor([[image.height, image.width] for image in images])
+    with torch.no_grad():
+        features_MPD = theirs.multi_modal_projector(tower(torch.cat(pixels)))
+        found = arrange_all(features_MPD, layouts, theirs.image_newline)
+        expected = theirs.get_image_features(padded, sizes, return_dict=True).pooler_output
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("most", [1, 4, 9])
