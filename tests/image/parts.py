@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pumice.image.settings import NEXT_PINPOINTS, LayoutSettings, VideoSettings, parse_pinpoints
@@ -17,6 +18,13 @@ NUMBERS = [list(pair) for pair in NEXT_PINPOINTS]
 def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
     width, height = size
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def composites_over_white() -> bool:
+    """Whether this transformers shows transparent pixels white; releases before 5.20 dropped alpha."""
+    transforms = pytest.importorskip("transformers.image_transforms")
+    seen = np.asarray(transforms.convert_to_rgb(Image.new("RGBA", (1, 1), (0, 0, 0, 0))))
+    return bool(seen.min() == 255)
 
 
 def random_sizes(count: int, largest: int, seed: int = 0) -> list[tuple[int, int]]:

@@ -139,16 +139,25 @@ def test_several_padded_pictures_as_onevision() -> None:
         assert torch.equal(one, other)
 
 
+def video_features(theirs: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """A transformers model's tokens [T, D] of one video; releases wrap them differently."""
+    found = theirs.get_video_features(pixels, return_dict=True).pooler_output
+    return torch.cat(list(found)).reshape(-1, D)
+
+
 def test_onevision_video() -> None:
     theirs = model("LlavaOnevision", GRIDS, SiglipVisionConfig, image_token_index=3, video_token_index=4)
     layout = video_layout(3, settings(GRIDS, max_tiles=9, video=VideoSettings()))
     pixels = torch.randn(1, 3, 3, SIDE, SIDE)
     with torch.no_grad():
-        expected = theirs.get_video_features(pixels, return_dict=True).pooler_output[0]
+        expected = video_features(theirs, pixels)
         states = theirs.vision_tower(pixels[0], output_hidden_states=True).hidden_states[-1]
         features_NPD = theirs.multi_modal_projector(states)
-    torch.testing.assert_close(arrange(features_NPD, layout, theirs.image_newline), expected)
-    assert layout.tokens == expected.shape[0] == 3 * 4 + 1
+    found = arrange(features_NPD, layout, theirs.image_newline)
+    assert found.shape[0] == layout.tokens == 3 * 4 + 1
+    if expected.shape[0] == 12:  # older releases add the newline in forward
+        expected = torch.cat([expected, theirs.image_newline[None]])
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("mode", ["average", "max"])
@@ -158,7 +167,7 @@ def test_llava_next_video_pools_before_the_connector(mode: Any) -> None:
     layout = video_layout(3, settings(video=video))
     pixels = torch.randn(1, 3, 3, SIDE, SIDE)
     with torch.no_grad():
-        expected = theirs.get_video_features(pixels, return_dict=True).pooler_output[0]
+        expected = video_features(theirs, pixels)
         states = theirs.vision_tower(pixels[0], output_hidden_states=True).hidden_states[-2][:, 1:]
         features_NPD = theirs.multi_modal_projector(pool_frames(states, layout))
     torch.testing.assert_close(arrange(features_NPD, layout), expected)
