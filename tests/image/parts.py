@@ -21,7 +21,7 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 
 def composites_over_white() -> bool:
-    """Whether this transformers shows transparent pixels white; releases before 5.20 dropped alpha."""
+    """Whether this transformers shows transparent pixels white; older releases drop alpha."""
     transforms = pytest.importorskip("transformers.image_transforms")
     seen = np.asarray(transforms.convert_to_rgb(Image.new("RGBA", (1, 1), (0, 0, 0, 0))))
     return bool(seen.min() == 255)

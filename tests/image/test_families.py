@@ -110,7 +110,7 @@ def test_original_video_settings() -> None:
     ("change", "message"),
     [
         ({"image_aspect_ratio": "highres"}, "no image_aspect_ratio 'highres'"),
-        ({"image_aspect_ratio": "anyres_max_"}, "did you mean 'anyres_max_9'"),
+        ({"image_aspect_ratio": "anyres_max_"}, "no image_aspect_ratio 'anyres_max_'"),
         ({"image_grid_pinpoints": None}, "no grid pinpoints"),
         ({"mm_patch_merge_type": "spatial_maxpool2x2"}, "no mm_patch_merge_type"),
         ({"mm_vision_select_feature": "cls"}, "unknown feature selection"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pumice.errors import CheckpointError
-from pumice.image.settings import NEXT_PINPOINTS, LayoutSettings, VideoSettings, parse_pinpoints
+from pumice.image.settings import NEXT_PINPOINTS, LayoutSettings, VideoSettings, parse_aspect, parse_pinpoints
 
 from .parts import NUMBERS, RANGE, next_settings, onevision_settings
 
@@ -16,6 +16,16 @@ def test_pinpoints_are_read_in_each_family_s_order() -> None:
     assert parse_pinpoints(NUMBERS, 336, "transformers") == turned
     assert parse_pinpoints(str(NUMBERS), 336, "original") == NEXT_PINPOINTS
     assert parse_pinpoints("[(336, 672)]", 336, "original") == ((336, 672),)
+
+
+def test_the_words_for_aspects() -> None:
+    assert parse_aspect("square") == ("square", None)
+    assert parse_aspect("pad") == ("pad", None)
+    assert parse_aspect("anyres") == ("anyres", None)
+    assert parse_aspect("anyres_max_12") == ("anyres", 12)
+    for word in ("anyres_max_0", "anyres_max_", "highres", ""):
+        with pytest.raises(CheckpointError, match="no image_aspect_ratio"):
+            parse_aspect(word)
 
 
 def test_a_range_is_every_grid_from_first_to_last_width_first() -> None:

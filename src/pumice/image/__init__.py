@@ -14,7 +14,7 @@ from pumice.image.layout import (
     video_tokens,
 )
 from pumice.image.process import ImageProcessor, Mode
-from pumice.image.settings import LayoutSettings, VideoSettings, parse_pinpoints
+from pumice.image.settings import LayoutSettings, VideoSettings, parse_aspect, parse_pinpoints
 from pumice.image.video import VideoInfo, frame_indices, read_frames, video_info, video_pixels
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "image_tokens",
     "kept_class_tokens",
     "open_image",
+    "parse_aspect",
     "parse_pinpoints",
     "read_frames",
     "read_original",

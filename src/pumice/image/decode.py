@@ -16,7 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pumice.errors import ImageError
+from pumice.errors import ImageError, ImageFormatError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 2**26
@@ -107,14 +107,19 @@ def check_size(size: tuple[int, int], path: Path, *, max_pixels: int, where: str
 
 @contextmanager
 def opened(path: Path, where: str | None = None) -> Iterator[Image.Image]:
-    """The image with its header read; the file is closed at the end. ImageError as ``image_size``."""
-    check_file(path, where)
+    """The image with its header read; the file is closed at the end.
+
+    Raises:
+        ImageFormatError: the file is of no format of ``FORMATS``.
+        ImageError: as ``image_size``, but for its size, which is not looked at.
+    """
+    _check_file(path, where)
     # Some library in the process may have allowed them, and half a picture would pass for a whole one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise ImageError(
+        raise ImageFormatError(
             f"{path} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image",
             where=where,
             remedy="convert the file to one of these formats, or mend or remove it",
@@ -131,8 +136,7 @@ def opened(path: Path, where: str | None = None) -> Iterator[Image.Image]:
         yield image
 
 
-def check_file(path: Path, where: str | None = None) -> None:
-    """ImageError unless there is a regular file that can be looked at and is not empty."""
+def _check_file(path: Path, where: str | None) -> None:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name

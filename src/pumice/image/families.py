@@ -8,7 +8,6 @@ Where a key is missing, the default is that of the code the config was written f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,15 @@ from typing import Any
 from pumice.errors import CheckpointError, suggest
 from pumice.image.layout import kept_class_tokens
 from pumice.image.process import ImageProcessor
-from pumice.image.settings import FrameNewline, LayoutSettings, Merge, Pooling, VideoSettings, parse_pinpoints
+from pumice.image.settings import (
+    FrameNewline,
+    LayoutSettings,
+    Merge,
+    Pooling,
+    VideoSettings,
+    parse_aspect,
+    parse_pinpoints,
+)
 
 _NEWLINES: dict[str, FrameNewline] = {
     "grid": "grid",
@@ -27,7 +34,6 @@ _NEWLINES: dict[str, FrameNewline] = {
 _MERGES: dict[str, Merge] = {"flat": "flat", "spatial": "spatial", "spatial_unpad": "spatial_unpad"}
 _POOLINGS: dict[str, Pooling] = {"average": "average", "max": "max", "bilinear": "bilinear"}
 _VIDEO_KEYS = ("mm_spatial_pool_stride", "mm_spatial_pool_mode", "mm_newline_position")
-_ASPECTS = ("square", "pad", "anyres", "anyres_max_9")
 _MODELS = ("llava", "llava_next", "llava_next_video", "llava_onevision")
 _STRATEGIES = {"default": "patch", "full": "cls_patch"}
 
@@ -49,15 +55,12 @@ def read_original(
         CheckpointError: an aspect, merge type, pinpoints or video setting that is unknown or does not fit.
     """
     frames = processor.mode  # the original sends frames through the tower's own processor
-    ratio = config.get("image_aspect_ratio") or "square"
-    tiles = re.fullmatch(r"anyres(?:_max_(\d+))?", str(ratio))
-    if ratio == "pad":
+    way, max_tiles = parse_aspect(str(config.get("image_aspect_ratio") or "square"))
+    if way == "pad":
         processor = processor.with_mode("pad")
-    elif tiles:
+    elif way == "anyres":
         pinpoints = parse_pinpoints(config.get("image_grid_pinpoints"), processor.image_size, "original")
         processor = processor.with_mode("anyres", pinpoints)
-    elif ratio != "square":
-        raise _unknown("image_aspect_ratio", ratio, _ASPECTS)
     merge = _named(config, "mm_patch_merge_type", _MERGES, "flat")
     feature = str(config.get("mm_vision_select_feature") or "patch")
     settings = LayoutSettings(
@@ -67,7 +70,7 @@ def read_original(
         merge=merge,
         flavour="original",
         pinpoints=processor.pinpoints,
-        max_tiles=int(tiles[1]) if tiles and tiles[1] else None,
+        max_tiles=max_tiles,
         class_tokens=kept_class_tokens(feature, class_tokens),
         video=_original_video(config, merge, frames),
     )
@@ -129,10 +132,10 @@ def read_transformers(
     _check_same_pinpoints(config, processor)
     if model == "llava_onevision":
         ratio = str(config.get("vision_aspect_ratio") or "anyres_max_9")
-        tiles = re.fullmatch(r"anyres_max_(\d+)", ratio)
-        if tiles is None:
+        max_tiles = parse_aspect(ratio)[1]
+        if max_tiles is None:
             raise _unknown("vision_aspect_ratio", ratio, ("anyres_max_9",))
-        return processor, replace(plain, max_tiles=int(tiles[1]), video=VideoSettings())
+        return processor, replace(plain, max_tiles=max_tiles, video=VideoSettings())
     if model == "llava_next_video":
         video = VideoSettings(
             aspect="crop",

@@ -159,6 +159,28 @@ def _check_class_tokens(settings: LayoutSettings) -> None:
         )
 
 
+def parse_aspect(word: str) -> tuple[Literal["square", "pad", "anyres"], int | None]:
+    """LLaVA's ``image_aspect_ratio``: the way, and N of ``anyres_max_N``.
+
+    ``square`` leaves it to the tower's own image processor.
+
+    Raises:
+        CheckpointError: another word.
+    """
+    tiles = re.fullmatch(r"anyres(?:_max_([1-9]\d*))?", word)
+    if tiles:
+        return "anyres", int(tiles[1]) if tiles[1] else None
+    if word == "square":
+        return "square", None
+    if word == "pad":
+        return "pad", None
+    raise CheckpointError(
+        f"there is no image_aspect_ratio {word!r}",
+        where="image_aspect_ratio",
+        remedy=suggest(word, ("square", "pad", "anyres", "anyres_max_9")),
+    )
+
+
 def check_pinpoints(pinpoints: Sequence[Size], side: int, where: str = "image_grid_pinpoints") -> None:
     """Refuse canvases that no whole tiles of ``side`` pixels cover, with a CheckpointError."""
     for pinpoint in pinpoints:

@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pumice.errors import CheckpointError, ImageError
-from pumice.image.decode import FORMATS, MAX_PIXELS, check_file, check_size, frame_rgb, open_image, opened
+from pumice.errors import CheckpointError, ImageError, ImageFormatError
+from pumice.image.decode import MAX_PIXELS, check_size, frame_rgb, open_image, opened
 from pumice.image.process import ImageProcessor
 from pumice.image.settings import LayoutSettings, VideoSettings
 from pumice.image.videofile import file_frames, file_info
@@ -63,12 +63,12 @@ def video_info(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
     """
     if path.is_dir():
         return VideoInfo(path, "folder", len(_frame_files(path, where)), None)
-    check_file(path, where)
-    if _is_picture(path):
+    try:
         with opened(path, where) as image:
             check_size(image.size, path, max_pixels=max_pixels, where=where)
             return VideoInfo(path, "animation", _pages(image, path, where), _animation_rate(image))
-    frames, rate = file_info(path, max_pixels, where)
+    except ImageFormatError:  # no picture, so it may be a video
+        frames, rate = file_info(path, max_pixels, where)
     return VideoInfo(path, "file", frames, rate)
 
 
@@ -191,17 +191,6 @@ def _frame_files(folder: Path, where: str | None) -> list[Path]:
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
-
-
-def _is_picture(path: Path) -> bool:
-    """Whether Pillow knows the file, by its first bytes."""
-    try:
-        with Image.open(path, formats=FORMATS):
-            return True
-    except UnidentifiedImageError:
-        return False
-    except Exception:  # whatever is wrong with it is said when it is opened properly
-        return True
 
 
 def _pages(image: Image.Image, path: Path, where: str | None) -> int:
