@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,45 @@ NUMBERS = [list(pair) for pair in NEXT_PINPOINTS]
 def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
     width, height = size
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def halves(mode: str = "RGB") -> Image.Image:
+    """40 x 20: red on the left, blue on the right."""
+    image = Image.new("RGB", (40, 20), BLUE)
+    image.paste(RED, (0, 0, 20, 20))
+    return image.convert(mode)
+
+
+def png(width: int, height: int, bits: int, colour: int, pixels: bytes) -> bytes:
+    """A PNG made by hand: colour is its type of pixels, and the pixels need not fit the size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(pixels))
+        + chunk(b"IEND", b"")
+    )
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to no data."""
+    return png(width, height, 8, 2, b"\0" * 10)
+
+
+def tiff(pixels: bytes, width: int, bits: int, tags: dict[int, int], order: str = "<") -> bytes:
+    """A TIFF of one uncompressed row of greys, made by hand."""
+    fields = {256: width, 257: 1, 258: bits, 259: 1, 262: 1, 273: 0, 277: 1, 278: 1, 279: len(pixels), **tags}
+    fields[273] = 8 + 2 + 12 * len(fields) + 4
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(fields))
+    for tag, value in sorted(fields.items()):
+        head += struct.pack(f"{order}HHII", tag, 4, 1, value)
+    return head + struct.pack(f"{order}I", 0) + pixels
 
 
 def composites_over_white() -> bool:
