@@ -6,6 +6,7 @@
     +-- TemplateError           an unknown conversation template, or one that cannot render a message
     +-- DataError               a row of a data file that cannot be used
     |   +-- ImageError          an image file that is missing, corrupt, too large or of no known format
+    |       +-- ImageFormatError    the last of these alone: it may be a video
     +-- CheckpointError         weights or configuration that do not fit
     +-- RunError                a run that cannot start, go on or be resumed
     |   +-- Interrupted         the user stopped a run; its state is saved
@@ -62,6 +63,10 @@ class DataError(PumiceError):
 
 class ImageError(DataError):
     """An image that is missing, corrupt, too large or of no known format."""
+
+
+class ImageFormatError(ImageError):
+    """A file that is no image of a known format."""
 
 
 class CheckpointError(PumiceError):

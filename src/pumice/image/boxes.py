@@ -1,4 +1,8 @@
-"""Where a box of the original picture lies in the tower's square input."""
+"""Where a box of the original picture lies in the tower's square input.
+
+Of a picture that is cut into tiles (``anyres``) the square is the base: the whole picture squashed, whose
+features come first among its tokens.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ MIN_VISIBLE = 0.5
 
 
 def map_box(box: Box, size: tuple[int, int], processor: ImageProcessor) -> Box | None:
-    """The box after cropping, padding or squashing, as fractions of the square.
+    """The box after cropping, padding or squashing, as fractions of the square (of the base with ``anyres``).
 
     Args:
         box: fractions of the original picture.
@@ -20,7 +24,7 @@ def map_box(box: Box, size: tuple[int, int], processor: ImageProcessor) -> Box |
     Returns:
         The box, or None where a crop leaves less than ``MIN_VISIBLE`` of it.
     """
-    if processor.mode == "squash":
+    if processor.mode in ("squash", "anyres"):
         return box
     width, height = size
     if processor.mode == "pad":

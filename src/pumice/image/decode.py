@@ -1,9 +1,9 @@
 """Opening image files that nobody has vouched for.
 
-Every image of a data set passes here, so a file is treated as hostile: only the five formats of
-``FORMATS`` are tried, the size is judged from the header before a pixel is decoded, and whatever a
-decoder raises becomes an ``ImageError`` that names the file, its row (``where``, for a picture that a row
-of data names) and what to do.
+Every image of a data set passes here, so a file is treated as hostile: only the formats of ``FORMATS``
+are tried, by content and not by name, the size is judged from the header before a pixel is decoded, and
+whatever a decoder raises becomes an ``ImageError`` that names the file, its row (``where``, for a picture
+that a row of data names) and what to do.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
-from pumice.errors import ImageError
+from pumice.errors import ImageError, ImageFormatError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 2**26
 """Width times height beyond which a file is refused: 8192 x 8192, 200 MB as RGB."""
 MAX_ASPECT = 200
@@ -37,6 +38,10 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_WHITE_IS_ZERO = 0
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+"""Modes with transparency; by name, for the second band of LAB is called A too."""
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
@@ -45,6 +50,7 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
 
     EXIF orientation is applied. Transparency is composited over white, as transformers'
     ``convert_to_rgb`` does. Sixteen-bit greys are scaled to eight bits (Pillow alone would clip them).
+    Colour profiles are not applied.
 
     Args:
         path: the file.
@@ -55,16 +61,30 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
         An RGB image of the size that ``image_size`` tells.
 
     Raises:
-        ImageError: the file is missing, of another format, too large, too narrow or damaged.
+        ImageError: the file is missing, of another format, too large, too narrow, damaged, truncated, or
+            of pixels that have no place between black and white.
     """
-    with _opened(path, where) as image:
-        orientation = _orientation(image)
-        _check_size(image.size, path, max_pixels, where)
-        try:
-            image.load()
-            upright = _to_rgb(image)
-        except Exception as error:  # decoders of hostile bytes raise almost anything
-            raise _damaged(path, where, error) from error
+    with opened(path, where) as image:
+        return frame_rgb(image, path, max_pixels=max_pixels, where=where)
+
+
+def frame_rgb(
+    image: Image.Image, path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None
+) -> Image.Image:
+    """The frame that an opened image stands at, decoded as ``open_image`` does; ImageError as there."""
+    orientation = _orientation(image)
+    _check_size(image.size, path, max_pixels, where)
+    try:
+        image.load()
+        upright = _to_rgb(image)
+    except _NoColourError as error:
+        raise ImageError(
+            f"image file {path} {error}",
+            where=where,
+            remedy="convert it to eight or sixteen bits a channel, with black at 0, or remove its row",
+        ) from error
+    except Exception as error:  # decoders of hostile bytes raise almost anything
+        raise _damaged(path, where, error) from error
     method = _TRANSPOSED.get(orientation)
     return upright if method is None else upright.transpose(method)
 
@@ -75,7 +95,7 @@ def image_size(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
     Raises:
         ImageError: as ``open_image``, but for damage behind the header.
     """
-    with _opened(path, where) as image:
+    with opened(path, where) as image:
         width, height = image.size
         _check_size(image.size, path, max_pixels, where)
         return (height, width) if _orientation(image) in _SWAPS_SIDES else (width, height)
@@ -87,13 +107,20 @@ def check_size(size: tuple[int, int], path: Path, *, max_pixels: int, where: str
 
 
 @contextmanager
-def _opened(path: Path, where: str | None) -> Iterator[Image.Image]:
-    """The image with its header read; the file is closed at the end."""
+def opened(path: Path, where: str | None = None) -> Iterator[Image.Image]:
+    """The image with its header read; the file is closed at the end.
+
+    Raises:
+        ImageFormatError: the file is of no format of ``FORMATS``.
+        ImageError: as ``image_size``, but for its size, which is not looked at.
+    """
     _check_file(path, where)
+    # Some library in the process may have allowed them, and half a picture would pass for a whole one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise ImageError(
+        raise ImageFormatError(
             f"{path} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image",
             where=where,
             remedy="convert the file to one of these formats, or mend or remove it",
@@ -167,6 +194,8 @@ def _or_without(mend: str, where: str | None) -> str:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none or the EXIF block is malformed."""
+    if image.format == "TIFF":  # Pillow turns these itself, and tells the turned size
+        return 1
     try:
         # The base method reads the header only; PngImageFile's own would decode the whole image.
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
@@ -175,10 +204,16 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in _TRANSPOSED else 1
 
 
+class _NoColourError(Exception):
+    """Pixels that are decoded, and are no colours."""
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _grey16_to_rgb(image)
-    if "A" in image.getbands() or image.info.get("transparency") is not None:
+    if image.mode == "F":
+        raise _NoColourError("has floating point pixels, and nothing says which is black and which white")
+    if image.mode in _WITH_ALPHA or image.info.get("transparency") is not None:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, layer).convert("RGB")
@@ -188,8 +223,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _grey16_to_rgb(image: Image.Image) -> Image.Image:
     """0..65535 to 0..255, rounded; the one transparent grey a PNG may name becomes white."""
-    grey_HW = np.asarray(image).astype(np.int64).clip(0, 65535)
-    eight_HW = ((grey_HW + 128) // 257).astype(np.uint8)
+    grey_HW = np.asarray(image)
+    low, high = int(grey_HW.min()), int(grey_HW.max())
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
+    white = (1 << bits) - 1 if 8 < bits < 16 else 65535  # twelve bits are common in microscopes
+    if low < 0 or high > white:
+        raise _NoColourError(f"has greys from {low} to {high}, and nothing says which is white")
+    scale = ((np.arange(white + 1) * 255 + white // 2) // white).astype(np.uint8)
+    eight_HW = scale[grey_HW]
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns eight bits round, and not sixteen
+        eight_HW = 255 - eight_HW
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         eight_HW[grey_HW == transparent] = 255
