@@ -23,7 +23,9 @@ def test_any_two_make_a_model(tmp_path: Path, vision: str, language: str) -> Non
         random_part(vision, tmp_path), random_part(language, tmp_path), template="v1"
     )
     assert model.config.image_seq_length == (processor.image_size // 14) ** 2
-    assert tokenizer.decode(tokenizer.encode("Wie geht es Dir? 你好", add_special_tokens=False)).endswith("你好")
+    assert tokenizer.decode(tokenizer.encode("Wie geht es Dir? 你好", add_special_tokens=False)).endswith(
+        "你好"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -74,7 +74,8 @@ def test_a_list_of_stages_replaces_the_bases(folder: Path) -> None:
 
 def test_small_blocks_add_up_the_bases_first(folder: Path) -> None:
     path = child(
-        folder, "base: shared/base.yaml\nname: mine\nsmall:\n  data:\n    captions: {limit: 3}\n    talk: {limit: 2}\n"
+        folder,
+        "base: shared/base.yaml\nname: mine\nsmall:\n  data:\n    captions: {limit: 3}\n    talk: {limit: 2}\n",
     )
     small = load_recipe(path, small=True, variables={"data": folder})
     assert (small.data["captions"].limit, small.data["talk"].limit) == (3, 2)
@@ -94,7 +95,9 @@ def test_errors_name_the_file_that_wrote_it(folder: Path) -> None:
         load_recipe(child(folder, "base: shared/base.yaml\nname: mine\n"))
     assert f"{folder / 'shared' / 'base.yaml'}, line 7" in str(caught.value)
     with pytest.raises(RecipeError, match="no stage 'instruction'") as caught:
-        load_recipe(child(folder, "base: shared/base.yaml\nname: mine\nstages:\n  instruction: {epochs: 1}\n"))
+        load_recipe(
+            child(folder, "base: shared/base.yaml\nname: mine\nstages:\n  instruction: {epochs: 1}\n")
+        )
     assert "instruct" in str(caught.value)
 
 

@@ -155,4 +155,6 @@ def _activations(shape: Shape, load: Load, setup: Setup) -> float:
 
 def _logits(shape: Shape, load: Load, setup: Setup) -> float:
     # Chunks of at most 2^25 logits are held at once, in float32, with their gradient.
-    return 2.0 * FP32 * min(load.logits_per_row * setup.micro_rows * shape.language.vocabulary, float(1 << 25))
+    return (
+        2.0 * FP32 * min(load.logits_per_row * setup.micro_rows * shape.language.vocabulary, float(1 << 25))
+    )

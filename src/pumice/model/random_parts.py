@@ -38,7 +38,12 @@ _LANGUAGE: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "llama": {"model_type": "llama"},
         "mistral": {"model_type": "mistral", "num_key_value_heads": 1, "sliding_window": None},
-        "qwen3": {"model_type": "qwen3", "num_key_value_heads": 1, "head_dim": 16, "tie_word_embeddings": True},
+        "qwen3": {
+            "model_type": "qwen3",
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "tie_word_embeddings": True,
+        },
     }
 )
 
@@ -85,7 +90,8 @@ def _vision(name: str, folder: Path) -> None:
         "image_size": VISION_SIDE,
         "patch_size": VISION_PATCH,
     }
-    model = AutoModel.from_config(AutoConfig.for_model(facts["model_type"], **sizes))
+    auto: Any = AutoModel
+    model = auto.from_config(AutoConfig.for_model(facts["model_type"], **sizes))
     model.save_pretrained(folder)
     side = {"height": VISION_SIDE, "width": VISION_SIDE}
     clip = name == "clip"
@@ -119,27 +125,28 @@ def _language(name: str, folder: Path) -> None:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(facts.pop("model_type"), **(sizes | facts)))
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(AutoConfig.for_model(facts.pop("model_type"), **(sizes | facts)))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def _tokenizer(name: str) -> PreTrainedTokenizerFast:
+def _tokenizer(name: str) -> Any:
     """A byte-level BPE of a few hundred entries with the family's control tokens."""
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    words = "what is in the image a picture of two red blue one small large on left right yes no where how many"
+    words = (
+        "what is in the image a picture of two red blue one small large on left right yes no where how many"
+    )
     trainer = BpeTrainer(
         vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     backend.train_from_iterator([f" {words} {words.title()}"] * 4, trainer)
     marks = ("<|endoftext|>", "<|im_start|>", "<|im_end|>") if name == "qwen3" else ("<s>", "</s>", "<pad>")
     backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    roles = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     if name == "qwen3":
-        return PreTrainedTokenizerFast(
-            tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>"
-        )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
+        roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=backend, **roles)

@@ -1,6 +1,6 @@
 """Changes to a recipe's plain values: the ``small`` block and ``KEY=VALUE`` overrides.
 
-Both address stages by their names. Setting one of an exclusive pair (``epochs`` and ``steps``)
+Both address stages by their names. Setting one of an exclusive group (``epochs`` and ``steps``)
 unsets the other, since an override replaces the choice.
 """
 
@@ -90,7 +90,8 @@ def _set_all(value: dict[str, Any], origins: Origins, changes: Sequence[tuple[Ke
     for steps, new, origin in changes:
         key = _set(value, origins, steps, new, origin)
         if len(key) == 3 and key[0] == "stages" and new is not None:
-            for other in (other for pair in EXCLUSIVE if key[2] in pair for other in pair if other != key[2]):
+            others = (other for group in EXCLUSIVE if key[2] in group for other in group if other != key[2])
+            for other in others:
                 # Changes that set both meet the schema's rule instead.
                 if (*key[:2], other) not in keys:
                     value["stages"][key[1]].pop(other, None)

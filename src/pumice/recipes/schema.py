@@ -39,8 +39,11 @@ DEFAULT_TRAINABLE: dict[StageKind, tuple[PartName, ...]] = {
 }
 """What trains in a stage that does not say (LLaVA 1.5: the projector; the projector and the LM)."""
 
-EXCLUSIVE: tuple[tuple[str, str], ...] = (("epochs", "steps"), ("tokens_per_step", "rows_per_step"))
-"""Pairs of stage fields of which exactly one is set; an override of one unsets the other."""
+EXCLUSIVE: tuple[tuple[str, ...], ...] = (
+    ("epochs", "steps"),
+    ("tokens_per_step", "rows_per_step", "samples_per_step"),
+)
+"""Groups of stage fields of which exactly one is set; an override of one unsets the others."""
 
 
 class ImageOptions(Strict):
@@ -176,11 +179,16 @@ class Stage(Strict):
     )
     rows_per_step: Count | None = Field(
         default=None,
-        description="Packed rows of one optimiser step over all devices. Exactly one of rows_per_step and "
-        "tokens_per_step.",
+        description="Packed rows of one optimiser step over all devices. Exactly one of rows_per_step, "
+        "tokens_per_step and samples_per_step.",
     )
     tokens_per_step: Count | None = Field(
-        default=None, description="The same in tokens: a multiple of row_length. Exactly one of the two."
+        default=None, description="The same in tokens: a multiple of row_length. Exactly one of the three."
+    )
+    samples_per_step: Count | None = Field(
+        default=None,
+        description="The same in samples, as published recipes count their batches; they are packed into as "
+        "few rows as they fit in. Exactly one of the three.",
     )
     accumulation: Count = Field(
         default=1, description="Take a step's rows in so many parts, to save memory; the result is the same."
@@ -228,14 +236,15 @@ class Stage(Strict):
         if not self.trainable:
             raise Problem("nothing trains in this stage", "name at least one part", ("trainable",))
         self._check_rates()
-        for first, second in EXCLUSIVE:
-            given = [key for key in (first, second) if getattr(self, key) is not None]
-            if len(given) == 2:
+        for group in EXCLUSIVE:
+            given = [key for key in group if getattr(self, key) is not None]
+            choices = f"{', '.join(group[:-1])} and {group[-1]}"
+            if len(given) > 1:
                 raise Problem(
-                    f"both {first} and {second} are set", f"keep one of {first} and {second}", (second,)
+                    f"both {given[0]} and {given[1]} are set", f"keep one of {choices}", (given[1],)
                 )
             if not given:
-                raise Problem(f"neither {first} nor {second} is set", f"set one of {first} and {second}")
+                raise Problem(f"neither {' nor '.join(group)} is set", f"set one of {choices}")
         self._check_rows()
         if self.grounding is not None and self.kind != "align":
             raise Problem(
@@ -270,7 +279,7 @@ class Stage(Strict):
                 f"the nearest that fit are {lower} and {lower + self.row_length}",
                 ("tokens_per_step",),
             )
-        if self.rows % self.accumulation:
+        if self.rows is not None and self.rows % self.accumulation:
             raise Problem(
                 f"{self.rows} rows a step cannot be taken in {self.accumulation} equal parts",
                 "make accumulation a divisor of the rows of a step",
@@ -278,12 +287,12 @@ class Stage(Strict):
             )
 
     @property
-    def rows(self) -> int:
-        """Packed rows of one optimiser step, over all devices and accumulation parts."""
-        if self.rows_per_step is not None:
-            return self.rows_per_step
-        assert self.tokens_per_step is not None
-        return self.tokens_per_step // self.row_length
+    def rows(self) -> int | None:
+        """Packed rows of one optimiser step, over all devices and accumulation parts; None where a step is
+        a number of samples."""
+        if self.tokens_per_step is not None:
+            return self.tokens_per_step // self.row_length
+        return self.rows_per_step
 
 
 class Evaluation(Strict):

@@ -8,7 +8,7 @@ cut, digits and marks stand alone. Its ids mean nothing (every piece is ``<unk>`
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers.models import WordLevel
@@ -33,6 +33,8 @@ def sizing_tokenizer() -> PreTrainedTokenizerFast:
     backend.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in ("<s>", "</s>", "<pad>", "<image>")]
     )
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    made: PreTrainedTokenizerFast = fast(
         tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
+    return made
