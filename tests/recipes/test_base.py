@@ -19,7 +19,12 @@ data:
   talk: {file: talk.json, limit: 7}
 stages:
   - {name: align, kind: align, sources: [captions], lr: {connector: 1e-3}, epochs: 1, rows_per_step: 4}
-  - {name: instruct, kind: instruct, sources: [talk], lr: {connector: 1e-4, language: 2e-5}, epochs: 2, rows_per_step: 8}
+  - name: instruct
+    kind: instruct
+    sources: [talk]
+    lr: {connector: 1e-4, language: 2e-5}
+    epochs: 2
+    rows_per_step: 8
 small:
   data:
     captions: {limit: 10}
@@ -66,7 +71,8 @@ def test_a_list_of_stages_replaces_the_bases(folder: Path) -> None:
     path = child(
         folder,
         "base: shared/base.yaml\nname: mine\nstages:\n"
-        "  - {name: one, kind: align, sources: [captions], lr: {connector: 1e-3}, epochs: 1, rows_per_step: 2}\n",
+        "  - {name: one, kind: align, sources: [captions], lr: {connector: 1e-3}, epochs: 1,"
+        " rows_per_step: 2}\n",
     )
     recipe = load_recipe(path, variables={"data": folder})
     assert [stage.name for stage in recipe.stages] == ["one"]
@@ -75,7 +81,8 @@ def test_a_list_of_stages_replaces_the_bases(folder: Path) -> None:
 def test_small_blocks_add_up_the_bases_first(folder: Path) -> None:
     path = child(
         folder,
-        "base: shared/base.yaml\nname: mine\nsmall:\n  data:\n    captions: {limit: 3}\n    talk: {limit: 2}\n",
+        "base: shared/base.yaml\nname: mine\n"
+        "small:\n  data:\n    captions: {limit: 3}\n    talk: {limit: 2}\n",
     )
     small = load_recipe(path, small=True, variables={"data": folder})
     assert (small.data["captions"].limit, small.data["talk"].limit) == (3, 2)

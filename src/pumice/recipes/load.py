@@ -1,8 +1,8 @@
 """Reading recipes: by name or path, with the small block, overrides and variables put in.
 
-The order is: the file its ``base`` names, the file, ``--small``, ``--set``, variables, paths. What comes out is complete: its
-paths are absolute and it has no small block, so ``dump_recipe`` writes a file that loads back equal
-from anywhere.
+The order is: the file that its ``base`` names, the file, ``--small``, ``--set``, variables, paths. What
+comes out is complete: its paths are absolute and it has neither base nor small block, so ``dump_recipe``
+writes a file that loads back equal from anywhere.
 """
 
 from __future__ import annotations
