@@ -44,6 +44,10 @@ def test_a_run_tells_the_whole_story(toy: Any, whole: Any) -> None:
         ("align", 8, 8),
         ("instruct", 10, 8),
     ]
+    for row in mixture:
+        in_file = len(json.loads(Path(row["file"]).read_text("utf-8")))
+        assert (row["rows"], row["kept"]) == (in_file, in_file)
+    assert [row for summary in whole.watch.stages for row in summary["sources"]] == mixture
     rows = toy.metrics(whole.folder, "instruct")
     train = [row for row in rows if row["kind"] == "train"]
     assert [row["step"] for row in train] == [1, 2, 3, 4, 5, 6]
@@ -164,10 +168,22 @@ def test_exactly_the_declared_parts_train(toy: Any, parts: Any, data: Path, tmp_
         "language": sum(p.numel() for p in model.lm.parameters()),
         "vision": sum(p.numel() for p in model.tower.parameters()),
     }
+    # Layer -2 is read: nothing depends on the last layer, nor on the norm behind it.
+    above = {name: p for name, p in model.tower.named_parameters() if "layers.2." in name or "post_" in name}
+    idle = sum(p.numel() for p in above.values())
+    assert idle
     for stage, summary in zip(stages, watch.stages, strict=True):
         trains = set(stage["lr"])
-        assert summary["trainable"] == {k: n for k, n in sizes.items() if k in trains}
-        assert summary["frozen"] == {k: n for k, n in sizes.items() if k not in trains}
+        unread = {"vision": idle} if "vision" in trains else {}
+        assert summary["trainable"] == {k: n - unread.get(k, 0) for k, n in sizes.items() if k in trains}
+        assert summary["frozen"] == {k: n for k, n in sizes.items() if k not in trains} | unread
+    old, new = (load_file(models[number] / "model.safetensors") for number in (2, 3))
+    moved = {key for key in old if not old[key].equal(new[key])}
+    assert {key.split("vision_model.")[-1] for key in moved} == {
+        name.removeprefix("model.").removeprefix("vision_model.")
+        for name, _ in model.tower.named_parameters()
+        if name not in above
+    }
 
 
 def test_the_untouched_parts_are_those_of_the_checkpoints(whole: Any, parts: Any) -> None:

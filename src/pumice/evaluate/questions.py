@@ -11,18 +11,23 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from pumice.errors import DataError, suggest
 from pumice.evaluate.predictor import Prompt
 from pumice.image.decode import image_size
+from pumice.image.names import leaves_folder
 from pumice.types import Origin
 
 Setting = Literal["random", "popular", "adversarial"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
 """POPE's three ways to choose objects that are not there (Li et al. 2023, arXiv 2305.10355)."""
 
+EXAMPLE = (
+    '{"question_id": 1, "image": "a.png", "text": "What color is it?", "type": "color", "answer": "red"}'
+)
+"""A row, for those who have no file yet."""
 REQUIRED = ("question_id", "image", "text", "type", "answer")
 OPTIONAL = ("setting", "present")
 
@@ -91,9 +96,9 @@ def read_questions(file: Path, image_root: Path | None = None) -> QuestionSet:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the question file cannot be read ({error})",
+            f"the question file cannot be read ({getattr(error, 'strerror', None) or error})",
             where=str(file),
-            remedy="give a JSONL file in UTF-8",
+            remedy=f"make a JSONL file in UTF-8 with a line for each question: {EXAMPLE}",
         ) from error
     questions: list[Question] = []
     rows_by_id: dict[str, int] = {}
@@ -175,8 +180,7 @@ def _image(value: Any, origin: Origin) -> str | None:
         return None
     if not isinstance(value, str) or not value:
         raise _bad(f"image is {value!r}", origin, "give a path relative to the image folder, or null")
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts:
+    if leaves_folder(value):
         raise _bad(f"image {value!r} leaves the image folder", origin, "give a path inside the image folder")
     return value
 

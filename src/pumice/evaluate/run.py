@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pumice.errors import CheckpointError, DataError, Interrupted, RunError, Usa
 from pumice.evaluate.predictor import Predictor, Prompt, blind, wrong_image
 from pumice.evaluate.questions import QuestionSet
 from pumice.evaluate.scores import Scores, prediction_row, score
+from pumice.files import write_json
 
 Pictures = Literal["own", "removed", "wrong"]
 Progress = Callable[[str, int, int], None]
@@ -107,7 +107,7 @@ def evaluate(
     for variant, log in zip(variants, logs, strict=True):
         answers[variant.name] = _answer(variant, log, questions, progress, batch_size, seed)
     scores = score(questions, answers, {variant.name: variant.identity for variant in variants})
-    _write_json(out_dir / "scores.json", scores)
+    write_json(out_dir / "scores.json", scores)
     return scores
 
 
@@ -214,7 +214,7 @@ def _open_log(out_dir: Path, variant: Variant, questions: QuestionSet, seed: int
             remedy=f"remove them or measure into another folder (the record would be {meta_path.name})",
         )
     else:
-        _write_json(meta_path, meta)
+        write_json(meta_path, meta)
     return _Log(path, _read_answers(path, questions) if path.exists() else [])
 
 
@@ -279,10 +279,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError("the record is not a JSON object", where=str(path), remedy="remove the folder")
     return content
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Writes whole files only: into a neighbour first, then over the old one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)

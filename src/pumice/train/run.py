@@ -25,6 +25,7 @@ from pumice.data import mixture as mix
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.files import write_json, write_text
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
@@ -44,8 +45,6 @@ from pumice.train.record import (
     describe_parts,
     finished_stages,
     new_record,
-    write_json,
-    write_text,
 )
 from pumice.train.validate import Validator
 
@@ -65,7 +64,7 @@ class RunObserver(Observer, Protocol):
         """While files, pictures and samples are looked at."""
 
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Before a stage's first step: steps, tokens, and what trains with counts."""
+        """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's model was written."""
@@ -79,6 +78,7 @@ class Prepared:
     plan: Plan
     validation: StageData | None
     mixture: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
 
 
@@ -201,6 +201,8 @@ def _run_one(
         "fill": ready.plan.fill,
         "trainable": counts.trainable,
         "frozen": counts.frozen,
+        "sources": ready.mixture,
+        "validation": ready.held_out,
     }
     observer.on_stage(stage, summary)
     run = StageRun(context, place, ready.plan, ready.data, validator, recipe.seed, stop)
@@ -268,18 +270,23 @@ def _prepare(
         fingerprint=mixture.fingerprint(),
         name=lambda index: str(mixture.samples[index].origin),
     )
-    rows = [
-        {"stage": stage.name, **dataclasses.asdict(row)}
-        for row in mix.summarise(mixture, checked.lengths, checked.supervised)
-    ]
+    rows = _rows(stage, mixture, checked)
     validation = None
+    held_out_rows: list[dict[str, Any]] = []
     if stage.validation is not None:
         source = dataclasses.replace(_source(recipe, stage.validation.source), limit=stage.validation.limit)
         held_out = mix.read_mixture([source], seed=recipe.seed)
         validation = stage_data(held_out.samples)
-        _checked(validation, stage, model, pictures, observer, cache)
+        checked = _checked(validation, stage, model, pictures, observer, cache)
+        held_out_rows = _rows(stage, held_out, checked)
     _check_grounding(stage, data, validation)
-    return Prepared(data, plan, validation, rows, position_ids_4)
+    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4)
+
+
+def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
+    """What each source brings to a stage, as ``mixture.json`` has it."""
+    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
+    return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
 
 
 def _checked(

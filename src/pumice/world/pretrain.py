@@ -24,12 +24,13 @@ import pumice
 from pumice.errors import Interrupted, UsageError
 from pumice.image.process import ImageProcessor
 from pumice.world import pretrain_lm, pretrain_tower
+from pumice.world.documents import Document, corpus, make_documents
 from pumice.world.pictures import Pool, picture_pool
-from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer, corpus, load_tokenizer, make_documents
+from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer
 from pumice.world.pretrain_tower import MEAN, STD, TowerPlan, TowerTrainer
 from pumice.world.pretraining import Trainer
 from pumice.world.scene import SIDE
-from pumice.world.tokenize import train_caption_tokenizer, train_language_tokenizer
+from pumice.world.tokenize import load_tokenizer, train_caption_tokenizer, train_language_tokenizer
 
 TOWER, LANGUAGE = "clip-tiny", "lm-tiny"
 
@@ -152,7 +153,7 @@ def _language(
     folder = work / "language_tokenizer"
     tokenizer = _tokenizer(folder, lambda: train_language_tokenizer(corpus(5, 3000), plan.vocabulary))
 
-    def documents(split: Any, form: str, number: int) -> list[pretrain_lm.Document]:
+    def documents(split: Any, form: str, number: int) -> list[Document]:
         return make_documents(folder, plan, split, form, number, workers, writing)
 
     held_out = [*documents("validation", "list", 100), *documents("validation", "mixed", 200)]
