@@ -81,16 +81,13 @@ def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
 def passes(part: str, trainable: Collection[str], *, checkpointing: bool) -> int:
     """How often the arithmetic of a part's forward pass is done, backward passes included.
 
-    Forward is 1. A gradient that only passes through adds 1, a part that trains 1 more for its own
-    weights. Checkpointing computes the forward pass again, where there is a backward one.
+    Forward is 1. A gradient that passes through adds 1, a part that trains 1 more for its own weights.
+    Checkpointing computes the forward pass again, where there is a backward one.
     """
     order = ("vision", "connector", "language")
-    before = order[: order.index(part) + 1]
-    flows = any(name in trainable for name in before)
-    if not flows:
+    if not any(name in trainable for name in order[: order.index(part) + 1]):
         return 1
-    through = any(name in trainable for name in before[:-1])
-    return 1 + int(through) + int(part in trainable) + int(checkpointing and part != "connector")
+    return 2 + int(part in trainable) + int(checkpointing and part != "connector")
 
 
 def stage_flops(

@@ -201,6 +201,16 @@ class Stage(Strict):
         min_length=1,
         description="A template for this stage alone, such as plain; null: the model's.",
     )
+    image: ImageOptions | None = Field(
+        default=None,
+        description="How pictures are prepared in this stage alone; null: as the model says. LLaVA 1.5 "
+        "aligns on crops and instructs on padded pictures.",
+    )
+    too_long: Literal["refuse", "cut"] = Field(
+        default="refuse",
+        description="What happens to a sample longer than row_length. refuse: an error before the first "
+        "step; cut: whole turns are left out from the end, never a part of one and never an image.",
+    )
     branch_turns: bool = Field(
         default=False,
         description="Questions about one picture that do not build on each other see the picture and "
@@ -315,6 +325,27 @@ class Evaluation(Strict):
         return self
 
 
+class Published(Strict):
+    """What a stage of a published run was, so that a plan can be held against it."""
+
+    samples: Count = Field(description="Samples of one epoch.")
+    images: Annotated[int, Field(ge=0)] = Field(description="Pictures of one epoch.")
+    text_tokens: Annotated[float, Field(gt=0)] = Field(
+        description="Tokens of a sample beside those of its pictures, on average, with the padding of the "
+        "published code."
+    )
+    hardware: str = Field(min_length=1, description="A hardware's name, as pumice plan --hardware takes it.")
+    devices: Count = Field(description="How many of them.")
+    sharding: Literal["none", "grads", "full"] = Field(
+        description="What was split over devices: nothing; gradients and optimiser states (ZeRO-2); weights "
+        "too (ZeRO-3, FSDP)."
+    )
+    hours: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="How long it took there; null: not published."
+    )
+    source: str = Field(default="", description="Where these figures are from.")
+
+
 class Recipe(Strict):
     """A whole run: the parts, the data, the stages and what is measured."""
 
@@ -335,10 +366,18 @@ class Recipe(Strict):
     evaluation: Evaluation | None = Field(
         default=None, description="What is measured at the end; null: nothing."
     )
+    published: dict[Name, Published] = Field(
+        default_factory=dict,
+        description="By a stage's name, the sizes and times of the published run; pumice plan "
+        "--published-size plans with them.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         names: set[str] = set()
+        for name in self.published:
+            if name not in (stages := [stage.name for stage in self.stages]):
+                raise Problem(f"there is no stage {name!r}", suggest(name, stages), ("published", name))
         trained = {source for stage in self.stages for source in stage.sources}
         for i, stage in enumerate(self.stages):
             at = ("stages", i)
