@@ -102,6 +102,34 @@ def test_packing_fills_rows_and_like_lengths_share_unpacked_steps() -> None:
     assert lengths.sum() / mixed + 0.1 < plan(lengths, row_length=None).fill
 
 
+def test_a_step_of_so_many_samples_is_packed_and_whole() -> None:
+    lengths = [1 + (7 * i) % 60 for i in range(103)]
+    made = build_plan(lengths, [1] * 103, seed=3, samples_per_step=10, row_length=64, epochs=2)
+    assert len(made) == 22
+    assert [len(made.samples(step)) for step in range(11)] == [10] * 10 + [3]
+    for epoch in (0, 1):
+        seen = [i for step in range(11) for i in made.samples(11 * epoch + step)]
+        assert sorted(seen) == list(range(103))
+    assert all(sum(lengths[i] for i in row) <= 64 for step in made.steps for row in step)
+    fewest = [-(-sum(lengths[i] for i in made.samples(step)) // 64) for step in range(len(made))]
+    assert sum(len(step) for step in made.steps) <= sum(fewest) + len(made)
+    assert made.samples(0) != made.samples(11), "another epoch is another order"
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ({}, "rows or of samples"),
+        ({"rows_per_step": 1, "samples_per_step": 1}, "rows or of samples"),
+        ({"samples_per_step": 1, "row_length": None}, "rows need a length"),
+        ({"samples_per_step": 0}, "samples_per_step is 0"),
+    ],
+)
+def test_a_step_is_counted_in_one_way(batch: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        build_plan([3, 4], [1, 1], seed=0, **{"row_length": 8, "epochs": 1, **batch})
+
+
 @pytest.mark.parametrize("row_length", [64, None])
 def test_saved_plans_load_as_they_were(tmp_path: Path, row_length: int | None) -> None:
     path = tmp_path / "plan.json"
@@ -146,7 +174,7 @@ def test_damaged_plans_are_refused(tmp_path: Path) -> None:
         "",
         "[]",
         whole[:-100],
-        whole.replace('"version": 1', '"version": 2'),
+        whole.replace('"version": 2', '"version": 1'),
         json.dumps({**data, "tokens": data["tokens"][1:]}),
         json.dumps({**data, "steps": [[["0"]]] * len(made)}),
         json.dumps({key: value for key, value in data.items() if key != "digest"}),

@@ -4,6 +4,10 @@ A plan is a pure function of its arguments, so resuming is exact, the samples of
 and the cost is known. Each epoch is a permutation drawn from (seed, epoch); it is cut into windows of a
 few steps' worth of tokens, and only within a window are samples packed and rows shuffled, so that
 packing cannot sort an epoch by length. Every sample stands exactly once in every full epoch.
+
+A step has a number of rows (the quicker way: rows are full, samples as many as fit) or a number of
+samples (as published recipes count their batches: the step's samples are packed into as few rows as they
+fit in, and the rows differ in number from step to step).
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from pumice.errors import DataError, RunError, UsageError
 from pumice.files import write_text
 from pumice.types import IntArray
 
-VERSION = 1
+VERSION = 2
 MIN_WINDOW_ROWS = 64
 """Fewer rows than this pack badly: the last row of a window is as a rule half empty."""
 
@@ -48,9 +52,10 @@ class Plan:
     supervised: tuple[int, ...]
     slots: tuple[int, ...]
     seed: int
-    rows_per_step: int
+    rows_per_step: int | None
     row_length: int | None
     digest: str
+    samples_per_step: int | None = None
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -105,7 +110,8 @@ def build_plan(
     supervised: Sequence[int] | IntArray,
     *,
     seed: int,
-    rows_per_step: int,
+    rows_per_step: int | None = None,
+    samples_per_step: int | None = None,
     row_length: int | None,
     epochs: int | None = None,
     steps: int | None = None,
@@ -120,7 +126,8 @@ def build_plan(
         supervised: how many of them carry a loss.
         seed: of the shuffle.
         rows_per_step: rows of a step over all ranks and accumulation steps; an epoch's last step may have
-            fewer.
+            fewer. Give this or ``samples_per_step``.
+        samples_per_step: samples of a step; an epoch's last step may have fewer. Needs ``row_length``.
         row_length: tokens of a packed row; None gives every sample its own row, and samples of like
             length share a step.
         epochs: how often every sample is seen; give this or ``steps``.
@@ -134,7 +141,8 @@ def build_plan(
         UsageError: numbers that make no plan.
     """
     tokens, learnt = np.asarray(lengths, np.int64), np.asarray(supervised, np.int64)
-    _check_arguments(tokens, learnt, epochs, steps, rows_per_step, window)
+    _check_arguments(tokens, learnt, epochs, steps, window)
+    _check_batch(rows_per_step, samples_per_step, row_length)
     check_fit(tokens, int(tokens.max()) if row_length is None else row_length, name=name)
     chosen: list[Step] = []
     of_epoch: list[int] = []
@@ -142,11 +150,15 @@ def build_plan(
     while epoch < epochs if epochs is not None else len(chosen) < (steps or 0):
         order = shuffled(len(tokens), (seed, PLAN, epoch, 0))
         key = (seed, PLAN, epoch)
-        made = (
-            _unpacked(tokens, order, key, rows_per_step, window)
-            if row_length is None
-            else _packed(tokens, order, key, rows_per_step, window, row_length)
-        )
+        if samples_per_step is not None:
+            assert row_length is not None
+            made = _counted(tokens, order, key, samples_per_step, row_length)
+        elif row_length is None:
+            assert rows_per_step is not None
+            made = _unpacked(tokens, order, key, rows_per_step, window)
+        else:
+            assert rows_per_step is not None
+            made = _packed(tokens, order, key, rows_per_step, window, row_length)
         chosen += made
         of_epoch += [epoch] * len(made)
         epoch += 1
@@ -163,6 +175,8 @@ def build_plan(
         "window": window,
         "fingerprint": fingerprint,
     }
+    if samples_per_step is not None:
+        settings["samples_per_step"] = samples_per_step
     return Plan(
         steps=tuple(chosen),
         epochs=tuple(of_epoch),
@@ -173,6 +187,7 @@ def build_plan(
         rows_per_step=rows_per_step,
         row_length=row_length,
         digest=_digest(settings, tokens, learnt),
+        samples_per_step=samples_per_step,
     )
 
 
@@ -188,6 +203,19 @@ def _packed(
         packed = pack(tokens[part], row_length)
         rows += [tuple(part[packed[i]].tolist()) for i in shuffled(len(packed), (*key, number)).tolist()]
     return [tuple(rows[start : start + rows_per_step]) for start in range(0, len(rows), rows_per_step)]
+
+
+def _counted(
+    tokens: IntArray, order: IntArray, key: tuple[int, ...], samples_per_step: int, row_length: int
+) -> list[Step]:
+    """Steps of so many samples each, in the epoch's order, each step packed into few rows."""
+    steps: list[Step] = []
+    for number, start in enumerate(range(0, len(order), samples_per_step), start=1):
+        part = order[start : start + samples_per_step]
+        packed = pack(tokens[part], row_length)
+        shuffle = shuffled(len(packed), (*key, number)).tolist()
+        steps.append(tuple(tuple(part[packed[i]].tolist()) for i in shuffle))
+    return steps
 
 
 def _unpacked(
@@ -221,7 +249,7 @@ def _digest(settings: dict[str, Any], tokens: IntArray, learnt: IntArray) -> str
 
 
 def _check_arguments(
-    tokens: IntArray, learnt: IntArray, epochs: int | None, steps: int | None, rows_per_step: int, window: int
+    tokens: IntArray, learnt: IntArray, epochs: int | None, steps: int | None, window: int
 ) -> None:
     if tokens.shape != learnt.shape or tokens.ndim != 1:
         raise UsageError(f"{tokens.shape} lengths and {learnt.shape} supervised counts do not match")
@@ -231,7 +259,21 @@ def _check_arguments(
         raise DataError("no token of any sample is supervised", remedy="check the template and the data")
     if (epochs is None) == (steps is None):
         raise UsageError("a plan needs epochs or steps, and not both", remedy="give one of the two")
-    numbers = {"epochs": epochs, "steps": steps, "rows_per_step": rows_per_step, "window": window}
+    _check_positive({"epochs": epochs, "steps": steps, "window": window})
+
+
+def _check_batch(rows_per_step: int | None, samples_per_step: int | None, row_length: int | None) -> None:
+    if (rows_per_step is None) == (samples_per_step is None):
+        raise UsageError(
+            "a step is a number of rows or of samples, and not both",
+            remedy="give rows_per_step or samples_per_step",
+        )
+    if samples_per_step is not None and row_length is None:
+        raise UsageError("samples_per_step packs rows, and rows need a length", remedy="give row_length")
+    _check_positive({"rows_per_step": rows_per_step, "samples_per_step": samples_per_step})
+
+
+def _check_positive(numbers: dict[str, int | None]) -> None:
     for label, value in numbers.items():
         if value is not None and value < 1:
             raise UsageError(f"{label} is {value}", remedy="give at least 1")
@@ -245,16 +287,16 @@ def _from_json(data: Any) -> Plan:
     for label, values in per_step.items():
         if len(values) != len(steps):
             raise ValueError(f"{len(values)} {label} for {len(steps)} steps")
-    row_length = data["row_length"]
-    if row_length is not None:
-        (row_length,) = _integers([row_length])
-    seed, rows_per_step = _integers([data["seed"], data["rows_per_step"]])
+    sizes = {label: data[label] for label in ("rows_per_step", "samples_per_step", "row_length")}
+    given = {label: next(_integers([value])) for label, value in sizes.items() if value is not None}
+    (seed,) = _integers([data["seed"]])
     return Plan(
         steps,
         **per_step,
         seed=seed,
-        rows_per_step=rows_per_step,
-        row_length=row_length,
+        rows_per_step=given.get("rows_per_step"),
+        samples_per_step=given.get("samples_per_step"),
+        row_length=given.get("row_length"),
         digest=str(data["digest"]),
     )
 

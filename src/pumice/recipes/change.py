@@ -1,6 +1,6 @@
 """Changes to a recipe's plain values: the ``small`` block and ``KEY=VALUE`` overrides.
 
-Both address stages by their names. Setting one of an exclusive pair (``epochs`` and ``steps``)
+Both address stages by their names. Setting one of an exclusive group (``epochs`` and ``steps``)
 unsets the other, since an override replaces the choice.
 """
 
@@ -14,6 +14,9 @@ from pumice.recipes.fields import Key, annotation_at, choices_at, holds_keys
 from pumice.recipes.schema import EXCLUSIVE
 from pumice.recipes.text import Document, read_yaml
 
+ABOUT = ("name", "description", "command", "hardware", "time", "expected", "source")
+"""Keys of a recipe that speak of that recipe alone; none is inherited."""
+
 Origins = dict[Key, str]
 """Where the value of each key was written, in words."""
 
@@ -26,20 +29,36 @@ def apply_block(
     def spot(path: Key) -> str:
         return f"{file}, line {lines[('small', *path)]} (the small block)"
 
-    def walk(block_here: Mapping[str, Any], path: Key) -> list[tuple[Key, Any]]:
-        pairs: list[tuple[Key, Any]] = []
-        for name, inner in block_here.items():
-            here = (*path, name)
-            pairs += walk(inner, here) if isinstance(inner, dict) and inner else [(here, inner)]
-        return pairs
-
     if not isinstance(block, dict):
         raise RecipeError(
             "the small block must be a block of keys",
             where=f"{file}, line {lines[('small',)]}, key small",
             remedy="write under it the keys that --small changes",
         )
-    _set_all(value, origins, [(path, inner, spot(path)) for path, inner in walk(block, ())])
+    _set_all(value, origins, [(path, inner, spot(path)) for path, inner in _leaves(block, ())])
+
+
+def merge_block(value: dict[str, Any], origins: Origins, block: Mapping[str, Any], where: Origins) -> None:
+    """Put a recipe's own keys in the place of those of the recipe it builds on.
+
+    ``data`` and blocks like it are merged key by key; ``stages`` as a block names stages of the base and
+    changes them, as a list it replaces them all. A list is replaced whole anywhere else, too.
+    """
+    # A base's texts about itself (what it was run on, what it reached) are not those of what builds on it.
+    for name in ABOUT:
+        value.pop(name, None)
+    _set_all(value, origins, [(path, inner, where[path]) for path, inner in _leaves(block, ())])
+    # What came whole (a list of stages) has places of its own.
+    origins.update({key: place for key, place in where.items() if key not in origins and len(key) > 1})
+
+
+def _leaves(block: Mapping[str, Any], path: Key) -> list[tuple[Key, Any]]:
+    """Every value of a block that is no block itself, with its path."""
+    pairs: list[tuple[Key, Any]] = []
+    for name, inner in block.items():
+        here = (*path, name)
+        pairs += _leaves(inner, here) if isinstance(inner, dict) and inner else [(here, inner)]
+    return pairs
 
 
 def parse_override(text: str) -> tuple[Key, Document, str]:
@@ -71,7 +90,8 @@ def _set_all(value: dict[str, Any], origins: Origins, changes: Sequence[tuple[Ke
     for steps, new, origin in changes:
         key = _set(value, origins, steps, new, origin)
         if len(key) == 3 and key[0] == "stages" and new is not None:
-            for other in (other for pair in EXCLUSIVE if key[2] in pair for other in pair if other != key[2]):
+            others = (other for group in EXCLUSIVE if key[2] in group for other in group if other != key[2])
+            for other in others:
                 # Changes that set both meet the schema's rule instead.
                 if (*key[:2], other) not in keys:
                     value["stages"][key[1]].pop(other, None)

@@ -1,8 +1,8 @@
 """Reading recipes: by name or path, with the small block, overrides and variables put in.
 
-The order is: the file, ``--small``, ``--set``, variables, paths. What comes out is complete: its
-paths are absolute and it has no small block, so ``dump_recipe`` writes a file that loads back equal
-from anywhere.
+The order is: the file that its ``base`` names, the file, ``--small``, ``--set``, variables, paths. What
+comes out is complete: its paths are absolute and it has neither base nor small block, so ``dump_recipe``
+writes a file that loads back equal from anywhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pumice.errors import RecipeError, suggest
-from pumice.recipes.change import Origins, apply_block, apply_overrides
+from pumice.recipes.change import Origins, apply_block, apply_overrides, merge_block
 from pumice.recipes.fields import Key
 from pumice.recipes.problems import Where, translate
 from pumice.recipes.schema import Recipe
-from pumice.recipes.text import Document, read_yaml, write_yaml
+from pumice.recipes.text import read_yaml, write_yaml
 from pumice.recipes.values import EMBEDDED
 
 VARIABLES: dict[str, str] = {"data": "--data FOLDER"}
@@ -90,33 +91,94 @@ def load_recipe(
     text = str(name_or_path)
     shipped = not text.endswith(SUFFIXES)
     file = f"recipe {text}" if shipped else text
-    document = read_yaml(recipe_text(text), file)
-    if not isinstance(document.value, dict):
-        raise RecipeError("a recipe is a block of keys", where=file, remedy="start from a recipe that ships")
-    block = document.value.pop("small", None)
+    draft = _read(text, (), "")
     folder = Path.cwd() if shipped else Path(text).absolute().parent
-    if block is not None and not small:
+    if draft.small and not small:
         # The small block is checked whenever the recipe is read, not when it is first needed.
-        _finish(document, file, block, (), folder, None)
-    elif small and block is None:
+        _finish(draft, file, True, (), folder, None)
+    elif small and not draft.small:
         raise RecipeError(
             "this recipe has no small mode", where=file, remedy="add a small block, or leave out --small"
         )
-    return _finish(document, file, block if small else None, overrides, folder, variables)
+    return _finish(draft, file, small, overrides, folder, variables)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A recipe as its files say it: plain values, where each was written, and its small blocks, the
+    base's first."""
+
+    value: dict[str, Any]
+    origins: Origins
+    small: list[tuple[dict[str, Any], dict[Key, int], str]]
+
+
+def _read(text: str, below: tuple[str, ...], origin: str) -> _Draft:
+    """Read a recipe and what it builds on; ``below`` are the recipes that named this one as base."""
+    file = text if text.endswith(SUFFIXES) else f"recipe {text}"
+    if text in below:
+        raise RecipeError(
+            f"recipes build on each other in a circle: {' on '.join((*below, text))}",
+            where=origin,
+            remedy="take base out of one of them",
+        )
+    try:
+        document = read_yaml(recipe_text(text), file)
+    except RecipeError as error:
+        if origin and error.where is None:
+            error.where = origin
+        raise
+    if not isinstance(document.value, dict):
+        raise RecipeError("a recipe is a block of keys", where=file, remedy="start from a recipe that ships")
+    block = document.value.pop("small", None)
+    base = document.value.pop("base", None)
+    here = {key: f"{file}, line {line}" for key, line in document.lines.items()}
+    draft = _Draft({}, {}, [])
+    if base is None:
+        draft.value, draft.origins = document.value, here
+    else:
+        at = f"{here[('base',)]}, key base"
+        if not isinstance(base, str):
+            raise RecipeError("base is the name or the path of a recipe", where=at, remedy="write a name")
+        if base.endswith(SUFFIXES) and not text.endswith(SUFFIXES):
+            raise RecipeError("a recipe that ships builds on another that ships", where=at)
+        base = _beside(base, text)
+        draft = _read(base, (*below, text), at)
+        if base.endswith(SUFFIXES):
+            _anchor(draft.value, Path(base).absolute().parent)
+        merge_block(draft.value, draft.origins, document.value, here)
+    if block is not None:
+        draft.small.append((block, document.lines, file))
+    return draft
+
+
+def _anchor(value: dict[str, Any], folder: Path) -> None:
+    """Make a base's relative paths start at its own folder, whoever builds on it."""
+    for block, key in _paths(value):
+        text = block.get(str(key[-1]))
+        if isinstance(text, str) and text and not text.startswith(EMBEDDED) and not _VARIABLE.search(text):
+            block[str(key[-1])] = os.path.abspath(folder / Path(text).expanduser())
+
+
+def _beside(base: str, text: str) -> str:
+    """A base's path starts at the folder of the file that names it."""
+    if not base.endswith(SUFFIXES):
+        return base
+    return os.path.normpath(Path(text).parent / Path(base).expanduser())
 
 
 def _finish(
-    document: Document,
+    draft: _Draft,
     file: str,
-    block: Any,
+    small: bool,
     overrides: Sequence[str],
     folder: Path,
     variables: Mapping[str, str | Path] | None,
 ) -> Recipe:
-    value = copy.deepcopy(document.value)
-    origins: Origins = {key: f"{file}, line {line}" for key, line in document.lines.items()}
-    if block is not None:
-        apply_block(value, origins, block, document.lines, file)
+    value, origins = copy.deepcopy(draft.value), dict(draft.origins)
+    if small:
+        for block, lines, written in draft.small:
+            apply_block(value, origins, block, lines, written)
     changed = apply_overrides(value, origins, overrides)
 
     def where(key: Key) -> str:

@@ -39,8 +39,11 @@ DEFAULT_TRAINABLE: dict[StageKind, tuple[PartName, ...]] = {
 }
 """What trains in a stage that does not say (LLaVA 1.5: the projector; the projector and the LM)."""
 
-EXCLUSIVE: tuple[tuple[str, str], ...] = (("epochs", "steps"), ("tokens_per_step", "rows_per_step"))
-"""Pairs of stage fields of which exactly one is set; an override of one unsets the other."""
+EXCLUSIVE: tuple[tuple[str, ...], ...] = (
+    ("epochs", "steps"),
+    ("tokens_per_step", "rows_per_step", "samples_per_step"),
+)
+"""Groups of stage fields of which exactly one is set; an override of one unsets the others."""
 
 
 class ImageOptions(Strict):
@@ -176,11 +179,16 @@ class Stage(Strict):
     )
     rows_per_step: Count | None = Field(
         default=None,
-        description="Packed rows of one optimiser step over all devices. Exactly one of rows_per_step and "
-        "tokens_per_step.",
+        description="Packed rows of one optimiser step over all devices. Exactly one of rows_per_step, "
+        "tokens_per_step and samples_per_step.",
     )
     tokens_per_step: Count | None = Field(
-        default=None, description="The same in tokens: a multiple of row_length. Exactly one of the two."
+        default=None, description="The same in tokens: a multiple of row_length. Exactly one of the three."
+    )
+    samples_per_step: Count | None = Field(
+        default=None,
+        description="The same in samples, as published recipes count their batches; they are packed into as "
+        "few rows as they fit in. Exactly one of the three.",
     )
     accumulation: Count = Field(
         default=1, description="Take a step's rows in so many parts, to save memory; the result is the same."
@@ -192,6 +200,16 @@ class Stage(Strict):
         default=None,
         min_length=1,
         description="A template for this stage alone, such as plain; null: the model's.",
+    )
+    image: ImageOptions | None = Field(
+        default=None,
+        description="How pictures are prepared in this stage alone; null: as the model says. LLaVA 1.5 "
+        "aligns on crops and instructs on padded pictures.",
+    )
+    too_long: Literal["refuse", "cut"] = Field(
+        default="refuse",
+        description="What happens to a sample longer than row_length. refuse: an error before the first "
+        "step; cut: whole turns are left out from the end, never a part of one and never an image.",
     )
     branch_turns: bool = Field(
         default=False,
@@ -228,14 +246,15 @@ class Stage(Strict):
         if not self.trainable:
             raise Problem("nothing trains in this stage", "name at least one part", ("trainable",))
         self._check_rates()
-        for first, second in EXCLUSIVE:
-            given = [key for key in (first, second) if getattr(self, key) is not None]
-            if len(given) == 2:
+        for group in EXCLUSIVE:
+            given = [key for key in group if getattr(self, key) is not None]
+            choices = f"{', '.join(group[:-1])} and {group[-1]}"
+            if len(given) > 1:
                 raise Problem(
-                    f"both {first} and {second} are set", f"keep one of {first} and {second}", (second,)
+                    f"both {given[0]} and {given[1]} are set", f"keep one of {choices}", (given[1],)
                 )
             if not given:
-                raise Problem(f"neither {first} nor {second} is set", f"set one of {first} and {second}")
+                raise Problem(f"neither {' nor '.join(group)} is set", f"set one of {choices}")
         self._check_rows()
         if self.grounding is not None and self.kind != "align":
             raise Problem(
@@ -270,7 +289,7 @@ class Stage(Strict):
                 f"the nearest that fit are {lower} and {lower + self.row_length}",
                 ("tokens_per_step",),
             )
-        if self.rows % self.accumulation:
+        if self.rows is not None and self.rows % self.accumulation:
             raise Problem(
                 f"{self.rows} rows a step cannot be taken in {self.accumulation} equal parts",
                 "make accumulation a divisor of the rows of a step",
@@ -278,12 +297,12 @@ class Stage(Strict):
             )
 
     @property
-    def rows(self) -> int:
-        """Packed rows of one optimiser step, over all devices and accumulation parts."""
-        if self.rows_per_step is not None:
-            return self.rows_per_step
-        assert self.tokens_per_step is not None
-        return self.tokens_per_step // self.row_length
+    def rows(self) -> int | None:
+        """Packed rows of one optimiser step, over all devices and accumulation parts; None where a step is
+        a number of samples."""
+        if self.tokens_per_step is not None:
+            return self.tokens_per_step // self.row_length
+        return self.rows_per_step
 
 
 class Evaluation(Strict):
@@ -306,6 +325,27 @@ class Evaluation(Strict):
         return self
 
 
+class Published(Strict):
+    """What a stage of a published run was, so that a plan can be held against it."""
+
+    samples: Count = Field(description="Samples of one epoch.")
+    images: Annotated[int, Field(ge=0)] = Field(description="Pictures of one epoch.")
+    text_tokens: Annotated[float, Field(gt=0)] = Field(
+        description="Tokens of a sample beside those of its pictures, on average, with the padding of the "
+        "published code."
+    )
+    hardware: str = Field(min_length=1, description="A hardware's name, as pumice plan --hardware takes it.")
+    devices: Count = Field(description="How many of them.")
+    sharding: Literal["none", "grads", "full"] = Field(
+        description="What was split over devices: nothing; gradients and optimiser states (ZeRO-2); weights "
+        "too (ZeRO-3, FSDP)."
+    )
+    hours: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="How long it took there; null: not published."
+    )
+    source: str = Field(default="", description="Where these figures are from.")
+
+
 class Recipe(Strict):
     """A whole run: the parts, the data, the stages and what is measured."""
 
@@ -326,10 +366,18 @@ class Recipe(Strict):
     evaluation: Evaluation | None = Field(
         default=None, description="What is measured at the end; null: nothing."
     )
+    published: dict[Name, Published] = Field(
+        default_factory=dict,
+        description="By a stage's name, the sizes and times of the published run; pumice plan "
+        "--published-size plans with them.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         names: set[str] = set()
+        for name in self.published:
+            if name not in (stages := [stage.name for stage in self.stages]):
+                raise Problem(f"there is no stage {name!r}", suggest(name, stages), ("published", name))
         trained = {source for stage in self.stages for source in stage.sources}
         for i, stage in enumerate(self.stages):
             at = ("stages", i)

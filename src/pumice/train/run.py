@@ -282,6 +282,7 @@ def _prepare(
         checked.supervised,
         seed=recipe.seed,
         rows_per_step=stage.rows,
+        samples_per_step=stage.samples_per_step,
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,

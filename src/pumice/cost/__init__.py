@@ -1,0 +1,1 @@
+"""What a run will cost: arithmetic, memory and time, from shapes and counts alone; no torch."""

@@ -1,0 +1,157 @@
+"""Arithmetic, memory and time of one stage.
+
+Arithmetic is counted as carried out: a product of an m x k with a k x n matrix is 2mkn, and what activation
+checkpointing computes twice counts twice. Attention is causal and counts half of a square. Norms,
+activations and the optimiser are left out: together they are under 1% at the sizes that matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pumice.cost.hardware import Hardware, Sharding
+from pumice.cost.shape import Load, Shape
+
+BF16, FP32 = 2, 4
+ADAM = 2 * FP32
+"""Bytes of AdamW's two averages."""
+OVERHEAD = 2.0e9
+"""Bytes a device needs beside what is counted: CUDA's context, libraries' work space, fragments."""
+ACTIVATION = 34
+"""Bytes per token and unit of width that one layer keeps for its backward pass in bf16, its attention
+scores left out (Korthikanti and others 2022, table 2, without the quadratic term)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a stage runs: what trains, on what, split how.
+
+    ``checkpointing`` keeps one activation a layer and computes the rest again. ``micro_rows`` is how many
+    rows a device takes at once; a step takes as many such parts as it needs.
+    """
+
+    trainable: frozenset[str]
+    hardware: Hardware
+    devices: int
+    sharding: Sharding
+    checkpointing: bool = True
+    micro_rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on one device, by what they hold."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+    overhead: float
+
+    @property
+    def total(self) -> float:
+        """All together."""
+        parts = (self.weights, self.gradients, self.optimizer, self.activations, self.logits, self.overhead)
+        return sum(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a stage costs: arithmetic by part, memory of one device, seconds."""
+
+    flops: dict[str, float]
+    memory: Memory
+    seconds: float
+
+    @property
+    def total_flops(self) -> float:
+        """All arithmetic of the stage."""
+        return sum(self.flops.values())
+
+
+def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
+    """The cost of one stage."""
+    flops = stage_flops(shape, load, setup.trainable, checkpointing=setup.checkpointing)
+    rate = setup.hardware.peak * setup.hardware.share[setup.sharding] * setup.devices
+    return Estimate(flops, stage_memory(shape, load, setup), sum(flops.values()) / rate)
+
+
+def passes(part: str, trainable: Collection[str], *, checkpointing: bool) -> int:
+    """How often the arithmetic of a part's forward pass is done, backward passes included.
+
+    Forward is 1. A gradient that passes through adds 1, a part that trains 1 more for its own weights.
+    Checkpointing computes the forward pass again, where there is a backward one.
+    """
+    order = ("vision", "connector", "language")
+    if not any(name in trainable for name in order[: order.index(part) + 1]):
+        return 1
+    return 2 + int(part in trainable) + int(checkpointing and part != "connector")
+
+
+def stage_flops(
+    shape: Shape, load: Load, trainable: Collection[str], *, checkpointing: bool
+) -> dict[str, float]:
+    """FLOP of a stage by part: ``vision``, ``connector``, ``language``, ``head``."""
+    tower, language = shape.tower, shape.language
+    forward = {
+        "vision": load.images
+        * (2.0 * tower.used * tower.tokens + 4.0 * tower.layers * tower.width * tower.tokens**2),
+        "connector": 2.0 * shape.connector * load.image_tokens,
+        "language": 2.0 * language.body * load.tokens
+        + 4.0 * language.layers * language.attention_width * load.squares / 2,
+    }
+    flops = {
+        part: amount * passes(part, trainable, checkpointing=checkpointing)
+        for part, amount in forward.items()
+    }
+    # The language model's own inputs (embeddings) may be all that trains before it; its head never
+    # recomputes: logits are made once, forward and backward together.
+    head = 2.0 * language.vocabulary * language.width * load.logits
+    flops["head"] = head * (3 if "language" in trainable else 2)
+    return flops
+
+
+def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
+    """Bytes on one device at the highest point of a step."""
+    params = shape.params
+    trained = float(sum(count for part, count in params.items() if part in setup.trainable))
+    everything = float(sum(params.values()))
+    split = 1.0 / setup.devices
+    whole = setup.sharding == "none"
+    held = split if setup.sharding == "full" else 1.0
+    weights = everything * BF16 * held
+    if setup.sharding == "full":
+        # One block of the language model is gathered at a time, and the next one ahead of its turn.
+        weights += 2 * BF16 * shape.language.body / shape.language.layers
+    gradients = trained * BF16 * (1.0 if whole else split)
+    # float32 copies of what trains, and AdamW's averages.
+    optimizer = trained * (FP32 + ADAM) * (1.0 if whole else split)
+    return Memory(
+        weights, gradients, optimizer, _activations(shape, load, setup), _logits(shape, load, setup), OVERHEAD
+    )
+
+
+def _activations(shape: Shape, load: Load, setup: Setup) -> float:
+    language, tower = shape.language, shape.tower
+    places = float(load.row * setup.micro_rows)
+    layer = places * language.width * ACTIVATION
+    if setup.checkpointing:
+        kept = places * language.width * BF16 * language.layers + layer
+    else:
+        kept = layer * language.layers
+    images = min(load.images_per_step / max(load.rows, 1) * setup.micro_rows, load.images_per_step)
+    inside = images * tower.tokens * tower.width
+    if "vision" not in setup.trainable:
+        return kept + inside * ACTIVATION  # one layer at a time, nothing kept
+    if setup.checkpointing:
+        return kept + inside * (BF16 * tower.layers + ACTIVATION)
+    return kept + inside * ACTIVATION * tower.layers
+
+
+def _logits(shape: Shape, load: Load, setup: Setup) -> float:
+    # Chunks of at most 2^25 logits are held at once, in float32, with their gradient.
+    return (
+        2.0 * FP32 * min(load.logits_per_row * setup.micro_rows * shape.language.vocabulary, float(1 << 25))
+    )

@@ -1,0 +1,110 @@
+"""Configurations of published parts, by their names on the hub, so that runs can be planned without them.
+
+Only what decides sizes is here; a checkpoint itself is always read with its own configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from transformers import AutoConfig
+
+from pumice.errors import CheckpointError, suggest
+
+
+def _clip(pixels: int) -> dict[str, Any]:
+    return {
+        "model_type": "clip_vision_model",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": pixels,
+        "patch_size": 14,
+    }
+
+
+def _siglip(pixels: int) -> dict[str, Any]:
+    return {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": pixels,
+        "patch_size": 14,
+    }
+
+
+def _decoder(
+    model_type: str,
+    width: int,
+    mlp: int,
+    layers: int,
+    heads: int,
+    kv: int,
+    vocabulary: int,
+    **more: Any,
+) -> dict[str, Any]:
+    return {
+        "model_type": model_type,
+        "hidden_size": width,
+        "intermediate_size": mlp,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "vocab_size": vocabulary,
+        **more,
+    }
+
+
+_QWEN3 = {"head_dim": 128, "max_position_embeddings": 40960}
+
+PUBLISHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "openai/clip-vit-large-patch14": _clip(224),
+        "openai/clip-vit-large-patch14-336": _clip(336),
+        "google/siglip-so400m-patch14-384": _siglip(384),
+        "google/siglip2-so400m-patch14-384": _siglip(384),
+        "lmsys/vicuna-7b-v1.5": _decoder(
+            "llama", 4096, 11008, 32, 32, 32, 32000, max_position_embeddings=4096
+        ),
+        "lmsys/vicuna-13b-v1.5": _decoder(
+            "llama", 5120, 13824, 40, 40, 40, 32000, max_position_embeddings=4096
+        ),
+        "lmsys/vicuna-13b-v1.3": _decoder(
+            "llama", 5120, 13824, 40, 40, 40, 32000, max_position_embeddings=2048
+        ),
+        "meta-llama/Llama-2-70b-hf": _decoder(
+            "llama", 8192, 28672, 80, 64, 8, 32000, max_position_embeddings=4096
+        ),
+        "mistralai/Mistral-7B-Instruct-v0.2": _decoder(
+            "mistral", 4096, 14336, 32, 32, 8, 32000, max_position_embeddings=32768, sliding_window=None
+        ),
+        "Qwen/Qwen3-0.6B": _decoder(
+            "qwen3", 1024, 3072, 28, 16, 8, 151936, tie_word_embeddings=True, **_QWEN3
+        ),
+        "Qwen/Qwen3-1.7B": _decoder(
+            "qwen3", 2048, 6144, 28, 16, 8, 151936, tie_word_embeddings=True, **_QWEN3
+        ),
+        "Qwen/Qwen3-4B": _decoder("qwen3", 2560, 9728, 36, 32, 8, 151936, tie_word_embeddings=True, **_QWEN3),
+    }
+)
+"""Facts of each part's config.json that decide what it costs."""
+
+
+def published_config(name: str) -> Any:
+    """The transformers config of a published part.
+
+    Raises:
+        CheckpointError: the name is not in ``PUBLISHED``; the error lists what is.
+    """
+    if name not in PUBLISHED:
+        raise CheckpointError(
+            f"the sizes of {name!r} are not known here",
+            remedy=f"give the local folder of the checkpoint; {suggest(name, PUBLISHED)}",
+        )
+    facts = dict(PUBLISHED[name])
+    return AutoConfig.for_model(facts.pop("model_type"), **facts)

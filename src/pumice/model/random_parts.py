@@ -1,0 +1,152 @@
+"""Tiny random checkpoints with the layouts of real ones, for trying a recipe's whole way in a minute.
+
+``random:NAME`` in a recipe's ``model`` block. A part is an ordinary transformers folder: configuration,
+weights drawn from a fixed seed, and tokenizer or image processor. It knows nothing; a run with it shows
+that files, templates, layouts, losses and checkpoints work, and how they look.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from pumice.errors import CheckpointError, suggest
+
+PREFIX = "random:"
+WIDTH, LAYERS, HEADS = 32, 2, 2
+VISION_SIDE, VISION_PATCH = 56, 14
+
+_CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+
+_VISION: Mapping[str, tuple[str, dict[str, Any]]] = MappingProxyType(
+    {
+        "clip": ("CLIPImageProcessor", {"model_type": "clip_vision_model"}),
+        "siglip": ("SiglipImageProcessor", {"model_type": "siglip_vision_model"}),
+    }
+)
+_LANGUAGE: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "llama": {"model_type": "llama"},
+        "mistral": {"model_type": "mistral", "num_key_value_heads": 1, "sliding_window": None},
+        "qwen3": {
+            "model_type": "qwen3",
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "tie_word_embeddings": True,
+        },
+    }
+)
+
+NAMES: tuple[str, ...] = (*_VISION, *_LANGUAGE)
+"""What may stand behind ``random:``."""
+
+
+def random_part(name: str, folder: Path) -> Path:
+    """Make a part, or leave the one that is there; returns its folder.
+
+    Args:
+        name: one of ``NAMES``, without the prefix.
+        folder: where parts lie; the part's own folder is made in it.
+
+    Raises:
+        CheckpointError: there is no part of this name.
+    """
+    if name not in NAMES:
+        raise CheckpointError(
+            f"there is no random part {name!r}", where=PREFIX + name, remedy=suggest(name, NAMES)
+        )
+    target = folder / name
+    if (target / "config.json").is_file():
+        return target
+    partial = folder / f".{name}.writing"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    make: Callable[[str, Path], None] = _vision if name in _VISION else _language
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        make(name, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+def _vision(name: str, folder: Path) -> None:
+    kind, facts = _VISION[name]
+    sizes = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS + 1,
+        "num_attention_heads": HEADS,
+        "image_size": VISION_SIDE,
+        "patch_size": VISION_PATCH,
+    }
+    auto: Any = AutoModel
+    model = auto.from_config(AutoConfig.for_model(facts["model_type"], **sizes))
+    model.save_pretrained(folder)
+    side = {"height": VISION_SIDE, "width": VISION_SIDE}
+    clip = name == "clip"
+    processor = {
+        "image_processor_type": kind,
+        "do_resize": True,
+        "size": {"shortest_edge": VISION_SIDE} if clip else side,
+        "resample": 3,
+        "do_center_crop": clip,
+        "crop_size": side,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": _CLIP_MEAN if clip else [0.5] * 3,
+        "image_std": _CLIP_STD if clip else [0.5] * 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n", "utf-8")
+
+
+def _language(name: str, folder: Path) -> None:
+    tokenizer = _tokenizer(name)
+    facts = dict(_LANGUAGE[name])
+    sizes = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 4096,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(AutoConfig.for_model(facts.pop("model_type"), **(sizes | facts)))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tokenizer(name: str) -> Any:
+    """A byte-level BPE of a few hundred entries with the family's control tokens."""
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    words = (
+        "what is in the image a picture of two red blue one small large on left right yes no where how many"
+    )
+    trainer = BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator([f" {words} {words.title()}"] * 4, trainer)
+    marks = ("<|endoftext|>", "<|im_start|>", "<|im_end|>") if name == "qwen3" else ("<s>", "</s>", "<pad>")
+    backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    roles = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    if name == "qwen3":
+        roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=backend, **roles)

@@ -1,0 +1,109 @@
+"""What a run costs: by hand on small shapes, and against the published times."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pumice.cost.estimate import Setup, estimate, passes, stage_flops, stage_memory
+from pumice.cost.hardware import HARDWARE, get_hardware
+from pumice.cost.shape import LanguageShape, Load, Shape, TowerShape
+from pumice.errors import UsageError
+
+SHAPE = Shape(
+    TowerShape(params=1000, used=800, layers=2, width=8, tokens=5),
+    connector=100,
+    language=LanguageShape(
+        body=10_000,
+        embedding=640,
+        head=640,
+        layers=3,
+        width=16,
+        attention_width=16,
+        mlp_width=32,
+        vocabulary=40,
+        tied=False,
+    ),
+)
+LOAD = Load(
+    steps=10,
+    tokens=500.0,
+    squares=9000.0,
+    logits=50.0,
+    images=20.0,
+    image_tokens=80.0,
+    row=64,
+    rows=4,
+    images_per_step=4.0,
+    logits_per_row=10.0,
+)
+ALIGN, INSTRUCT, ALL = (
+    frozenset({"connector"}),
+    frozenset({"connector", "language"}),
+    frozenset({"vision", "connector", "language"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "checkpointing", "wanted"),
+    [
+        (ALIGN, False, (1, 3, 2)),
+        (ALIGN, True, (1, 3, 3)),
+        (INSTRUCT, False, (1, 3, 3)),
+        (INSTRUCT, True, (1, 3, 4)),
+        (ALL, False, (3, 3, 3)),
+        (ALL, True, (4, 3, 4)),
+        (frozenset({"language"}), True, (1, 1, 4)),
+        (frozenset({"vision"}), True, (4, 2, 3)),
+    ],
+)
+def test_each_part_is_passed_as_often_as_gradients_need(
+    trainable: frozenset[str], checkpointing: bool, wanted: tuple[int, int, int]
+) -> None:
+    """Forward, the gradient through it, its own weights' gradient, and the forward pass again."""
+    parts = ("vision", "connector", "language")
+    assert tuple(passes(part, trainable, checkpointing=checkpointing) for part in parts) == wanted
+
+
+def test_arithmetic_by_hand() -> None:
+    flops = stage_flops(SHAPE, LOAD, ALIGN, checkpointing=False)
+    assert flops["vision"] == 20 * (2 * 800 * 5 + 4 * 2 * 8 * 25)
+    assert flops["connector"] == 3 * (2 * 100 * 80)
+    assert flops["language"] == 2 * (2 * 10_000 * 500 + 4 * 3 * 16 * 9000 / 2)
+    assert flops["head"] == 2 * (2 * 40 * 16 * 50)
+
+
+def test_time_falls_with_devices_and_with_the_share_of_the_peak() -> None:
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 8, "full")
+    eight = estimate(SHAPE, LOAD, setup)
+    one = estimate(SHAPE, LOAD, dataclasses.replace(setup, devices=1))
+    assert one.seconds == pytest.approx(8 * eight.seconds)
+    grads = estimate(SHAPE, LOAD, dataclasses.replace(setup, sharding="grads"))
+    shares = HARDWARE["a100-80g"].share
+    assert grads.seconds / eight.seconds == pytest.approx(shares["full"] / shares["grads"])
+    assert eight.seconds == pytest.approx(eight.total_flops / (312e12 * shares["full"] * 8))
+
+
+def test_memory_by_what_is_split() -> None:
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 4, "none")
+    whole = stage_memory(SHAPE, LOAD, setup)
+    trained, everything = 100 + 11_280, 1000 + 100 + 11_280
+    assert (whole.weights, whole.gradients, whole.optimizer) == (2 * everything, 2 * trained, 12 * trained)
+    grads = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, sharding="grads"))
+    assert (grads.weights, grads.optimizer) == (whole.weights, whole.optimizer / 4)
+    full = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, sharding="full"))
+    assert full.weights < grads.weights
+    assert full.total == sum(
+        (full.weights, full.gradients, full.optimizer, full.activations, full.logits, full.overhead)
+    )
+    kept = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, checkpointing=False))
+    assert kept.activations > whole.activations
+    frozen = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, trainable=ALIGN))
+    assert frozen.optimizer == 12 * 100
+
+
+def test_unknown_hardware_lists_what_there_is() -> None:
+    with pytest.raises(UsageError, match="no hardware 'a100'") as caught:
+        get_hardware("a100")
+    assert "a100-80g" in str(caught.value)
