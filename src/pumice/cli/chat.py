@@ -61,9 +61,9 @@ def chat(
     for image in images or ():
         image_size(image)
     if template is not None:
-        from pumice.text.templates import get_template
+        from pumice.text.templates import check_template_name
 
-        get_template(template)
+        check_template_name(template)
     talk = question is None and sys.stdin.isatty()
     if question is None and not talk:
         question = sys.stdin.read().strip()

@@ -83,9 +83,9 @@ def evaluate(
     if images is not None and not images.is_dir():
         raise UsageError(f"there is no folder {str(images)!r}", where="--images", remedy="check the path")
     if template is not None:
-        from pumice.text.templates import get_template
+        from pumice.text.templates import check_template_name
 
-        get_template(template)
+        check_template_name(template)
     place = find_model(model)
     asked = open_questions(questions, images, limit, chosen, seed)
     folder = folder or Path("evals") / label(model) / questions.stem

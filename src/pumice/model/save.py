@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig
 
-from pumice.errors import CheckpointError, suggest
+from pumice.errors import CheckpointError, TemplateError, suggest
 from pumice.image.process import ImageProcessor
 from pumice.model.build import (
     LLAVA,
@@ -34,7 +34,9 @@ from pumice.model.tower import VisionTower
 from pumice.model.vlm import VisionLanguageModel, VLMConfig
 from pumice.model.weights import fill, read_json, read_tensors, write_tensors
 from pumice.text.chat import chat_template
-from pumice.text.templates import TEMPLATES, get_template
+from pumice.text.ends import answer_ends
+from pumice.text.resolve import resolve_template, template_of_chat
+from pumice.text.templates import check_template_name, template_names
 from pumice.types import PLACEHOLDER
 
 RECORD = "pumice.json"
@@ -204,7 +206,11 @@ def _write_configs(
     config.save_pretrained(folder)
     generation = GenerationConfig.from_dict(model.lm.generation_config.to_dict())
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
-    generation.eos_token_id = generation.eos_token_id or tokenizer.eos_token_id
+    template = resolve_template(own.template, tokenizer)
+    held = generation.eos_token_id or tokenizer.eos_token_id
+    held = [held] if isinstance(held, int) else list(held or ())
+    ends = list(dict.fromkeys([*held, *sorted(answer_ends(template, tokenizer)[0])]))
+    generation.eos_token_id = ends[0] if len(ends) == 1 else ends
     # What is no text never comes out of transformers' generate either: <image>, and spare embedding rows.
     rows = model.lm.get_input_embeddings().weight.shape[0]
     generation.suppress_tokens = [own.image_token_id, *range(len(tokenizer), rows)]
@@ -223,7 +229,7 @@ def _write_configs(
             "vision_feature_select_strategy": strategy,
         },
     )
-    (folder / "chat_template.jinja").write_text(chat_template(own.template, tokenizer), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(chat_template(template, tokenizer), encoding="utf-8")
     _write_json(folder / RECORD, {"format": 1, **own.to_dict()})
 
 
@@ -257,23 +263,22 @@ def _template(explicit: str | None, record: dict[str, Any], tokenizer: Any, fold
     """The template's name: as asked for, as recorded, or as the checkpoint's chat template shows."""
     name = explicit or record.get("template")
     if name is not None:
-        get_template(str(name))
+        check_template_name(str(name))
         return str(name)
     own = getattr(tokenizer, "chat_template", None)
     file = folder / "chat_template.jinja"
     if file.is_file():
         own = file.read_text(encoding="utf-8")
-    for known in TEMPLATES:
-        if (
-            own is not None
-            and isinstance(own, str)
-            and own.strip() == chat_template(known, tokenizer).strip()
-        ):
-            return known
+    why = "it has no chat template"
+    if isinstance(own, str):
+        try:
+            return template_of_chat(own, tokenizer).name
+        except TemplateError as error:
+            why = error.what
     raise CheckpointError(
-        "the checkpoint does not tell which conversation template it was trained with",
+        f"the checkpoint does not tell which conversation template it was trained with: {why}",
         where=str(folder),
-        remedy=f"give the template: {suggest('', TEMPLATES)}",
+        remedy=f"give the template: {suggest('', template_names())}",
     )
 
 

@@ -31,7 +31,8 @@ from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
-from pumice.text.templates import get_template
+from pumice.text.resolve import resolve_template
+from pumice.text.templates import check_template_name
 from pumice.train.checkpoint import list_states
 from pumice.train.dataset import Pictures, StageData
 from pumice.train.grounding import TARGETS
@@ -259,7 +260,7 @@ def _prepare(
     cache: Path | None = None,
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
-    template = get_template(stage.template or recipe.model.template)
+    template = resolve_template(stage.template or recipe.model.template, tokenizer)
     position_ids_4 = _grounding_words(stage, tokenizer)
 
     def stage_data(samples: Sequence[Any]) -> StageData:
@@ -401,7 +402,7 @@ def _single_tokens(words: Sequence[str], tokenizer: Any, where: str) -> list[int
 
 def _check_templates(recipe: Recipe) -> None:
     for name in (recipe.model.template, *(s.template for s in recipe.stages if s.template)):
-        get_template(name)
+        check_template_name(name)
 
 
 def _load_weights(model: VisionLanguageModel, folder: Path) -> None:
