@@ -301,7 +301,7 @@ def test_a_broken_record_is_reported(tmp_path: Path) -> None:
 
 def test_a_world_of_another_version_can_only_be_made_anew(tmp_path: Path) -> None:
     (tmp_path / "world.json").write_text(f'{{"level": "full", "seed": 0, "format": {FORMAT - 1}}}')
-    with pytest.raises(UsageError, match=f"another version .* format {FORMAT - 1}, not {FORMAT}") as caught:
+    with pytest.raises(UsageError, match=f"another version .*format {FORMAT - 1}, not {FORMAT}") as caught:
         make_world(tmp_path, n=10)
     assert "delete the folder" in str(caught.value)
 
