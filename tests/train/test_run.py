@@ -330,6 +330,55 @@ def test_a_part_that_cannot_train_stops_a_run_before_it_writes(
     assert not (tmp_path / "run").exists()
 
 
+def test_too_long_samples_are_cut_to_whole_turns_and_told(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    """A long conversation loses its last turns, and the picture they show; refused without the policy."""
+    shutil.copytree(data, tmp_path / "data")
+    long = {
+        "id": "long",
+        "image": ["0.png", "3.png"],
+        "conversations": [
+            {"from": "human", "value": "<image>\nWhat is it?"},
+            {"from": "gpt", "value": "a red square"},
+            {"from": "human", "value": "<image>\nAnd this? " + "red square " * 60},
+            {"from": "gpt", "value": "a blue square"},
+        ],
+    }
+    rows = json.loads((data / "instruct.json").read_text("utf-8"))
+    toy.write_rows(tmp_path / "data" / "instruct.json", [long, *rows[:3]])
+    stage = {"row_length": 96, "steps": 2, "rows_per_step": 4, "validation": None}
+    recipe = toy.make_recipe(tmp_path / "data", toy.instruct(**stage))
+    with pytest.raises(DataError, match="may have 96"):
+        toy.run(recipe, tmp_path / "run", parts)
+    watch = toy.Watch()
+    recipe = toy.make_recipe(tmp_path / "data", toy.instruct(**stage, too_long="cut"))
+    toy.run(recipe, tmp_path / "run", parts, watch)
+    assert watch.stages[0]["cut"] == 1
+    assert {row["images"] for row in watch.rows} == {1 + sum("image" in row for row in rows[:3])}
+
+
+def test_stages_prepare_pictures_in_their_own_way(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage sees its own squares; what is saved is prepared as the model says."""
+    seen: list[str] = []
+    real = dataset.Pictures.pixels
+
+    def pixels(self: Any, paths: Any) -> Any:
+        seen.append(self.processor.mode)
+        return real(self, paths)
+
+    monkeypatch.setattr(dataset.Pictures, "pixels", pixels)
+    stages = (toy.align(aspect="crop", steps=1, validation=None), toy.instruct(steps=1, validation=None))
+    recipe = toy.make_recipe(data, *stages)
+    assert recipe.model.image.aspect == "pad"
+    toy.run(recipe, tmp_path / "run", parts)
+    assert list(dict.fromkeys(seen)) == ["crop", "pad"]
+    for stage in ("align", "instruct"):
+        assert load_model(tmp_path / "run" / "stages" / stage / "model")[2].mode == "pad"
+
+
 @pytest.mark.parametrize(
     ("of_source", "of_stage", "kept"), [(2, None, 2), (2, 3, 2), (3, 2, 2), (None, 1, 1)]
 )

@@ -72,6 +72,9 @@ class RunWatch:
         for purpose, key in (("", "sources"), (", to validate", "validation")):
             for row in summary[key]:
                 self.console.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False)
+        if summary["cut"]:
+            told = f"  {summary['cut']:,} samples lost turns at their end to fit into a row (too_long)"
+            self.console.print(told, markup=False)
         self._loss, self._said = None, time.monotonic()
         self._recent.clear()
         self._open(("{task.completed:,}/{task.total:,}", "{task.fields[figures]}"), transient=False)

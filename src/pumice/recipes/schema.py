@@ -201,10 +201,10 @@ class Stage(Strict):
         min_length=1,
         description="A template for this stage alone, such as plain; null: the model's.",
     )
-    image: ImageOptions | None = Field(
+    aspect: Literal["crop", "pad", "squash"] | None = Field(
         default=None,
-        description="How pictures are prepared in this stage alone; null: as the model says. LLaVA 1.5 "
-        "aligns on crops and instructs on padded pictures.",
+        description="How pictures become squares in this stage alone; null: as model.image.aspect says. "
+        "LLaVA 1.5 aligns on crops and instructs on padded pictures.",
     )
     too_long: Literal["refuse", "cut"] = Field(
         default="refuse",

@@ -5,6 +5,7 @@ Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token s
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from pumice.image.decode import image_size, open_image
 from pumice.image.process import ImageProcessor
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Grounding, Stage
-from pumice.text.render import render
+from pumice.text.render import count_turns, render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
 from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
@@ -151,6 +152,7 @@ class StageData:
                 image_token_id=self.image_token_id,
                 branch_turns=self.stage.branch_turns,
                 max_length=self.stage.row_length,
+                too_long=self.stage.too_long,
             )
 
         return self._encoded.get(id(sample), made)
@@ -160,9 +162,29 @@ class StageData:
         self._encoded.forget()
         self._cells.forget()
 
+    def _shown(self, sample: Sample) -> tuple[Encoded, Sample]:
+        """A sample's tokens, and the sample without the pictures of turns that were cut off."""
+        encoded = self.encode(sample)
+        left = len(encoded.image_spans)
+        if self.stage.too_long != "cut" or left == len(sample.images):
+            return encoded, sample
+        # Pictures are numbered in the order of their turns, and turns are cut from the end.
+        regions = tuple(region for region in sample.regions if region.image < left)
+        return encoded, dataclasses.replace(sample, images=sample.images[:left], regions=regions)
+
+    def cut(self) -> int:
+        """How many samples lost turns at their end to fit into a row (``too_long: cut``)."""
+        if self.stage.too_long != "cut":
+            return 0
+        different = {id(sample): sample for sample in self.samples}.values()
+        return sum(
+            count_turns(self.encode(sample)) < sum(m.role == "assistant" for m in sample.messages)
+            for sample in different
+        )
+
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """One padded batch of rows of sample indices."""
-        filled = [[(i, self.encode(self.samples[i]), self.samples[i]) for i in row] for row in rows]
+        filled = [[(i, *self._shown(self.samples[i])) for i in row] for row in rows]
         return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
 
     def cells(self, batch: Batch, grounding: Grounding) -> tuple[Cells, NDArray[np.bool_]]:

@@ -26,6 +26,7 @@ from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.files import write_json, write_text
+from pumice.image.process import ImageProcessor, Mode
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
@@ -138,11 +139,11 @@ def train(
         check_trainable(model, stage)
     if torch.cuda.is_available():
         model.to("cuda")
-    pictures = Pictures(processor)
+    galleries = _galleries(recipe, processor)
     cache = folder.parent / CACHE_FOLDER
     budget = Budget(RENDERED_BYTES)
     prepared = [
-        _prepare(recipe, stage, model, tokenizer, pictures, observer, budget, cache)
+        _prepare(recipe, stage, model, tokenizer, galleries[_aspect(recipe, stage)], observer, budget, cache)
         for stage in recipe.stages
     ]
     finished = finished_stages(folder)
@@ -158,7 +159,10 @@ def train(
     write_json(folder / "run.json", record)
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
-            _run_one(recipe, stage, ready, model, tokenizer, pictures, folder, record, observer, stop)
+            pictures = galleries[_aspect(recipe, stage)]
+            _run_one(
+                recipe, stage, ready, model, tokenizer, pictures, processor, folder, record, observer, stop
+            )
             ready.forget()
     except (Interrupted, KeyboardInterrupt) as error:
         close(folder, record, "interrupted")
@@ -188,6 +192,7 @@ def _run_one(
     model: VisionLanguageModel,
     tokenizer: Any,
     pictures: Pictures,
+    processor: ImageProcessor,
     folder: Path,
     record: dict[str, Any],
     observer: RunObserver,
@@ -217,6 +222,7 @@ def _run_one(
         "steps": len(ready.plan),
         "tokens": sum(ready.plan.tokens),
         "fill": ready.plan.fill,
+        "cut": ready.data.cut(),
         "trainable": counts.trainable,
         "frozen": counts.frozen,
         "sources": ready.mixture,
@@ -227,7 +233,7 @@ def _run_one(
     seconds = run_stage(model, run, observer)
     model.eval()
     # float32: the next stage and an exact resume go on from what is written here.
-    save_model(model, tokenizer, pictures.processor, place / "model", dtype="float32")
+    save_model(model, tokenizer, processor, place / "model", dtype="float32")
     record["stages"].append(
         {
             "name": stage.name,
@@ -242,6 +248,19 @@ def _run_one(
     write_json(folder / "run.json", record)
     _drop_states(place)
     observer.on_saved(stage, place / "model")
+
+
+def _aspect(recipe: Recipe, stage: Stage) -> Mode:
+    """How a stage's pictures become squares."""
+    return stage.aspect or recipe.model.image.aspect
+
+
+def _galleries(recipe: Recipe, processor: ImageProcessor) -> dict[Mode, Pictures]:
+    """The pictures of all stages that prepare them alike are kept together."""
+    return {
+        aspect: Pictures(processor.with_mode(aspect))
+        for aspect in dict.fromkeys(_aspect(recipe, stage) for stage in recipe.stages)
+    }
 
 
 def _drop_states(place: Path) -> None:
