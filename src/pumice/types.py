@@ -78,12 +78,32 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A picture inside a container: ``length`` bytes of ``file`` from ``offset``, a whole image file.
+
+    ``name`` says which picture it is to a reader: a member of a tar file, a row's picture in a table.
+    """
+
+    file: Path
+    offset: int
+    length: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.file}"
+
+
+Picture = Path | ImageRef
+"""Where a picture is: a file of its own, or a part of one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One row of training data: a conversation over zero or more images."""
 
     id: str
     messages: tuple[Message, ...]
-    images: tuple[Path, ...]
+    images: tuple[Picture, ...]
     source: str
     origin: Origin
     regions: tuple[Region, ...] = ()
@@ -125,9 +145,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class PackedImage:
-    """One image of a batch: its file and the tokens it fills in row ``row``."""
+    """One image of a batch: where it is, and the tokens it fills in row ``row``."""
 
-    path: Path
+    path: Picture
     row: int
     start: int
     length: int

@@ -7,15 +7,16 @@ decoder raises becomes an ``ImageError`` that names the file, its row and what t
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pumice.errors import ImageError
+from pumice.image.source import open_picture
+from pumice.types import Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 2**26
@@ -39,14 +40,14 @@ _TRANSPOSED = {
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
-def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> Image.Image:
+def open_image(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> Image.Image:
     """Decode the first frame of an image file to RGB, upright.
 
     EXIF orientation is applied. Transparency is composited over white, as transformers'
     ``convert_to_rgb`` does. Sixteen-bit greys are scaled to eight bits (Pillow alone would clip them).
 
     Args:
-        path: the file.
+        path: the file, or the part of one that is the picture.
         max_pixels: the largest width x height accepted, judged from the header.
         where: the data file and row that name the image, for the error.
 
@@ -68,7 +69,7 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
     return upright if method is None else upright.transpose(method)
 
 
-def image_size(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> tuple[int, int]:
+def image_size(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> tuple[int, int]:
     """Width and height in pixels after EXIF orientation, from the header alone.
 
     Raises:
@@ -80,17 +81,21 @@ def image_size(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
         return (height, width) if _orientation(image) in _SWAPS_SIDES else (width, height)
 
 
-def check_size(size: tuple[int, int], path: Path, *, max_pixels: int, where: str | None = None) -> None:
+def check_size(size: tuple[int, int], path: Picture, *, max_pixels: int, where: str | None = None) -> None:
     """Refuse a width and height that ``open_image`` would refuse (for sizes that a cache remembers)."""
     _check_size(size, path, max_pixels, where)
 
 
 @contextmanager
-def _opened(path: Path, where: str | None) -> Iterator[Image.Image]:
+def _opened(path: Picture, where: str | None) -> Iterator[Image.Image]:
     """The image with its header read; the file is closed at the end."""
-    _check_file(path, where)
+    with open_picture(path, where) as stream, _header(stream, path, where) as image:
+        yield image
+
+
+def _header(stream: BinaryIO, path: Picture, where: str | None) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        return Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image",
@@ -105,27 +110,9 @@ def _opened(path: Path, where: str | None) -> Iterator[Image.Image]:
         ) from error
     except Exception as error:  # decoders of hostile bytes raise almost anything
         raise _damaged(path, where, error) from error
-    with image:
-        yield image
 
 
-def _check_file(path: Path, where: str | None) -> None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(
-            f"image file {path} cannot be read ({reason})",
-            where=where,
-            remedy="check the path and the image folder, or remove the row",
-        ) from error
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
-        raise ImageError(f"{path} is not a file", where=where, remedy="name an image file")
-    if status.st_size == 0:
-        raise ImageError(f"image file {path} is empty", where=where, remedy="fetch the file again")
-
-
-def _check_size(size: tuple[int, int], path: Path, max_pixels: int, where: str | None) -> None:
+def _check_size(size: tuple[int, int], path: Picture, max_pixels: int, where: str | None) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(
@@ -145,7 +132,7 @@ def _check_size(size: tuple[int, int], path: Path, max_pixels: int, where: str |
         )
 
 
-def _damaged(path: Path, where: str | None, error: Exception) -> ImageError:
+def _damaged(path: Picture, where: str | None, error: Exception) -> ImageError:
     return ImageError(
         f"image file {path} is damaged ({type(error).__name__}: {error})",
         where=where,
