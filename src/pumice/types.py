@@ -20,6 +20,12 @@ IGNORE_INDEX = -100
 PLACEHOLDER = "<image>"
 """The text that stands for an image inside LLaVA JSON. Nowhere else has it a meaning."""
 
+DataFormat = Literal["llava", "sharegpt", "messages", "parquet", "hub", "webdataset"]
+"""What data may look like on disk; the first three are JSON or JSONL."""
+
+HUB = "hub:"
+"""Begins the name of a dataset on the hub: ``hub:ORG/NAME/CONFIG@SPLIT``, the last two optional."""
+
 Role = Literal["system", "user", "assistant"]
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 as fractions of width and height, as LLaVA writes boxes."""

@@ -41,7 +41,7 @@ def test_counts_are_what_the_renderer_gives_for_the_sizes(photos: list[Path]) ->
     assert found.lengths.tolist() == [84, 3, 46, 84]
     assert found.supervised.tolist() == [2, 2, 2, 2]
     assert found.sizes == {photos[0]: (40, 30), photos[1]: (41, 30), photos[3]: (43, 30)}
-    assert told[-1] == ("samples", 4, 4)
+    assert told[-1] == ("samples", 3, 3)
     assert ("images", 3, 3) in told
 
 

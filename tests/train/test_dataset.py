@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pumice.data.llava_json import read_samples
+from pumice.data.samples import read_samples
 from pumice.errors import DataError
 from pumice.recipes.schema import Grounding
 from pumice.train import dataset
@@ -168,8 +168,18 @@ def test_a_sample_longer_than_the_window_is_refused(bench: Any) -> None:
 
     data = bench.data
     longest = max(int(data.encode(sample).position_ids.max()) + 1 for sample in data.samples)
-    data.check_context(SimpleNamespace(sliding_window=longest, max_position_embeddings=longest))
-    data.check_context(SimpleNamespace(sliding_window=2, use_sliding_window=False))
-    data.check_context(SimpleNamespace())
+    lengths = np.array([len(data.encode(sample)) for sample in data.samples])
+    data.check_context(SimpleNamespace(sliding_window=longest, max_position_embeddings=longest), lengths)
+    data.check_context(SimpleNamespace(sliding_window=2, use_sliding_window=False), lengths)
+    data.check_context(SimpleNamespace(), lengths)
     with pytest.raises(DataError, match=rf"has {longest} positions.*sliding_window\) is {longest - 1}"):
-        data.check_context(SimpleNamespace(sliding_window=longest - 1))
+        data.check_context(SimpleNamespace(sliding_window=longest - 1), lengths)
+
+
+def test_samples_that_find_no_room_are_rendered_again(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bench.data
+    before = [data.encode(sample).input_ids.tolist() for sample in data.samples]
+    monkeypatch.setattr(data, "_encoded", {})
+    monkeypatch.setattr(data, "_room", 0)
+    assert [data.encode(sample).input_ids.tolist() for sample in data.samples] == before
+    assert data._encoded == {}

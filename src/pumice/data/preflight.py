@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from pumice.data.problems import Problems, place
+from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError, ImageError, PumiceError
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
-from pumice.types import Encoded, IntArray, Sample
+from pumice.types import Encoded, ImageRef, IntArray, Picture, Sample
 
 Size = tuple[int, int]
 """Width and height in pixels, upright."""
@@ -39,7 +40,7 @@ class Preflight:
     """What was found: the size of every image, and per sample (int64 [samples]) its tokens and how many
     of them are supervised. ``cached`` images were known from an earlier check and not opened again."""
 
-    sizes: dict[Path, Size]
+    sizes: dict[Picture, Size]
     lengths: IntArray
     supervised: IntArray
     cached: int
@@ -93,21 +94,18 @@ def check_images(
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
-) -> tuple[dict[Path, Size], int]:
+) -> tuple[dict[Picture, Size], int]:
     """The size of every image of ``samples``, and how many came from the cache.
 
     Raises:
         DataError: images that cannot be used; each is named with the first row that shows it.
     """
-    first: dict[Path, Sample] = {}
-    for sample in samples:
-        for path in sample.images:
-            first.setdefault(path, sample)
+    first = pictures_of(samples)
     cache = _Cache(cache_folder)
     problems = Problems(max_errors)
 
-    def check(path: Path) -> tuple[Path, Size | ImageError, bool]:
-        where = str(first[path].origin)
+    def check(path: Picture) -> tuple[Picture, Size | ImageError, bool]:
+        where = str(first[path])
         try:
             known = cache.get(path, decode)
             if known is not None:
@@ -119,7 +117,7 @@ def check_images(
         except ImageError as error:
             return path, error, False
 
-    sizes: dict[Path, Size] = {}
+    sizes: dict[Picture, Size] = {}
     cached = 0
     for done, (path, result, hit) in enumerate(_mapped(check, list(first), workers), start=1):
         if isinstance(result, ImageError):
@@ -138,7 +136,7 @@ def check_images(
 def count_tokens(
     samples: Sequence[Sample],
     encode: Encode,
-    sizes: dict[Path, Size],
+    sizes: dict[Picture, Size],
     *,
     progress: Progress | None = None,
     max_errors: int = 20,
@@ -149,23 +147,20 @@ def count_tokens(
         DataError: samples that do not render, or that no token of is supervised.
     """
     problems = Problems(max_errors)
-    known: dict[int, tuple[int, int]] = {}  # repeated samples are one object
-    counts = np.zeros((len(samples), 2), np.int64)
-    for index, sample in enumerate(samples):
-        if id(sample) not in known:
-            try:
-                known[id(sample)] = _counted(sample, encode, sizes)
-            except PumiceError as error:
-                place(error, sample.origin)
-                problems.add(error)
-                known[id(sample)] = (0, 0)
-        counts[index] = known[id(sample)]
-        _tell(progress, "samples", index + 1, len(samples))
+    first, which = distinct(samples)
+    counts = np.zeros((len(first), 2), np.int64)
+    for number, sample in enumerate(take(samples, first)):
+        try:
+            counts[number] = _counted(sample, encode, sizes)
+        except PumiceError as error:
+            place(error, sample.origin)
+            problems.add(error)
+        _tell(progress, "samples", number + 1, len(first))
     problems.raise_if_any("samples cannot be used")
-    return counts[:, 0].copy(), counts[:, 1].copy()
+    return counts[which, 0], counts[which, 1]
 
 
-def _counted(sample: Sample, encode: Encode, sizes: dict[Path, Size]) -> tuple[int, int]:
+def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Size]) -> tuple[int, int]:
     encoded = encode(sample, [sizes[path] for path in sample.images])
     if encoded.supervised == 0:
         raise DataError(
@@ -177,8 +172,8 @@ def _counted(sample: Sample, encode: Encode, sizes: dict[Path, Size]) -> tuple[i
 
 
 def _mapped(
-    check: Callable[[Path], tuple[Path, Size | ImageError, bool]], paths: list[Path], workers: int
-) -> Iterator[tuple[Path, Size | ImageError, bool]]:
+    check: Callable[[Picture], tuple[Picture, Size | ImageError, bool]], paths: list[Picture], workers: int
+) -> Iterator[tuple[Picture, Size | ImageError, bool]]:
     """``check`` over all paths in order, in threads where more than one worker is asked for."""
     if workers <= 1:
         yield from map(check, paths)
@@ -216,19 +211,19 @@ class _Cache:
             return {}
         return {key: entry for key, entry in images.items() if _is_entry(entry)}
 
-    def get(self, path: Path, decode: bool) -> Size | None:
+    def get(self, path: Picture, decode: bool) -> Size | None:
         """The size, if the file is the one that was checked, as thoroughly as asked now."""
         if self.file is None:
             return None
-        entry = self.entries.get(os.path.abspath(path))
+        entry = self.entries.get(_name(path))
         if entry is None or entry[:2] != _stamp(path) or (decode and not entry[4]):
             return None
         return entry[2], entry[3]
 
-    def put(self, path: Path, size: Size, decode: bool) -> None:
+    def put(self, path: Picture, size: Size, decode: bool) -> None:
         if self.file is None:
             return
-        self.entries[os.path.abspath(path)] = [*_stamp(path), *size, int(decode)]
+        self.entries[_name(path)] = [*_stamp(path), *size, int(decode)]
         self.changed = True
 
     def save(self) -> None:
@@ -247,7 +242,14 @@ class _Cache:
             os.replace(partial, self.file)
 
 
-def _stamp(path: Path) -> list[int]:
+def _name(picture: Picture) -> str:
+    if isinstance(picture, ImageRef):
+        return f"{os.path.abspath(picture.file)}@{picture.offset}+{picture.length}"
+    return os.path.abspath(picture)
+
+
+def _stamp(picture: Picture) -> list[int]:
+    path = picture.file if isinstance(picture, ImageRef) else picture
     try:
         status = path.stat()
     except (OSError, ValueError):

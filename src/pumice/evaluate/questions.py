@@ -78,9 +78,7 @@ class QuestionSet:
         ]
 
 
-def read_questions(
-    file: Path, image_root: Path | None = None, *, max_errors: int = 20
-) -> QuestionSet:
+def read_questions(file: Path, image_root: Path | None = None, *, max_errors: int = 20) -> QuestionSet:
     """Reads a question file; every row and every picture's header is checked before any model runs.
 
     Args:
@@ -149,9 +147,7 @@ def _present(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise bad(
-            f"present is {value!r}", where, "give a list of the values in the picture, one per object"
-        )
+        raise bad(f"present is {value!r}", where, "give a list of the values in the picture, one per object")
     return tuple(value)
 
 
@@ -171,4 +167,3 @@ def _digest(questions: tuple[Question, ...], contents: Mapping[str, str]) -> str
     """Names what is asked: the rows and the bytes of the pictures (two worlds share file names)."""
     rows = [[question.fields(), contents.get(question.image or "")] for question in questions]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-

@@ -6,8 +6,7 @@ Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from pumice.data.collate import collate
 from pumice.data.problems import Problems, place
+from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError
 from pumice.image.boxes import map_box
 from pumice.image.decode import image_size, open_image
@@ -27,7 +27,7 @@ from pumice.recipes.schema import Grounding, Stage
 from pumice.text.render import render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
-from pumice.types import Batch, Encoded, Origin, Region, Sample
+from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample
 
 CHUNK = 64
 """Pictures that go through the tower together. Always the same number, padded where fewer are left:
@@ -36,7 +36,11 @@ a matrix product may round differently for other sizes, and a resumed run must s
 FEATURE_BYTES = 2 * 1024**3
 """Features of a frozen tower are kept in memory while those of all pictures fit into this."""
 
+ENCODED_BYTES = 1024**3
+"""Rendered samples are remembered until they take this much memory; the others are rendered again."""
+
 Progress = Callable[[str, int, int], None]
+Key = tuple[str, Origin]
 
 
 class Pictures:
@@ -47,20 +51,19 @@ class Pictures:
 
     def __init__(self, processor: ImageProcessor) -> None:
         self.processor = processor
-        self._features: dict[Path, Tensor] = {}
-        self._origins: dict[Path, Origin] = {}
+        self._features: dict[Picture, Tensor] = {}
+        self._origins: dict[Picture, Origin] = {}
 
-    def know(self, samples: Iterable[Sample]) -> None:
+    def know(self, samples: Sequence[Sample]) -> None:
         """Remember the first row that shows each picture, for errors."""
-        for sample in samples:
-            for path in sample.images:
-                self._origins.setdefault(path, sample.origin)
+        for picture, origin in pictures_of(samples).items():
+            self._origins.setdefault(picture, origin)
 
-    def pixels(self, paths: Sequence[Path]) -> Tensor:
+    def pixels(self, paths: Sequence[Picture]) -> Tensor:
         """float32 [N, 3, H, W]; ImageError (with the row, if known) for one that cannot be decoded."""
         return torch.from_numpy(np.stack([self.processor(self._open(path)) for path in paths]))
 
-    def _open(self, path: Path) -> Image:
+    def _open(self, path: Picture) -> Image:
         origin = self._origins.get(path)
         return open_image(path, where=None if origin is None else str(origin))
 
@@ -73,7 +76,7 @@ class Pictures:
         return bool(count * model.tower.length * model.tower.dim * 4 <= FEATURE_BYTES)
 
     @torch.no_grad()
-    def prepare(self, model: VisionLanguageModel, paths: Sequence[Path], progress: Progress) -> None:
+    def prepare(self, model: VisionLanguageModel, paths: Sequence[Picture], progress: Progress) -> None:
         """Compute the features of all pictures that are not known yet, in the order given."""
         wanted = [path for path in dict.fromkeys(paths) if path not in self._features]
         for start in range(0, len(wanted), CHUNK):
@@ -82,7 +85,7 @@ class Pictures:
                 self._features[path] = feature
             progress("reading pictures", min(start + CHUNK, len(wanted)), len(wanted))
 
-    def _encode(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
+    def _encode(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
         pixels = self.pixels(paths)
         padded = torch.zeros(CHUNK, *pixels.shape[1:])
         padded[: len(paths)] = pixels
@@ -91,7 +94,7 @@ class Pictures:
             features: Tensor = model.encode_tower(padded.to(model.device))
         return features[: len(paths)].float().cpu()
 
-    def features(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
+    def features(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
         """Features [N, P, V] of a batch's pictures, in order; with a graph if the tower trains."""
         if paths and all(path in self._features for path in paths) and model.tower.frozen:
             return torch.stack([self._features[path] for path in paths]).to(model.device)
@@ -133,23 +136,28 @@ class StageData:
         self.samples, self.tokenizer, self.template = samples, tokenizer, template
         self.length, self.image_token_id, self.stage = length, image_token_id, stage
         self.processor = processor
-        self._encoded: dict[int, Encoded] = {}
-        self._cells: dict[tuple[int, Path], Cells] = {}
+        self._encoded: dict[Key, Encoded] = {}
+        self._room = ENCODED_BYTES
+        self._cells: dict[tuple[Key, Picture], Cells] = {}
 
     def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
-        key = id(sample)
-        if key not in self._encoded:
-            self._encoded[key] = render(
-                sample.messages,
-                self.tokenizer,
-                self.template,
-                image_lengths=[self.length] * len(sample.images),
-                image_token_id=self.image_token_id,
-                branch_turns=self.stage.branch_turns,
-                max_length=self.stage.row_length,
-            )
-        return self._encoded[key]
+        key = _key(sample)
+        if key in self._encoded:
+            return self._encoded[key]
+        encoded = render(
+            sample.messages,
+            self.tokenizer,
+            self.template,
+            image_lengths=[self.length] * len(sample.images),
+            image_token_id=self.image_token_id,
+            branch_turns=self.stage.branch_turns,
+            max_length=self.stage.row_length,
+        )
+        self._room -= 4 * encoded.input_ids.nbytes
+        if self._room >= 0:
+            self._encoded[key] = encoded
+        return encoded
 
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """One padded batch of rows of sample indices."""
@@ -170,11 +178,12 @@ class StageData:
         """How many of a batch's pictures have boxes."""
         return sum(bool(_regions(self.samples[image.sample], image.path)) for image in batch.images)
 
-    def check_context(self, config: Any) -> None:
+    def check_context(self, config: Any, lengths: IntArray) -> None:
         """Compare every sample's last position with what the language model was made for.
 
         Args:
             config: the language model's; read are ``max_position_embeddings`` and ``sliding_window``.
+            lengths: tokens of each sample; positions are no more than these.
 
         Raises:
             DataError: a sample is longer than one of them.
@@ -187,7 +196,10 @@ class StageData:
             "attention window (sliding_window)": window,
         }
         problems = Problems()
-        for sample in {id(sample): sample for sample in self.samples}.values():
+        first, _ = distinct(self.samples)
+        lowest = min((limit for limit in limits.values() if limit is not None), default=None)
+        long = first[lengths[first] > lowest] if lowest is not None else first[:0]
+        for sample in take(self.samples, long):
             longest = int(self.encode(sample).position_ids.max()) + 1
             for name, limit in limits.items():
                 if limit is not None and longest > limit:
@@ -206,7 +218,7 @@ class StageData:
         Raises:
             DataError: the tower's features are no square, or a phrase fits no cell (the row is named).
         """
-        for sample in self.samples:
+        for sample in take(self.samples, distinct(self.samples)[0]):
             for path in dict.fromkeys(sample.images):
                 try:
                     self.picture_cells(sample, path, grounding)
@@ -214,7 +226,7 @@ class StageData:
                     place(error, sample.origin)
                     raise
 
-    def picture_cells(self, sample: Sample, path: Path, grounding: Grounding) -> Cells:
+    def picture_cells(self, sample: Sample, path: Picture, grounding: Grounding) -> Cells:
         """What the patches of one picture of a sample should say."""
         grid = math.isqrt(self.length)
         if grid * grid != self.length:
@@ -222,13 +234,13 @@ class StageData:
                 f"grounding needs a square of patches, and a picture has {self.length} tokens",
                 remedy="use select_feature: patch, or leave grounding out",
             )
-        key = (id(sample), path)
+        key = (_key(sample), path)
         if key not in self._cells:
             regions = self._moved(_regions(sample, path), path)
             self._cells[key] = lay_out(regions, grid, self._ids, grounding.center_word)
         return self._cells[key]
 
-    def _moved(self, regions: Sequence[Region], path: Path) -> list[Region]:
+    def _moved(self, regions: Sequence[Region], path: Picture) -> list[Region]:
         if self.processor.mode == "squash":
             return list(regions)
         size = image_size(path)
@@ -243,6 +255,11 @@ class StageData:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
 
-def _regions(sample: Sample, path: Path) -> list[Region]:
+def _key(sample: Sample) -> Key:
+    """What tells a stage's samples apart: objects come and go, a row stays the same row."""
+    return sample.source, sample.origin
+
+
+def _regions(sample: Sample, path: Picture) -> list[Region]:
     """The boxes of one of a sample's pictures."""
     return [region for region in sample.regions if sample.images[region.image] == path]
