@@ -24,7 +24,6 @@ def check_keys(
     *,
     required: Iterable[str] = (),
     of: str = "",
-    more: str = "",
 ) -> None:
     """Refuse a key that is not ``known``, naming the nearest, and the absence of a required one.
 
@@ -34,12 +33,11 @@ def check_keys(
         where: the place that errors name.
         required: keys it must have.
         of: what the object is, where it is not the row itself: ``turn 2``.
-        more: what else the remedy says.
     """
     tail = f" of {of}" if of else ""
     for key in row:
         if key not in known:
-            raise bad(f"unknown key {key!r}{tail}", where, suggest(str(key), known) + more)
+            raise bad(f"unknown key {key!r}{tail}", where, suggest(str(key), known))
     for key in required:
         if key not in row:
             raise bad(f"the key {key!r}{tail} is missing", where, f"it needs {', '.join(required)}")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from array import array
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -318,7 +319,7 @@ def _load(folder: Path, path: str, format: str) -> SampleTable | None:
             columns = Columns(**{column.name: kept[column.name] for column in fields(Columns)})
         table = SampleTable(Head(**{key: _frozen(value) for key, value in head.items()}), columns, path)
         return _still(table) if table.head.format == format else None
-    except (OSError, ValueError, KeyError, TypeError, DataError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
         return None
 
 

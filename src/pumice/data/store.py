@@ -7,11 +7,11 @@ behind the other into one file, each once, and are parts of that file from then 
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pumice.data.lines import to_line
 from pumice.types import ImageRef
 
 PICTURES, ROWS = "pictures.bin", "rows.jsonl"
@@ -42,7 +42,7 @@ class Store:
 
     def add_row(self, row: dict[str, Any]) -> ImageRef:
         """Keep a row as a line of JSON; what comes back is its place."""
-        data = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        data = to_line(row).encode()
         place = self._append(ROWS, data, "")
         self._handles[ROWS].write(b"\n")
         return place

@@ -166,6 +166,11 @@ class SampleTable(Sequence[Sample]):
         start = int(ends[number - 1]) if number else 0
         return self.columns.names[start : ends[number]].tobytes().decode("utf-8", "surrogatepass")
 
+    def names(self, row: int) -> list[str]:
+        """What a row calls its pictures."""
+        start, stop = self.columns.use_start[row : row + 2]
+        return [self.picture_name(int(use)) for use in self.columns.uses[start:stop]]
+
     @property
     def pictures(self) -> int:
         """How many different pictures the rows show."""

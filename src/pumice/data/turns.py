@@ -6,7 +6,7 @@ system turn first, then person and model in turn, the model last, no turn empty,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pumice.data.checks import as_list, bad, check_keys
@@ -165,6 +165,25 @@ def _message(role: Role, value: str, first: int, count: int, *, alone: bool) -> 
     for index, piece in enumerate(value.split(PLACEHOLDER)):
         if index:
             parts.append(Image(first + index - 1))
-        if piece:
-            parts.append(Text(piece))
-    return Message(role, tuple(parts))
+        parts.append(Text(piece))
+    return Message(role, canonical(parts))
+
+
+def canonical(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """The one way to divide what parts say: neighbouring texts are one, but a newline that follows a picture
+    stands alone (``text_message`` writes it so), and no text is empty."""
+    found: list[Part] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if isinstance(part, Text) and isinstance(last, Text):
+            found[-1] = Text(last.text + part.text)
+        elif not isinstance(part, Text) or part.text:
+            found.append(part)
+    divided: list[Part] = []
+    for part in found:
+        pictured = bool(divided) and isinstance(divided[-1], Image)
+        if pictured and isinstance(part, Text) and part.text.startswith("\n") and len(part.text) > 1:
+            divided += [Text("\n"), Text(part.text[1:])]
+        else:
+            divided.append(part)
+    return tuple(divided)

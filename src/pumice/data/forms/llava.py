@@ -27,7 +27,6 @@ LOOSE = Style(
 )
 KEYS = ("id", "image", "conversations", "regions")
 LOOSE_KEYS = ("id", "conversations", "items", "system", "images", "image", "regions")
-_MORE = "; other keys that rows may have: " + ", ".join(METADATA)
 
 
 def parse(row: dict[str, Any], number: int, where: str, given: int | None = None) -> Draft:

@@ -19,7 +19,7 @@ from typing import Any
 from pumice.data.checks import as_list, bad, check_keys, image_name
 from pumice.data.draft import METADATA, Draft, Embedded, Shown, group_of, read_regions, row_id, write_regions
 from pumice.data.rows import kind
-from pumice.data.turns import Style, check_order, check_text
+from pumice.data.turns import Style, canonical, check_order, check_text
 from pumice.errors import suggest
 from pumice.types import Image, Message, Part, Role, Sample, Text, text_message
 
@@ -127,8 +127,8 @@ def _arranged(role: Role, parts: Sequence[Part]) -> tuple[Part, ...]:
     images = [part.index for part in parts if isinstance(part, Image)]
     last = parts[-1]
     if images and len(images) == len(parts) - 1 and isinstance(last, Text):
-        return text_message(role, last.text, images).parts
-    return tuple(part for part in parts if not isinstance(part, Text) or part.text)
+        return canonical(text_message(role, last.text, images).parts)
+    return canonical(parts)
 
 
 def _part(part: object, name: str, shown: list[Shown], where: str) -> Part:
