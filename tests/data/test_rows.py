@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pumice.data import rows
+from pumice.data import window
 from pumice.data.problems import Problems
-from pumice.data.rows import Row, read_objects, read_place, read_rows
+from pumice.data.rows import Row, read_items, read_objects, read_place, read_rows
 from pumice.errors import DataError
 
 VALUES = st.recursive(
@@ -49,7 +49,7 @@ def test_a_list_reads_as_json_does_whatever_the_chunks(
     # A lone half of a surrogate pair has no bytes in UTF-8; JSON can still spell it.
     path.write_bytes(b"\xef\xbb\xbf" * mark + text.encode("utf-8", "replace") + b"\n ")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "CHUNK", chunk)
+        patch.setattr(window, "CHUNK", chunk)
         found = read(path)
     expected = json.loads(path.read_bytes().decode("utf-8-sig"))
     assert [row.value for row in found] == expected
@@ -71,12 +71,12 @@ def test_lines_are_numbered_and_placed_with_blank_ones_between(tmp_path: Path) -
     ("content", "message", "row"),
     [
         (b'[{"a": 1}, {"a": }]', "is not JSON (byte 17: Expecting value", 1),
-        (b'[{"a": 1} {"a": 2}]', "'{' stands where ',' or the end of the list must", 1),
+        (b'[{"a": 1} {"a": 2}]', "'{' stands where ',' must", 1),
         (b'[{"a": 1}, ]', "is not JSON (byte 11", 1),
-        (b'[{"a": 1}, {"a": "cut', "ends inside the list, at byte 11", 1),
-        (b'[{"a": 1}', "ends inside the list", 1),
-        (b'[{"a": 1},', "ends inside the list", 1),
-        (b"[", "ends inside the list", 0),
+        (b'[{"a": 1}, {"a": "cut', "breaks off at byte 11", 1),
+        (b'[{"a": 1}', "breaks off", 1),
+        (b'[{"a": 1},', "breaks off", 1),
+        (b"[", "breaks off", 0),
         (b"[{}]\n[{}]", "more text stands behind the end", 1),
         (b'[{"a": "\xe9"}]', "not UTF-8 at byte 8", 0),
         (b"[" * 100_000, "is not JSON", 0),
@@ -137,8 +137,8 @@ def test_rows_that_are_no_objects_are_collected_and_the_others_given(tmp_path: P
 def test_a_row_that_never_ends_does_not_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    monkeypatch.setattr(rows, "MAX_ROW", 1000)
-    monkeypatch.setattr(rows, "CHUNK", 100)
+    monkeypatch.setattr(window, "MAX_ROW", 1000)
+    monkeypatch.setattr(window, "CHUNK", 100)
     path = tmp_path / "rows.json"
     path.write_text(f'{"[" if layout == "list" else ""}"{"x" * 5000}"')
     with pytest.raises(DataError, match="more than 1,000 bytes"):
@@ -146,7 +146,7 @@ def test_a_row_that_never_ends_does_not_fill_the_memory(
 
 
 def test_a_list_is_read_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "CHUNK", 10_000)
+    monkeypatch.setattr(window, "CHUNK", 10_000)
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{"text": "x" * 1000, "row": i} for i in range(1000)]))
     tracemalloc.start()
@@ -163,3 +163,45 @@ def test_a_place_that_changed_is_noticed(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n')
     with path.open("rb") as handle, pytest.raises(DataError, match="no longer where it was"):
         read_place(handle, 3, 4, "here")
+
+
+OBJECT = {"info": {"a": [1, {"b": "]}"}]}, "rows": [{"é": 1}, 2, "x"], "named": {"p": 1, "q": [2]}, "n": 3}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("rows", [("0", {"é": 1}), ("1", 2), ("2", "x")]),
+        ("named", [("p", 1), ("q", [2])]),
+        ("", list(OBJECT.items())),
+    ],
+)
+def test_the_values_under_a_key_come_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, key: str, expected: Any
+) -> None:
+    monkeypatch.setattr(window, "CHUNK", chunk)
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(OBJECT, ensure_ascii=False, indent=chunk % 2 or None), encoding="utf-8")
+    assert list(read_items(path, key)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ('{"a": 1}', "rows", "has no key 'rows'"),
+        ("{}", "rows", "has no key 'rows'"),
+        ('{"rows": 3}', "rows", "'rows' is neither a list nor an object"),
+        ("[1]", "rows", "'[' stands where '{' must"),
+        ("{a: 1}", "rows", "a name in quotes must stand here"),
+        ('{"rows": [1, 2', "rows", "breaks off"),
+        ('{"a": 1 "rows": []}', "rows", "stands where ',' must"),
+    ],
+)
+def test_files_without_such_a_key(tmp_path: Path, text: str, key: str, message: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        list(read_items(path, key, what="list of things"))
+    assert message in caught.value.what
+    assert str(path) in str(caught.value.where)

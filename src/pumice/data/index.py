@@ -312,7 +312,7 @@ def _keep(table: SampleTable, partial: Path, folder: Path) -> SampleTable:
 def _load(folder: Path, path: str, format: str) -> SampleTable | None:
     """The table that was kept, if it is whole and still that of the files as they are."""
     try:
-        with np.load(folder / _FILE, allow_pickle=False) as kept:
+        with (folder / _FILE).open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
             head = json.loads(kept[_HEAD].tobytes())
             if head.pop("version") != VERSION:
                 return None

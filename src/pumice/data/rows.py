@@ -12,30 +12,19 @@ from __future__ import annotations
 import codecs
 import gc
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pumice.data import window
 from pumice.data.problems import Problems
+from pumice.data.window import CUT, Window, too_long
 from pumice.errors import DataError
 from pumice.types import Origin
 
-CHUNK = 2**20
-"""Bytes that are read at once."""
-MAX_ROW = 2**28
-"""Bytes of the longest row that is read: a file without line ends must not fill the memory."""
-
 _LAYOUT = "a data file is one JSON list, or JSONL with one row per line"
-_CUT = "the file was cut off: fetch or write it again"
-_BLANK = re.compile(r"[ \t\n\r]*")
-_NEAR = 16
-"""A parser that stops so close to the end of what was read may only want more of the file."""
-_OPEN = "Unterminated string"
-_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
-_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +49,30 @@ def read_rows(path: Path, problems: Problems, *, what: str = "data file") -> Ite
         DataError: the file cannot be read, is in another encoding, or is a list that breaks off or is no
             JSON at some place (nothing behind that place can be told apart).
     """
-    try:
-        with path.open("rb") as handle:
-            start, first = _beginning(handle, path, what)
-            handle.seek(start)
-            if first == b"[":
-                yield from _List(handle, start, path, what).rows()
-            else:
-                yield from _lines(handle, start, path, problems)
-    except OSError as error:
-        raise DataError(
-            f"the {what} cannot be read ({error})", where=str(path), remedy="check the path; it must be UTF-8"
-        ) from error
-    except ValueError as error:  # a null byte in the path
-        raise DataError(
-            f"the {what} cannot be read ({error})", where=repr(str(path)), remedy="check the path"
-        ) from error
+    with _opened(path, what) as (handle, start, first):
+        if first == b"[":
+            for number, (place, length, value) in enumerate(Window(handle, start, path, what).items()):
+                yield Row(number, value, place, length)
+        else:
+            yield from _lines(handle, start, path, problems)
+
+
+def read_items(path: Path, key: str, *, what: str = "data file") -> Iterator[tuple[str, Any]]:
+    """The values that stand under one key of a file's only object, in order, without holding all of them.
+
+    Args:
+        path: the file, one JSON object: ``{"info": ..., KEY: [value, ...]}`` or ``{KEY: {name: value}}``.
+        key: the key; "" takes the values of the object itself.
+        what: what to call the file in errors.
+
+    Returns:
+        Name and value; of a list, the number as text is the name.
+
+    Raises:
+        DataError: the file cannot be read, is no such object, or has no such key.
+    """
+    with _opened(path, what) as (handle, start, _):
+        yield from Window(handle, start, path, what).under(key)
 
 
 def read_objects(
@@ -149,6 +146,24 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[tuple[BinaryIO, int, bytes]]:
+    """The file, where its text begins, and its first character; errors of the system as ``DataError``."""
+    try:
+        with path.open("rb") as handle:
+            start, first = _beginning(handle, path, what)
+            handle.seek(start)
+            yield handle, start, first
+    except OSError as error:
+        raise DataError(
+            f"the {what} cannot be read ({error})", where=str(path), remedy="check the path; it must be UTF-8"
+        ) from error
+    except ValueError as error:  # a null byte in the path
+        raise DataError(
+            f"the {what} cannot be read ({error})", where=repr(str(path)), remedy="check the path"
+        ) from error
+
+
 def _beginning(handle: BinaryIO, path: Path, what: str) -> tuple[int, bytes]:
     """Where the text begins behind a byte order mark, and its first character that is not blank."""
     head = handle.read(4)
@@ -159,14 +174,14 @@ def _beginning(handle: BinaryIO, path: Path, what: str) -> tuple[int, bytes]:
     start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     handle.seek(start)
     first = b""
-    while not first and (chunk := handle.read(CHUNK)):
+    while not first and (chunk := handle.read(window.CHUNK)):
         first = chunk.lstrip()[:1]
     return start, first
 
 
 def _lines(handle: BinaryIO, start: int, path: Path, problems: Problems) -> Iterator[Row]:
     number = -1
-    while line := handle.readline(MAX_ROW + 1):
+    while line := handle.readline(window.MAX_ROW + 1):
         number += 1
         if not line.isspace():
             where = str(Origin(str(path), number))
@@ -174,8 +189,8 @@ def _lines(handle: BinaryIO, start: int, path: Path, problems: Problems) -> Iter
                 raise DataError(
                     "the file is one JSON object over several lines", where=str(path), remedy=_LAYOUT
                 )
-            if len(line) > MAX_ROW:
-                raise _too_long(where)
+            if len(line) > window.MAX_ROW:
+                raise too_long(where)
             try:
                 value = json.loads(line.decode("utf-8"))
             except (ValueError, RecursionError) as error:
@@ -190,136 +205,5 @@ def _bad_line(error: Exception, where: str, *, cut: bool) -> DataError:
         what = f"the row is not UTF-8 (byte {error.start} of the line)"
         return DataError(what, where=where, remedy="save the file as UTF-8")
     if cut:
-        return DataError(f"the last row is not JSON: it breaks off ({error})", where=where, remedy=_CUT)
+        return DataError(f"the last row is not JSON: it breaks off ({error})", where=where, remedy=CUT)
     return DataError(f"the row is not JSON ({error})", where=where, remedy=_LAYOUT)
-
-
-def _too_long(where: str) -> DataError:
-    return DataError(f"the row has more than {MAX_ROW:,} bytes", where=where, remedy=_LAYOUT)
-
-
-class _List:
-    """A JSON list in a window of text that moves over the file.
-
-    ``text[at:]`` is what has been read and not been used; ``byte`` is where ``text[at]`` stands.
-    """
-
-    def __init__(self, handle: BinaryIO, start: int, path: Path, what: str) -> None:
-        self.handle, self.path, self.what = handle, path, what
-        self.decoder = codecs.getincrementaldecoder("utf-8")()
-        self.text = ""
-        self.at = 0
-        self.byte = start
-        self.read = start
-        self.ended = False
-        self.number = 0
-
-    def rows(self) -> Iterator[Row]:
-        """The list's values; what stands behind its end is an error."""
-        self._take("[")
-        if self._next() == "]":
-            self._take("]")
-        else:
-            while True:
-                self._next()
-                start = self.byte
-                yield Row(self.number, self._value(), start, self.byte - start)
-                self.number += 1
-                if self._next() == "]":
-                    self._take("]")
-                    break
-                self._take(",")
-        if self._next():
-            raise self._bad("more text stands behind the end of the list")
-
-    def _next(self) -> str:
-        """The next character that is not blank, or "" at the end of the file."""
-        while True:
-            blank = _BLANK.match(self.text, self.at)
-            assert blank is not None
-            self._move(blank.end())
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self._more():
-                return ""
-
-    def _take(self, wanted: str) -> None:
-        found = self._next()
-        if found == "":
-            raise self._broken_off()
-        if found != wanted:
-            raise self._bad(f"{found!r} stands where {wanted!r} or the end of the list must")
-        self._move(self.at + 1)
-
-    def _value(self) -> Any:
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                failure = self._failure(error)  # before more text moves the places in it
-                if not self._may_go_on(error) or not self._more():
-                    raise failure from error
-            except RecursionError as error:
-                raise self._bad("it is nested too deep") from error
-            else:
-                # A number may go on in the next chunk; a brace that ends one is simply read again.
-                if end < len(self.text) or not self._more():
-                    self._move(end)
-                    return value
-
-    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
-        """Whether what a parser stumbled over may be no more than the end of what was read."""
-        return error.msg.startswith(_OPEN) or error.pos >= len(self.text) - _NEAR
-
-    def _failure(self, error: json.JSONDecodeError) -> DataError:
-        """What to say if no more text comes: that it breaks off, or what is wrong with what is there."""
-        rest = self.text[error.pos :].strip()
-        if error.msg.startswith(_OPEN) or not rest or any(word.startswith(rest) for word in _WORDS):
-            return self._broken_off()
-        return self._bad(error.msg, error.pos)
-
-    def _move(self, to: int) -> None:
-        """Use the text up to ``to``."""
-        used = self.text[self.at : to]
-        self.byte += len(used) if used.isascii() else len(used.encode("utf-8", "surrogatepass"))
-        self.at = to
-
-    def _more(self) -> bool:
-        """Read on; what is used is let go. Whether there was more."""
-        rest = len(self.text) - self.at
-        if self.ended:
-            return False
-        if rest > MAX_ROW:
-            raise _too_long(str(Origin(str(self.path), self.number)))
-        # A row that is longer than the window doubles it, so that it is not parsed once for each chunk.
-        chunk = self.handle.read(max(CHUNK, rest))
-        self.ended = not chunk
-        try:
-            more = self.decoder.decode(chunk, final=self.ended)
-        except UnicodeDecodeError as error:
-            held = len(error.object) - len(chunk)
-            place = self.read - held + error.start
-            raise DataError(
-                f"the {self.what} cannot be read (it is not UTF-8 at byte {place})",
-                where=str(Origin(str(self.path), self.number)),
-                remedy="save the file as UTF-8",
-            ) from error
-        self.read += len(chunk)
-        self.text = self.text[self.at :] + more
-        self.at = 0
-        return not self.ended
-
-    def _bad(self, why: str, at: int | None = None) -> DataError:
-        byte = self.byte + (0 if at is None else len(self.text[self.at : at].encode("utf-8", "replace")))
-        return DataError(
-            f"the {self.what} is not JSON (byte {byte}: {why})",
-            where=str(Origin(str(self.path), self.number)),
-            remedy="mend the file at that place",
-        )
-
-    def _broken_off(self) -> DataError:
-        return DataError(
-            f"the {self.what} is not JSON: it ends inside the list, at byte {self.byte}",
-            where=str(Origin(str(self.path), self.number)),
-            remedy=_CUT,
-        )
