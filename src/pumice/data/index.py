@@ -40,6 +40,8 @@ from pumice.errors import DataError, ImageError
 from pumice.types import ImageRef, Text
 
 VERSION = 1
+CACHE_FOLDER = ".cache"
+"""Beside the runs: what was found good, so that the next start need not look again."""
 TABLES = "tables"
 """The folder below a cache in which tables are kept, each in one of its own."""
 

@@ -103,6 +103,11 @@ class Samples(Sequence[Sample]):
         return table, int(rows[index - (int(self._ends[part]) - len(rows))])
 
 
+def whole(table: SampleTable) -> Samples:
+    """All samples of a table, each once."""
+    return Samples([(table, np.arange(len(table), dtype=np.int64))])
+
+
 def distinct(samples: Sequence[Sample]) -> tuple[IntArray, IntArray]:
     """As ``Samples.distinct``, for any sequence that holds its samples (repeated ones are one object)."""
     if isinstance(samples, Samples):

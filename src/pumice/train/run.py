@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 
 from pumice.data import mixture as mix
+from pumice.data.index import CACHE_FOLDER
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.samples import images_at, pictures_of
@@ -52,9 +53,6 @@ from pumice.train.validate import Validator
 from pumice.types import Picture
 
 __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
-
-CACHE_FOLDER = ".cache"
-"""Beside the runs: which pictures were found good, so that the next start does not open them again."""
 
 DECODED = 50_000
 """Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
