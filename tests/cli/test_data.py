@@ -95,3 +95,31 @@ def test_an_unknown_format_lists_the_choices(pumice: Any, talk: Path) -> None:
     result = pumice("data", "stats", "talk.json", "--format", "lava")
     assert result.code == 2
     assert "webdataset" in result.err
+
+
+def test_build_mix_prints_counts_beside_the_published(
+    pumice: Any, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("official/gqa").mkdir(parents=True)
+    questions = {"1": {"imageId": "7", "question": "Is it dark?", "answer": "yes"}}
+    Path("official/gqa/train_balanced_questions.json").write_text(json.dumps(questions))
+    Path("official/sharegpt").mkdir()
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b " * 3000}]
+    talk = [
+        {"id": "x", "conversations": turns},
+        {"id": "y", "conversations": [turns[0], turns[0] | {"from": "gpt"}]},
+    ]
+    Path("official/sharegpt/sharegpt.json").write_text(json.dumps(talk))
+    words = ["--sources", "official", "--out", "mix.json", "--only", "gqa"]
+    result = pumice("data", "build-mix", *words)
+    assert result.code == 0, result.both
+    assert ["gqa", "1", "72,140"] in [line.split() for line in result.out.splitlines()]
+    assert ["all", "1", "665,298"] in [line.split() for line in result.out.splitlines()]
+    assert "mix.json: 1 rows" in result.out
+    result = pumice("data", "build-mix", *words, "--only", "sharegpt")
+    assert (result.code, "--tokenizer" in result.err) == (2, True)
+    language = recipe.parent / "parts" / "language"
+    result = pumice("data", "build-mix", *words, "--only", "sharegpt", "--tokenizer", language)
+    assert result.code == 0, result.both
+    assert "1: the first pair has more than 2,048 tokens" in " ".join(result.out.split())

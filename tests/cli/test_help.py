@@ -29,6 +29,7 @@ VERBS = (
     ("data", "check"),
     ("data", "stats"),
     ("data", "convert"),
+    ("data", "build-mix"),
     ("world", "make"),
     ("world", "pretrain"),
     ("recipe", "list"),

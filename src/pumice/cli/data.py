@@ -11,7 +11,11 @@ import typer
 from pumice.cli.help import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pumice.data.index import Progress
+    from pumice.data.llava_mix import Built
+    from pumice.data.llava_mix.base import CountTokens
     from pumice.data.stats import Statistics
     from pumice.data.table import SampleTable
 
@@ -173,6 +177,90 @@ def convert(
             f"In {done.moved:,} rows (the first is {done.first_moved}) the only picture did not stand at the "
             "front of its turn; LLaVA's format moves it there."
         )
+
+
+@app.command(
+    "build-mix",
+    epilog=examples(
+        (
+            "all ten sources",
+            "pumice data build-mix --sources official --out mix665k.json --tokenizer vicuna-7b-v1.5",
+        ),
+        ("some of them", "pumice data build-mix --sources official --out vqa.json --only vqav2 --only gqa"),
+    ),
+)
+def build_mix(
+    sources: Annotated[
+        Path,
+        typer.Option("--sources", metavar="DIR", help="A folder with the official files of each source."),
+    ],
+    target: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The .json or .jsonl that is written.")
+    ],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            "--tokenizer", metavar="DIR", help="The language model's folder; sharegpt is cut by it."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A source that is wanted; may be given several times.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the order and every draw.")] = 0,
+) -> None:
+    """Build LLaVA-1.5's instruction mixture (665,298 rows) from the files of its ten public sources."""
+    from pumice.cli.console import commands, out
+    from pumice.cli.progress import counting
+    from pumice.data.llava_mix import build_mix as build
+
+    with counting() as count:
+        built = build(
+            sources,
+            target,
+            seed=seed,
+            only=only or (),
+            count_tokens=None if tokenizer is None else _counter(tokenizer),
+            progress=count,
+        )
+    _show_built(built)
+    out.print(f"\n{target}: {sum(source.rows for source in built):,} rows", soft_wrap=True, markup=False)
+    commands(
+        ("see what is in it", f"pumice data stats {target}"),
+        ("check rows and pictures", f"pumice data check {target} --images DIR"),
+    )
+
+
+def _counter(folder: Path) -> CountTokens:
+    """Counts a conversation's tokens as LLaVA-1.5 writes it."""
+    from pumice.model.build import load_tokenizer
+    from pumice.text import get_template, render
+    from pumice.types import Message
+
+    loaded, template = load_tokenizer(folder), get_template("v1")
+
+    def count(messages: Sequence[Message]) -> int:
+        # No picture is rendered, so any id that no text has stands for one.
+        return len(render(messages, loaded, template, image_lengths=(), image_token_id=len(loaded)))
+
+    return count
+
+
+def _show_built(built: Sequence[Built]) -> None:
+    from rich.table import Table
+
+    from pumice.cli.console import out
+    from pumice.data.llava_mix import PUBLISHED
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("source")
+    table.add_column("rows", justify="right")
+    table.add_column("published", justify="right")
+    table.add_column("left out")
+    for source in built:
+        reasons = "; ".join(f"{count:,}: {reason}" for reason, count in source.left_out.items())
+        table.add_row(source.name, f"{source.rows:,}", f"{source.published:,}", reasons)
+    table.add_row("all", f"{sum(source.rows for source in built):,}", f"{PUBLISHED:,}", "", style="bold")
+    out.print(table)
 
 
 def _open(

@@ -129,13 +129,12 @@ def _read(path: str, format: str, problems: Problems, store: Store, progress: Pr
     single = len(content) == 1 and format in FORMS
     total = max(stamps[0][0] >> 20, 1) if single else max(len(content), 1)
     maker = _Maker()
-    with collector_paused():
+    with contextlib.closing(store), collector_paused():
         for entry in read_entries(path, format, problems, store):
             maker.add(entry)
             if progress is not None and len(maker.row_start) % _EVERY == 0:
                 done = entry.place.offset >> 20 if single else len(maker.origins) - 1
                 progress("reading rows", min(done, total - 1), total)
-    store.close()
     sha256 = digest_of(path, format) or maker.digest_all()
     if progress is not None:
         progress("reading rows", total, total)
