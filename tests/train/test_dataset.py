@@ -183,3 +183,24 @@ def test_samples_that_find_no_room_are_rendered_again(bench: Any, monkeypatch: p
     monkeypatch.setattr(data, "_room", 0)
     assert [data.encode(sample).input_ids.tolist() for sample in data.samples] == before
     assert data._encoded == {}
+
+
+def test_settings_stand_for_what_decides_the_tokens(bench: Any) -> None:
+    from pumice.text import get_template
+
+    data = bench.data
+    fields = {"length": data.length, "image_token_id": data.image_token_id, "processor": data.processor}
+
+    def settings(template: str = data.template.name, length: int = data.length, **changes: Any) -> str:
+        stage = data.stage.model_copy(update=changes)
+        one = {**fields, "length": length, "stage": stage}
+        return StageData(data.samples, data.tokenizer, get_template(template), **one).settings()
+
+    assert settings() == settings() == data.settings() == settings(name="another")
+    others = {
+        settings(template="v1"),
+        settings(length=9),
+        settings(row_length=77),
+        settings(branch_turns=True),
+    }
+    assert len(others | {settings()}) == 5

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pumice.data.lengths import Lengths
 from pumice.data.problems import Problems, place
 from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError, ImageError, PumiceError
@@ -53,6 +54,7 @@ def preflight(
     decode: bool = False,
     max_pixels: int = MAX_PIXELS,
     cache_folder: Path | None = None,
+    settings: str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
@@ -64,7 +66,8 @@ def preflight(
         encode: the renderer.
         decode: decode every image rather than read its header, which finds truncated files.
         max_pixels: the largest width x height accepted.
-        cache_folder: where image results are kept between runs; None keeps none.
+        cache_folder: where results are kept between runs; None keeps none.
+        settings: stands for all that ``encode`` depends on; None counts tokens anew each time.
         workers: threads that open images.
         progress: called now and then, and at the end of each part.
         max_errors: how many errors are listed; all are counted.
@@ -81,7 +84,15 @@ def preflight(
         progress=progress,
         max_errors=max_errors,
     )
-    lengths, supervised = count_tokens(samples, encode, sizes, progress=progress, max_errors=max_errors)
+    lengths, supervised = count_tokens(
+        samples,
+        encode,
+        sizes,
+        cache_folder=cache_folder,
+        settings=settings,
+        progress=progress,
+        max_errors=max_errors,
+    )
     return Preflight(sizes, lengths, supervised, cached)
 
 
@@ -138,14 +149,23 @@ def count_tokens(
     encode: Encode,
     sizes: dict[Picture, Size],
     *,
+    cache_folder: Path | None = None,
+    settings: str | None = None,
     progress: Progress | None = None,
     max_errors: int = 20,
 ) -> tuple[IntArray, IntArray]:
     """Tokens and supervised tokens of every sample, exactly, by rendering it: int64 [samples] each.
 
+    With ``cache_folder`` and ``settings`` (see ``preflight``) the counts of samples that come from tables
+    are kept, and the same samples are not rendered again.
+
     Raises:
         DataError: samples that do not render, or that no token of is supervised.
     """
+    kept = Lengths(cache_folder, samples, settings, sizes.values())
+    known = kept.read()
+    if known is not None:
+        return known
     problems = Problems(max_errors)
     first, which = distinct(samples)
     counts = np.zeros((len(first), 2), np.int64)
@@ -157,7 +177,9 @@ def count_tokens(
             problems.add(error)
         _tell(progress, "samples", number + 1, len(first))
     problems.raise_if_any("samples cannot be used")
-    return counts[which, 0], counts[which, 1]
+    lengths, supervised = counts[which, 0], counts[which, 1]
+    kept.write(lengths, supervised)
+    return lengths, supervised
 
 
 def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Size]) -> tuple[int, int]:

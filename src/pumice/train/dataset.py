@@ -5,8 +5,12 @@ Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token s
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
+import pumice.text
 from pumice.data.collate import collate
 from pumice.data.problems import Problems, place
 from pumice.data.samples import distinct, pictures_of, take
@@ -158,6 +163,25 @@ class StageData:
         if self._room >= 0:
             self._encoded[key] = encoded
         return encoded
+
+    def settings(self) -> str:
+        """A digest of all that decides how samples are rendered, the renderer's own code among it."""
+        template = json.dumps(dataclasses.asdict(self.template), default=sorted, sort_keys=True)
+        facts = (
+            template,  # its sets sorted: their own order changes from one process to the next
+            self.length,
+            self.image_token_id,
+            self.stage.branch_turns,
+            self.stage.row_length,
+            sorted(map(str, self.tokenizer.added_tokens_decoder.items())),
+            self.tokenizer.bos_token_id,
+            self.tokenizer.eos_token_id,
+        )
+        digest = hashlib.sha256(repr(facts).encode())
+        digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
+        for file in sorted(Path(pumice.text.__file__).parent.glob("*.py")):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
 
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """One padded batch of rows of sample indices."""

@@ -302,6 +302,7 @@ def _checked(
         data.encode,
         decode=kept or count <= DECODED,
         cache_folder=cache,
+        settings=data.settings(),
         workers=os.cpu_count() or 1,
         progress=observer.on_check,
     )
