@@ -1,4 +1,5 @@
-"""Shared by every test: no network, one thread count, seeded randomness, GPU tests skipped without one."""
+"""Shared by every test: no network, one thread count, seeded randomness, GPU tests skipped without one,
+and tiny random models."""
 
 from __future__ import annotations
 
@@ -63,3 +64,17 @@ def _no_network() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", guarded)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def parts() -> Any:
+    """``tests/model/parts.py``: the makers of tiny random checkpoints."""
+    from .model import parts
+
+    return parts
+
+
+@pytest.fixture(scope="session")
+def tiny(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny model; read only."""
+    return parts.make_tiny(tmp_path_factory.mktemp("tiny"))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
-
-PARTS = Path(__file__).parents[1] / "model" / "parts.py"
 
 RECIPE = """\
 name: short
@@ -74,19 +69,6 @@ class Result:
 Pumice = Callable[..., Result]
 
 
-def _parts() -> ModuleType:
-    """``parts.py`` by its path: test folders are no packages."""
-    name = "pumice_test_parts"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PARTS)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 def run_pumice(*words: str | Path, stdin: str | None = None) -> Result:
     """Run a command in this process; an exception nobody expected fails the test with its traceback."""
     from pumice.cli import app
@@ -118,12 +100,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recipe(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe of five steps on random parts."""
     folder = tmp_path_factory.mktemp("recipe")
-    make: Any = _parts()
-    make.make_vision(folder / "parts" / "vision")
-    make.make_language(folder / "parts" / "language", max_position_embeddings=4096)
+    parts.make_vision(folder / "parts" / "vision")
+    parts.make_language(folder / "parts" / "language", max_position_embeddings=4096)
     path = folder / "short.yaml"
     path.write_text(RECIPE.format(parts=folder / "parts"), encoding="utf-8")
     return path

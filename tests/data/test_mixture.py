@@ -91,7 +91,18 @@ def test_the_summary_counts_and_shares_supervised_tokens(tmp_path: Path) -> None
     )
     assert (second.samples, second.tokens, second.supervised_tokens) == (4, 80, 40)
     assert (first.share, second.share) == (0.2, 0.8)
+    assert [(row.rows, row.kept) for row in (first, second)] == [(10, 10), (4, 4)]
     assert first.file.endswith("a.json")
+
+
+def test_the_summary_tells_limited_rows_from_lost_ones(tmp_path: Path) -> None:
+    def counts(**changes: Any) -> list[tuple[int, int, int]]:
+        mixture = read(tmp_path, **changes)
+        ones = np.ones(len(mixture.samples), dtype=np.int64)
+        return [(row.rows, row.kept, row.samples) for row in summarise(mixture, ones, ones)]
+
+    assert counts(limit=4, weight=2.5) == [(10, 4, 10), (4, 4, 4)]
+    assert counts(limit=40)[0] == (10, 10, 10)
 
 
 def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
@@ -110,10 +121,10 @@ def test_the_record_says_what_each_source_is(tmp_path: Path) -> None:
     mixture = read(tmp_path, limit=4, weight=2.5, prompt=prompt, licence="CC BY 4.0", format="llava")
     count = len(mixture.samples)
     first, second = summarise(mixture, np.full(count, 10), np.full(count, 2))
-    assert (first.rows_read, first.rows_used, first.samples) == (10, 4, 10)
+    assert (first.rows, first.kept, first.used, first.samples) == (10, 4, 4, 10)
     assert (first.format, first.licence, first.prompt) == ("llava", "CC BY 4.0", prompt)
     assert first.sha256 == hashlib.sha256((tmp_path / "a.json").read_bytes()).hexdigest()
-    assert (second.rows_used, second.format, second.licence, second.prompt) == (4, "llava", None, None)
+    assert (second.used, second.format, second.licence, second.prompt) == (4, "llava", None, None)
 
 
 def test_a_prompt_goes_behind_the_questions_of_its_source(tmp_path: Path) -> None:

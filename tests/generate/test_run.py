@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -19,6 +20,8 @@ from pumice.generate import (
     write_llava,
     write_questions,
 )
+from pumice.generate.protocol import Remembered
+from pumice.generate.run import rows_of
 
 
 class Parrot:
@@ -189,3 +192,20 @@ def test_questions_are_read_back_by_the_evaluator(tmp_path: Path) -> None:
     assert first.text == f"Is there a dog?\n{SHORT_ANSWER}"
     assert (second.answer, second.setting, second.present) == ("Red", None, ("Red", "blue"))
     assert (third.text, third.type) == ("Why?", "reasoning")
+
+
+def test_a_remembered_teacher_writes_each_kind_once_and_about_its_scene_alone() -> None:
+    class Counting(Parrot):
+        asked: ClassVar[list[Kind]] = []
+
+        def write(self, scene: SceneText, kind: Kind) -> Sequence[Turn]:
+            self.asked.append(kind)
+            return super().write(scene, kind)
+
+    kinds: tuple[Kind, ...] = ("short", "conversation", "reasoning")
+    teacher = Remembered(Counting(), SCENES[3])
+    first, again = (rows_of(SCENES[3], teacher, kinds, seed=4) for _ in range(2))
+    assert first == again == rows_of(SCENES[3], Parrot(), kinds, seed=4)
+    assert Counting.asked == list(kinds)
+    with pytest.raises(AssertionError, match="turns of 3 are asked for 4"):
+        teacher.write(SCENES[4], "short")

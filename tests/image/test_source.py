@@ -74,7 +74,7 @@ def test_parts_that_hold_no_picture(tmp_path: Path, offset: int, length: int, me
 
 
 def test_a_container_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"x in .*none cannot be read"):
+    with pytest.raises(ImageError, match=r"x in .*none does not exist"):
         image_size(ImageRef(tmp_path / "none", 0, 4, "x"))
     with pytest.raises(ImageError, match="is not a file"):
         image_size(ImageRef(tmp_path, 0, 4, "x"))

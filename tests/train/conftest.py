@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-NAME = "pumice_train_test_parts"
-
-
-def _toy() -> Any:
-    """``parts.py`` by its path: test folders are no packages."""
-    if NAME not in sys.modules:
-        spec = importlib.util.spec_from_file_location(NAME, Path(__file__).with_name("parts.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[NAME] = module
-        spec.loader.exec_module(module)
-    return sys.modules[NAME]
+from . import parts as makers
 
 
 @pytest.fixture(scope="session")
 def toy() -> Any:
     """The makers of pictures, parts and recipes."""
-    return _toy()
+    return makers
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import os
 import signal
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,29 +23,17 @@ from pumice.train.dataset import Pictures, StageData
 from pumice.train.loop import StageRun
 from pumice.train.losses import Context
 from pumice.train.optim import freeze
-from pumice.train.run import Parts, _prepare, train
+from pumice.train.remember import Budget
+from pumice.train.run import RENDERED_BYTES, Parts, _prepare, train
 from pumice.train.validate import Validator
 
-MODEL_PARTS = Path(__file__).parents[1] / "model" / "parts.py"
 SIDE = 32
-
-
-def model_parts() -> ModuleType:
-    """``tests/model/parts.py`` by its path: test folders are no packages."""
-    name = "pumice_test_parts"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, MODEL_PARTS)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 def make_parts(folder: Path) -> Parts:
     """A random CLIP, and a random Llama in whose tokenizer common words are one token each."""
-    make: Any = model_parts()
+    from ..model import parts as make  # here: as a program (below) this file has no neighbours
+
     vision = make.make_vision(folder / "vision")
     torch.manual_seed(1)
     tokenizer = make.make_tokenizer(420)
@@ -232,7 +218,8 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
     recipe = make_recipe(data, stage)
     model, tokenizer, processor = build_model(parts.vision, parts.language, template="tiny", seed=recipe.seed)
     pictures = Pictures(processor.with_mode("pad"))
-    ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch())
+    budget = Budget(RENDERED_BYTES)
+    ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch(), budget)
     assert ready.validation is not None
     context = Context(recipe.stages[0], pictures, ready.position_ids_4)
     validator = Validator(ready.validation, range(len(ready.validation.samples)), context)

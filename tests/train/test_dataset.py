@@ -14,6 +14,7 @@ from pumice.recipes.schema import Grounding
 from pumice.train import dataset
 from pumice.train.dataset import StageData
 from pumice.train.grounding import NO_TOKEN
+from pumice.train.remember import Budget
 
 GROUNDING = {"weight": 1.0}
 
@@ -33,6 +34,7 @@ def with_samples(bench: Any, rows: Any, toy: Any, folder: Path, **changes: Any) 
         "image_token_id": old.image_token_id,
         "stage": old.stage,
         "processor": old.processor,
+        "budget": Budget(0),
     }
     images = bench.data.samples[0].images[0].parent
     samples = read_samples(folder, images, "s")
@@ -176,20 +178,12 @@ def test_a_sample_longer_than_the_window_is_refused(bench: Any) -> None:
         data.check_context(SimpleNamespace(sliding_window=longest - 1), lengths)
 
 
-def test_samples_that_find_no_room_are_rendered_again(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = bench.data
-    before = [data.encode(sample).input_ids.tolist() for sample in data.samples]
-    monkeypatch.setattr(data, "_encoded", {})
-    monkeypatch.setattr(data, "_room", 0)
-    assert [data.encode(sample).input_ids.tolist() for sample in data.samples] == before
-    assert data._encoded == {}
-
-
 def test_settings_stand_for_what_decides_the_tokens(bench: Any) -> None:
     from pumice.text import get_template
 
     data = bench.data
     fields = {"length": data.length, "image_token_id": data.image_token_id, "processor": data.processor}
+    fields["budget"] = Budget(0)
 
     def settings(template: str = data.template.name, length: int = data.length, **changes: Any) -> str:
         stage = data.stage.model_copy(update=changes)

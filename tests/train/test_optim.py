@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from transformers import (
 from pumice.errors import RunError
 from pumice.model.build import build_model
 from pumice.recipes.schema import Stage
-from pumice.train.optim import build_optimizer, freeze, rate_factor, set_rates
+from pumice.train.optim import build_optimizer, check_trainable, freeze, rate_factor, set_rates
+
+from ..model.parts import make_language, make_vision
 
 
 def stage(toy: Any, **changes: Any) -> Stage:
@@ -108,8 +111,35 @@ def test_freezing_is_undone_by_the_next_stage(toy: Any, parts: Any) -> None:
 
 
 def test_a_part_without_parameters_cannot_train(toy: Any, tmp_path: Path) -> None:
-    make = toy.model_parts()
-    vision = make.make_vision(tmp_path / "vision", width=32)
-    model, _, _ = build_model(vision, make.make_language(tmp_path / "lm"), connector="identity")
+    vision = make_vision(tmp_path / "vision", width=32)
+    model, _, _ = build_model(vision, make_language(tmp_path / "lm"), connector="identity")
     with pytest.raises(RunError, match="connector has no parameters"):
-        freeze(model, stage(toy))
+        check_trainable(model, stage(toy))
+
+
+@pytest.mark.parametrize(("layer", "read"), [(-2, 2), (-1, 3), (1, 1), (0, 0)])
+def test_of_a_tower_what_is_not_read_stays_frozen(
+    toy: Any, parts: Any, tmp_path: Path, layer: int, read: int
+) -> None:
+    """The tower has three layers: above the one that is read nothing trains, is counted or optimised."""
+    model, _, _ = build_model(parts.vision, parts.language, template="tiny", select_layer=layer)
+    chosen = stage(toy, trainable=["connector", "vision"], lr={"connector": 0.01, "vision": 0.01})
+    counts = freeze(model, chosen)
+    named = dict(model.tower.model.named_parameters())
+    assert {found[1] for name in named if (found := re.search(r"layers\.(\d+)\.", name))} == {"0", "1", "2"}
+    idle = [f"layers.{number}." for number in range(read, 3)] + ["post_layernorm"]
+    wanted = {name for name in named if not any(part in name for part in idle)}
+    assert {name for name, p in named.items() if p.requires_grad} == wanted
+    trained = sum(named[name].numel() for name in wanted)
+    assert counts.trainable["vision"] == trained
+    assert counts.frozen["vision"] == sum(p.numel() for p in named.values()) - trained
+    groups = build_optimizer(model, chosen).param_groups
+    held = {id(p) for group in groups if group["part"] == "vision" for p in group["params"]}
+    assert held == {id(named[name]) for name in wanted}
+    # Each of them has a gradient.
+    model.tower(torch.rand(2, 3, model.tower.image_size, model.tower.image_size)).square().sum().backward()
+    assert {name for name, p in named.items() if p.grad is not None} == wanted
+    # A stage that trains no tower freezes all of it, and one that does opens it again.
+    assert freeze(model, stage(toy)).frozen["vision"] == sum(p.numel() for p in named.values())
+    assert model.tower.frozen
+    assert freeze(model, chosen) == counts

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from PIL import Image
 from pumice.data.samples import read_samples
 from pumice.errors import Interrupted, UsageError
 from pumice.evaluate.questions import read_questions
+from pumice.generate.protocol import Kind, SceneText, Turn
 from pumice.generate.run import MAX_TURNS, SHORT_ANSWER
 from pumice.generate.scenes import read_scenes
 from pumice.world import make
 from pumice.world.make import make_world, split_numbers
 from pumice.world.scene import make_scene
+from pumice.world.teacher import WorldTeacher
 
 SIZE = {"n": 72, "validation": 8, "test": 16}
 PICTURES = {"train": 48, "validation": 8, "test": 16}
@@ -53,6 +56,24 @@ def merged_turns(world: Path, name: str) -> dict[str, list[tuple[str, str]]]:
             said = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
             turns.setdefault(row["image"], []).extend(zip(said[::2], said[1::2], strict=True))
     return turns
+
+
+def test_the_teacher_writes_each_kind_about_a_scene_once(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[tuple[str, str]] = Counter()
+    write = WorldTeacher.write
+
+    def counted(teacher: WorldTeacher, scene: SceneText, kind: Kind) -> Sequence[Turn]:
+        asked[scene.id, kind] += 1
+        return write(teacher, scene, kind)
+
+    monkeypatch.setattr(WorldTeacher, "write", counted)
+    monkeypatch.setattr(make, "gallery_page", lambda *given: (world / "gallery.html").read_text("utf-8")[:-1])
+    make_world(tmp_path / "w", **SIZE)
+    assert files(tmp_path / "w") == files(world)
+    assert len({scene for scene, _ in asked}) == 72
+    assert set(asked.values()) == {1}
 
 
 def test_the_same_bytes_from_any_number_of_workers(world: Path, tmp_path: Path) -> None:
@@ -219,7 +240,7 @@ def test_what_is_missing_or_changed_is_made_good(world: Path, tmp_path: Path) ->
     next((tmp_path / "w" / "images").iterdir()).unlink()
     (tmp_path / "w" / "val.json").unlink()
     (tmp_path / "w" / "align.json").write_text("[]")
-    (tmp_path / "w" / "images" / ".full-0-9.png.77.tmp").write_bytes(b"half a pict")
+    (tmp_path / "w" / "images" / "full-0-9.png.77.partial").write_bytes(b"half a pict")
     make_world(tmp_path / "w", **SIZE)
     assert files(tmp_path / "w") == files(world)
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -30,6 +29,7 @@ from pumice.data.shards import PICTURES, SUFFIX
 from pumice.data.store import suffix_of
 from pumice.data.table import SampleTable
 from pumice.errors import UsageError
+from pumice.files import replacing
 from pumice.image.names import leaves_folder
 from pumice.image.source import open_picture
 from pumice.types import ImageRef, Picture, Sample, Text
@@ -93,7 +93,7 @@ def convert(
     if to == "webdataset":
         _write_shards(writer, out, shard_rows)
     elif to == "parquet":
-        with _appearing(out) as partial:
+        with replacing(out) as partial:
             write_parquet(writer.embedded(), partial)
     else:
         with lines_file(out, llava=out.suffix == ".json") as add:
@@ -185,7 +185,7 @@ class _Writer:
             self.pictures += 1
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _appearing(target) as partial:
+            with replacing(target) as partial:
                 partial.write_bytes(data)
         return name
 
@@ -208,7 +208,7 @@ def _loose(messages: Iterable[Any]) -> list[tuple[str, str, list[int]]]:
 
 def _write_shards(writer: _Writer, out: Path, shard_rows: int) -> None:
     if out.suffix == SUFFIX:
-        with _appearing(out) as partial, tarfile.open(partial, "w") as tar:
+        with replacing(out) as partial, tarfile.open(partial, "w") as tar:
             for number, (row, data) in enumerate(writer.bundled()):
                 _add_group(tar, number, row, data)
         return
@@ -248,14 +248,3 @@ def _check_out(out: Path, to: str) -> None:
         raise UsageError(f"{to} is not written to {out.name!r}", where="OUT", remedy=f"OUT ends in {shown}")
     if out.is_dir() and (out.suffix or any(out.iterdir())):
         raise UsageError("the folder holds other files", where=str(out), remedy="choose another name")
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A name to write to that becomes ``path`` when the block ends well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

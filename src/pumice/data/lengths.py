@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pumice.data.samples import Samples
+from pumice.files import replacing
 from pumice.types import IntArray
 
 LENGTHS = "lengths"
@@ -60,9 +60,7 @@ class Lengths:
         """Keep them; where that cannot be done the next run counts anew."""
         if self.file is None:
             return
-        partial = self.file.with_name(f"{self.file.name}.{os.getpid()}.partial")
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as handle:
+            with replacing(self.file, shared=True) as partial, partial.open("wb") as handle:
                 np.savez(handle, lengths=lengths, supervised=supervised)
-            os.replace(partial, self.file)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from pumice.files import replacing
+
 
 def to_line(row: Mapping[str, Any]) -> str:
     """A row as one line of JSON, without the line's end."""
@@ -28,17 +30,15 @@ def lines_file(path: Path, *, llava: bool) -> Iterator[Callable[[str], None]]:
         path: the file; its folder exists.
         llava: whether the lines become one JSON list (LLaVA's layout) rather than JSONL.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            yield _adder(file, llava)
-            if llava:
-                file.write("\n]\n" if file.tell() else "[]\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(path, shared=True) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        yield _adder(file, llava)
+        if llava:
+            file.write("\n]\n" if file.tell() else "[]\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _adder(file: TextIO, llava: bool) -> Callable[[str], None]:

@@ -55,15 +55,19 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """What one source is and brings to an epoch; ``share`` is its part of all supervised tokens, 0 to 1.
+    """What one source is and brings to an epoch: of the ``rows`` of its file ``limit`` kept some, of which an
+    epoch sees ``used`` different ones; ``weight`` made ``samples`` of them, counted as often as they come.
+    ``share`` is its part of all supervised tokens, 0 to 1.
 
-    The loss is a mean over supervised tokens, so this is the source's weight in the gradient. Of its
-    ``rows_read`` an epoch sees ``rows_used`` different ones, ``samples`` counts repeated ones as often as
-    they come. ``sha256`` is the file's (of shards and folders, see ``formats.digest_of``).
+    The loss is a mean over supervised tokens, so that is the source's weight in the gradient. ``sha256`` is
+    the file's (of shards and folders, see ``formats.digest_of``).
     """
 
     source: str
     file: str
+    rows: int
+    kept: int
+    used: int
     samples: int
     images: int
     tokens: int
@@ -71,8 +75,6 @@ class SourceSummary:
     share: float
     format: str
     sha256: str
-    rows_read: int
-    rows_used: int
     licence: str | None
     prompt: str | None
 
@@ -139,6 +141,9 @@ def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list
             SourceSummary(
                 source=source.name,
                 file=str(source.file),
+                rows=len(table),
+                kept=len(table) if source.limit is None else min(source.limit, len(table)),
+                used=len(np.unique(chosen)),
                 samples=len(chosen),
                 images=int(np.diff(table.columns.use_start)[chosen].sum()),
                 tokens=int(lengths[start:stop].sum()),
@@ -146,8 +151,6 @@ def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list
                 share=learnt / total if total else 0.0,
                 format=table.head.format,
                 sha256=table.head.sha256,
-                rows_read=len(table),
-                rows_used=len(np.unique(chosen)),
                 licence=source.licence,
                 prompt=source.prompt,
             )

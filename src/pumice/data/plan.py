@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pumice.data.collate import MULTIPLE
 from pumice.data.pack import check_fit, pack
 from pumice.data.shuffle import PLAN, shuffled
 from pumice.errors import DataError, RunError, UsageError
+from pumice.files import write_text
 from pumice.types import IntArray
 
 VERSION = 1
@@ -70,9 +70,7 @@ class Plan:
         head["steps"] = []
         lines = ",\n".join(json.dumps(step, separators=(",", ":")) for step in self.steps)
         text = json.dumps(head)[:-1].replace('"steps": []', f'"steps": [\n{lines}\n]', 1) + "}\n"
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, text)
 
     @classmethod
     def load(cls, path: Path, *, expect: str | None = None) -> Plan:

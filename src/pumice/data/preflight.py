@@ -20,6 +20,7 @@ from pumice.data.lengths import Lengths
 from pumice.data.problems import Problems, place
 from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError, ImageError, PumiceError
+from pumice.files import write_text
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
 from pumice.types import Encoded, ImageRef, IntArray, Picture, Sample
 
@@ -256,12 +257,9 @@ class _Cache:
         if self.file is None or not self.changed:
             return
         text = json.dumps({"version": CACHE_VERSION, "images": self.entries}, separators=(",", ":"))
-        # Runs that start at the same time share the file: each has its own partial one.
-        partial = self.file.with_name(f"{self.file.name}.{os.getpid()}.partial")
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, self.file)
+            write_text(self.file, text, shared=True)  # by runs that start at the same time
 
 
 def _name(picture: Picture) -> str:

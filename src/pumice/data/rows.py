@@ -24,6 +24,7 @@ from pumice.data.window import CUT, Window, too_long
 from pumice.errors import DataError
 from pumice.types import Origin
 
+REMEDY = "check the path; it must be UTF-8"
 _LAYOUT = "a data file is one JSON list, or JSONL with one row per line"
 
 
@@ -37,19 +38,22 @@ class Row:
     length: int
 
 
-def read_rows(path: Path, problems: Problems, *, what: str = "data file") -> Iterator[Row]:
+def read_rows(
+    path: Path, problems: Problems, *, what: str = "data file", remedy: str = REMEDY
+) -> Iterator[Row]:
     """Every row of a JSON list or JSONL file, in order.
 
     Args:
         path: the file, UTF-8 with or without a byte order mark.
         problems: collects the lines of a JSONL file that are no JSON; the rows around them are read.
         what: what to call the file in errors.
+        remedy: what to do where it cannot be opened.
 
     Raises:
         DataError: the file cannot be read, is in another encoding, or is a list that breaks off or is no
             JSON at some place (nothing behind that place can be told apart).
     """
-    with _opened(path, what) as (handle, start, first):
+    with _opened(path, what, remedy) as (handle, start, first):
         if first == b"[":
             for number, (place, length, value) in enumerate(Window(handle, start, path, what).items()):
                 yield Row(number, value, place, length)
@@ -76,7 +80,7 @@ def read_items(path: Path, key: str, *, what: str = "data file") -> Iterator[tup
 
 
 def read_objects(
-    path: Path, problems: Problems, *, what: str = "data file"
+    path: Path, problems: Problems, *, what: str = "data file", remedy: str = REMEDY
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and value of every row that is an object; other rows are collected as problems.
 
@@ -85,7 +89,7 @@ def read_objects(
     """
     empty = True
     before = problems.count
-    for row in read_rows(path, problems, what=what):
+    for row in read_rows(path, problems, what=what, remedy=remedy):
         empty = False
         try:
             yield row.number, as_object(row.value, str(Origin(str(path), row.number)))
@@ -147,21 +151,16 @@ def collector_paused() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path, what: str) -> Iterator[tuple[BinaryIO, int, bytes]]:
+def _opened(path: Path, what: str, remedy: str = REMEDY) -> Iterator[tuple[BinaryIO, int, bytes]]:
     """The file, where its text begins, and its first character; errors of the system as ``DataError``."""
     try:
         with path.open("rb") as handle:
             start, first = _beginning(handle, path, what)
             handle.seek(start)
             yield handle, start, first
-    except OSError as error:
-        raise DataError(
-            f"the {what} cannot be read ({error})", where=str(path), remedy="check the path; it must be UTF-8"
-        ) from error
-    except ValueError as error:  # a null byte in the path
-        raise DataError(
-            f"the {what} cannot be read ({error})", where=repr(str(path)), remedy="check the path"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"the {what} cannot be read ({reason})", where=str(path), remedy=remedy) from error
 
 
 def _beginning(handle: BinaryIO, path: Path, what: str) -> tuple[int, bytes]:

@@ -26,6 +26,10 @@ Setting = Literal["random", "popular", "adversarial"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
 """POPE's three ways to choose objects that are not there (Li et al. 2023, arXiv 2305.10355)."""
 
+EXAMPLE = (
+    '{"question_id": 1, "image": "a.png", "text": "What color is it?", "type": "color", "answer": "red"}'
+)
+"""A row, for those who have no file yet."""
 REQUIRED = ("question_id", "image", "text", "type", "answer")
 OPTIONAL = ("setting", "present")
 
@@ -94,7 +98,8 @@ def read_questions(file: Path, image_root: Path | None = None, *, max_errors: in
     questions: list[Question] = []
     rows_by_id: dict[str, int] = {}
     problems = Problems(max_errors)
-    for number, row in read_objects(file, problems, what="question file"):
+    remedy = f"make a JSONL file in UTF-8 with a line for each question: {EXAMPLE}"
+    for number, row in read_objects(file, problems, what="question file", remedy=remedy):
         try:
             question = _parse(row, Origin(str(file), number))
             # 1 and "1" are one id: the prediction files are matched by it

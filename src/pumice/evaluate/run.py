@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pumice.errors import CheckpointError, DataError, Interrupted, RunError, Usa
 from pumice.evaluate.predictor import Predictor, Prompt, blind, wrong_image
 from pumice.evaluate.questions import QuestionSet
 from pumice.evaluate.scores import Scores, prediction_row, score
+from pumice.files import write_json
 
 Pictures = Literal["own", "removed", "wrong"]
 Progress = Callable[[str, int, int], None]
@@ -103,11 +103,13 @@ def evaluate(
     out_dir.mkdir(parents=True, exist_ok=True)
     # all folders are checked before the first model is asked
     logs = [_open_log(out_dir, variant, questions, seed) for variant in variants]
+    for log in logs:
+        write_json(log.record, log.meta)
     answers: dict[str, list[str]] = {}
     for variant, log in zip(variants, logs, strict=True):
         answers[variant.name] = _answer(variant, log, questions, progress, batch_size, seed)
     scores = score(questions, answers, {variant.name: variant.identity for variant in variants})
-    _write_json(out_dir / "scores.json", scores)
+    write_json(out_dir / "scores.json", scores)
     return scores
 
 
@@ -138,6 +140,8 @@ class _Log:
 
     path: Path
     done: list[str]
+    record: Path
+    meta: dict[str, Any]
 
 
 def _answer(
@@ -205,17 +209,17 @@ def _open_log(out_dir: Path, variant: Variant, questions: QuestionSet, seed: int
         meta["seed"] = seed
     if variant.settings:
         meta["settings"] = dict(variant.settings)
-    if meta_path.exists():
+    answered = path.exists() and path.stat().st_size > 0
+    # A record without answers binds nobody: it is of a measurement that never began.
+    if meta_path.exists() and answered:
         _check_meta(_read_json(meta_path), meta, path)
-    elif path.exists() and path.stat().st_size:
+    elif answered:
         raise RunError(
             "there are predictions without a record of what they belong to",
             where=str(path),
             remedy=f"remove them or measure into another folder (the record would be {meta_path.name})",
         )
-    else:
-        _write_json(meta_path, meta)
-    return _Log(path, _read_answers(path, questions) if path.exists() else [])
+    return _Log(path, _read_answers(path, questions) if path.exists() else [], meta_path, meta)
 
 
 def _check_meta(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
@@ -279,10 +283,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError("the record is not a JSON object", where=str(path), remedy="remove the folder")
     return content
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Writes whole files only: into a neighbour first, then over the old one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)

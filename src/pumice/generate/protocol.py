@@ -68,3 +68,23 @@ class Teacher(Protocol):
     def write(self, scene: SceneText, kind: Kind) -> Sequence[Turn]:
         """Turns of one kind about one scene; empty when the scene gives no occasion for it."""
         ...
+
+
+class Remembered:
+    """A teacher for one scene that writes each kind once, however many files take turns of it.
+
+    Args:
+        teacher: who writes, one kind at the first call for it.
+        scene: the scene all calls are about.
+    """
+
+    def __init__(self, teacher: Teacher, scene: SceneText) -> None:
+        self.name, self._teacher, self._scene = teacher.name, teacher, scene
+        self._turns: dict[Kind, Sequence[Turn]] = {}
+
+    def write(self, scene: SceneText, kind: Kind) -> Sequence[Turn]:
+        """The turns of one kind (see ``Teacher``)."""
+        assert scene == self._scene, f"turns of {self._scene.id} are asked for {scene.id}"
+        if kind not in self._turns:
+            self._turns[kind] = self._teacher.write(scene, kind)
+        return self._turns[kind]

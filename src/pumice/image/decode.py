@@ -2,7 +2,8 @@
 
 Every image of a data set passes here, so a file is treated as hostile: only the five formats of
 ``FORMATS`` are tried, the size is judged from the header before a pixel is decoded, and whatever a
-decoder raises becomes an ``ImageError`` that names the file, its row and what to do.
+decoder raises becomes an ``ImageError`` that names the file, its row (``where``, for a picture that a row
+of data names) and what to do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pumice.errors import ImageError
-from pumice.image.source import open_picture
+from pumice.image.source import open_picture, or_without
 from pumice.types import Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -49,7 +50,7 @@ def open_image(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None
     Args:
         path: the file, or the part of one that is the picture.
         max_pixels: the largest width x height accepted, judged from the header.
-        where: the data file and row that name the image, for the error.
+        where: the data file and row that name the image, for the error; None where a person named it.
 
     Returns:
         An RGB image of the size that ``image_size`` tells.
@@ -106,7 +107,7 @@ def _header(stream: BinaryIO, path: Picture, where: str | None) -> Image.Image:
         raise ImageError(
             f"{path} is too large to decode safely ({error})",
             where=where,
-            remedy="scale the image down, or remove its row",
+            remedy=or_without("scale the image down", where),
         ) from error
     except Exception as error:  # decoders of hostile bytes raise almost anything
         raise _damaged(path, where, error) from error
@@ -122,13 +123,13 @@ def _check_size(size: tuple[int, int], path: Picture, max_pixels: int, where: st
         raise ImageError(
             f"{path} is {width} x {height}: more than {max_pixels:,} pixels",
             where=where,
-            remedy="scale the image down, or remove its row",
+            remedy=or_without("scale the image down", where),
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(
             f"{path} is {width} x {height}: one side is over {MAX_ASPECT} times the other",
             where=where,
-            remedy="crop the image, or remove its row",
+            remedy=or_without("crop the image", where),
         )
 
 
@@ -136,7 +137,7 @@ def _damaged(path: Picture, where: str | None, error: Exception) -> ImageError:
     return ImageError(
         f"image file {path} is damaged ({type(error).__name__}: {error})",
         where=where,
-        remedy="fetch or export the file again, or remove its row",
+        remedy=or_without("fetch or export the file again", where),
     )
 
 

@@ -24,7 +24,7 @@ def open_picture(picture: Picture, where: str | None = None) -> BinaryIO:
 
     Args:
         picture: a file, or part of one.
-        where: the data file and row that name it, for the error.
+        where: the data file and row that name it, for the error; None where a person named it.
 
     Raises:
         ImageError: the file is missing, is no file, is empty, or is too short to hold the part.
@@ -35,12 +35,18 @@ def open_picture(picture: Picture, where: str | None = None) -> BinaryIO:
         if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
             raise ImageError(f"{path} is not a file", where=where, remedy="name an image file")
         handle = path.open("rb")
+    except FileNotFoundError as error:
+        if where is not None:
+            remedy = "check the path and the image folder, or remove the row"
+        else:
+            remedy = "check the path" if path.is_absolute() else f"check the path; it starts at {Path.cwd()}"
+        raise ImageError(f"image file {picture} does not exist", where=where, remedy=remedy) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(
             f"image file {picture} cannot be read ({reason})",
             where=where,
-            remedy="check the path and the image folder, or remove the row",
+            remedy=or_without("check the path and its permissions", where),
         ) from error
     if isinstance(picture, Path):
         length = status.st_size
@@ -60,6 +66,11 @@ def open_picture(picture: Picture, where: str | None = None) -> BinaryIO:
         return handle
     # BufferedReader has all that BinaryIO promises of a stream that is only read.
     return cast(BinaryIO, io.BufferedReader(_Part(handle, picture.offset, length)))
+
+
+def or_without(mend: str, where: str | None) -> str:
+    """The remedy for a picture of a row, which may go; one that a person shows has no row."""
+    return mend if where is None else f"{mend}, or remove its row"
 
 
 class _Part(io.RawIOBase):

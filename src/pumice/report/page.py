@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 
+from pumice.files import write_text
 from pumice.report import measurement, sections
 from pumice.report.collect import RunFolder, collect
 from pumice.report.html import Markup, tag
@@ -21,14 +21,12 @@ def write_report(run_dir: Path) -> Path:
     it can be rendered during a run. It is written whole or not at all.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or it is no run's; nothing is written.
         DataError: a file of the folder is malformed, with file and row.
     """
     page = render(collect(run_dir))
     path = run_dir / "report.html"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, page)
     return path
 
 

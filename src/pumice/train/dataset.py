@@ -32,6 +32,7 @@ from pumice.recipes.schema import Grounding, Stage
 from pumice.text.render import render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
+from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
 from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample
 
 CHUNK = 64
@@ -40,9 +41,6 @@ a matrix product may round differently for other sizes, and a resumed run must s
 
 FEATURE_BYTES = 2 * 1024**3
 """Features of a frozen tower are kept in memory while those of all pictures fit into this."""
-
-ENCODED_BYTES = 1024**3
-"""Rendered samples are remembered until they take this much memory; the others are rendered again."""
 
 Progress = Callable[[str, int, int], None]
 Key = tuple[str, Origin]
@@ -115,7 +113,7 @@ class Pictures:
 
 
 class StageData:
-    """Samples of one stage, rendered on demand and remembered.
+    """Samples of one stage, rendered on demand and remembered while the budget lasts.
 
     Args:
         samples: in mixture order; a plan's indices point into it.
@@ -125,6 +123,7 @@ class StageData:
         image_token_id: the id that fills its place.
         stage: for ``branch_turns``, ``row_length`` and ``grounding``.
         processor: for how boxes move when pictures are cropped or padded.
+        budget: the bytes for what is remembered, shared by the stages of a run.
     """
 
     def __init__(
@@ -137,32 +136,34 @@ class StageData:
         image_token_id: int,
         stage: Stage,
         processor: ImageProcessor,
+        budget: Budget,
     ) -> None:
         self.samples, self.tokenizer, self.template = samples, tokenizer, template
         self.length, self.image_token_id, self.stage = length, image_token_id, stage
         self.processor = processor
-        self._encoded: dict[Key, Encoded] = {}
-        self._room = ENCODED_BYTES
-        self._cells: dict[tuple[Key, Picture], Cells] = {}
+        self._encoded = Remembered[Key, Encoded](budget, pack_encoded, unpack_encoded)
+        self._cells = Remembered[tuple[Key, Picture], Cells](budget, pack_cells, unpack_cells)
 
     def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
-        key = _key(sample)
-        if key in self._encoded:
-            return self._encoded[key]
-        encoded = render(
-            sample.messages,
-            self.tokenizer,
-            self.template,
-            image_lengths=[self.length] * len(sample.images),
-            image_token_id=self.image_token_id,
-            branch_turns=self.stage.branch_turns,
-            max_length=self.stage.row_length,
-        )
-        self._room -= 4 * encoded.input_ids.nbytes
-        if self._room >= 0:
-            self._encoded[key] = encoded
-        return encoded
+
+        def made() -> Encoded:
+            return render(
+                sample.messages,
+                self.tokenizer,
+                self.template,
+                image_lengths=[self.length] * len(sample.images),
+                image_token_id=self.image_token_id,
+                branch_turns=self.stage.branch_turns,
+                max_length=self.stage.row_length,
+            )
+
+        return self._encoded.get(_key(sample), made)
+
+    def forget(self) -> None:
+        """Drop what is remembered: the stage is over, and another may use its bytes."""
+        self._encoded.forget()
+        self._cells.forget()
 
     def settings(self) -> str:
         """A digest of all that decides how samples are rendered, the renderer's own code among it."""
@@ -185,7 +186,9 @@ class StageData:
 
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """One padded batch of rows of sample indices."""
-        filled = [[(i, self.encode(self.samples[i]), self.samples[i]) for i in row] for row in rows]
+        # Each is read once: a sequence may make its samples as they are asked for.
+        wanted = [[(i, self.samples[i]) for i in row] for row in rows]
+        filled = [[(i, self.encode(sample), sample) for i, sample in row] for row in wanted]
         return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
 
     def cells(self, batch: Batch, grounding: Grounding) -> tuple[Cells, NDArray[np.bool_]]:
@@ -258,11 +261,12 @@ class StageData:
                 f"grounding needs a square of patches, and a picture has {self.length} tokens",
                 remedy="use select_feature: patch, or leave grounding out",
             )
-        key = (_key(sample), path)
-        if key not in self._cells:
+
+        def made() -> Cells:
             regions = self._moved(_regions(sample, path), path)
-            self._cells[key] = lay_out(regions, grid, self._ids, grounding.center_word)
-        return self._cells[key]
+            return lay_out(regions, grid, self._ids, grounding.center_word)
+
+        return self._cells.get((_key(sample), path), made)
 
     def _moved(self, regions: Sequence[Region], path: Picture) -> list[Region]:
         if self.processor.mode == "squash":

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pumice.files import write_text
+
 
 class MetricsFile:
     """``metrics.jsonl`` of one stage.
@@ -23,9 +25,7 @@ class MetricsFile:
                 # A kill may have cut the last line short.
                 if line.endswith("\n") and json.loads(line)["step"] <= step:
                     kept.append(line)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, "".join(kept))
         self._handle = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:

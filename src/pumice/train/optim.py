@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
@@ -29,31 +30,60 @@ class PartCounts:
     frozen: dict[str, int]
 
 
-def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
-    """Let exactly the stage's parts train; count parameters on both sides.
+def check_trainable(model: VisionLanguageModel, stage: Stage) -> None:
+    """Whether every part that is to train can.
 
     Raises:
-        RunError: a part is to train that has no parameters (an ``identity`` connector, say).
+        RunError: one has no parameters (an ``identity`` connector, say).
     """
-    counts = PartCounts({}, {})
     for name, module in part_modules(model).items():
-        trains = name in stage.trainable
-        number = sum(p.numel() for p in module.parameters())
-        if trains and number == 0:
+        if name in stage.trainable and not any(True for _ in module.parameters()):
             raise RunError(
                 f"{name} has no parameters and cannot train",
                 where=f"stages.{stage.name}.trainable",
                 remedy=f"leave {name} out of trainable",
             )
-        for parameter in module.parameters():
+
+
+def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
+    """Let exactly the stage's parts train; count parameters on both sides.
+
+    Of a tower that trains, what features do not depend on stays frozen: the layers above the one that is
+    read, and any norm or head behind them.
+    """
+    counts = PartCounts({}, {})
+    for name, module in part_modules(model).items():
+        trains = name in stage.trainable
+        parameters = list(module.parameters())
+        for parameter in parameters:
             parameter.requires_grad_(trains)
+        if trains and name == "vision":
+            for parameter in _idle(model):
+                parameter.requires_grad_(False)
         module.train(trains)
-        (counts.trainable if trains else counts.frozen)[name] = number
+        for of_state, state in ((counts.trainable, True), (counts.frozen, False)):
+            if number := sum(p.numel() for p in parameters if p.requires_grad is state):
+                of_state[name] = number
     return counts
 
 
+def _idle(model: VisionLanguageModel) -> list[nn.Parameter]:
+    """The tower's parameters that no feature depends on; all must be open to gradients.
+
+    Autograd says which: what stands behind the layer that is read differs from family to family.
+    """
+    tower = model.tower.eval()
+    parameters = list(tower.parameters())
+    blank = torch.zeros(1, 3, tower.image_size, tower.image_size, device=parameters[0].device)
+    with torch.enable_grad():
+        gradients: Sequence[Tensor | None] = torch.autograd.grad(
+            tower(blank).sum(), parameters, allow_unused=True
+        )
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+
+
 def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.AdamW:
-    """AdamW with two groups for each part: matrices with weight decay, vectors without.
+    """AdamW over what trains (``freeze``), two groups a part: matrices with weight decay, vectors without.
 
     Each group's ``peak`` is the learning rate its schedule scales.
     """
@@ -63,7 +93,7 @@ def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.Ada
             continue
         rate = getattr(stage.lr, name)
         assert rate is not None, "the recipe's schema asks for a rate for each part that trains"
-        parameters = list(module.parameters())
+        parameters = [p for p in module.parameters() if p.requires_grad]
         for decay, chosen in (
             (stage.weight_decay, [p for p in parameters if p.ndim >= 2]),
             (0.0, [p for p in parameters if p.ndim < 2]),

@@ -18,9 +18,11 @@ import transformers
 
 import pumice
 from pumice.errors import RunError
+from pumice.files import PARTIAL, write_json
 from pumice.recipes.schema import Recipe
 
-_EARLY = {"recipe.yaml", "mixture.json", "run.json.partial", "recipe.yaml.partial", "mixture.json.partial"}
+_FIRST = ("recipe.yaml", "mixture.json", "run.json")
+_EARLY = {*_FIRST[:2], *(name + PARTIAL for name in _FIRST)}
 """What a run that was killed in its first instant leaves: all that is written before ``run.json``."""
 
 
@@ -140,15 +142,3 @@ def close(folder: Path, record: dict[str, Any], status: str) -> None:
     # The error that ended it is on its way to the user; a full disk must not put another in its place.
     with contextlib.suppress(OSError):
         write_json(folder / "run.json", record)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON; the file appears whole or not at all."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; it appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(text.encode())
-    partial.replace(path)

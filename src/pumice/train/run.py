@@ -27,6 +27,7 @@ from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.samples import images_at, pictures_of
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.files import write_json, write_text
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
@@ -35,9 +36,10 @@ from pumice.recipes.schema import Recipe, Stage
 from pumice.text.templates import get_template
 from pumice.train.checkpoint import list_states
 from pumice.train.dataset import Pictures, StageData
+from pumice.train.grounding import TARGETS
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
-from pumice.train.optim import freeze
+from pumice.train.optim import check_trainable, freeze
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -46,9 +48,8 @@ from pumice.train.record import (
     describe_parts,
     finished_stages,
     new_record,
-    write_json,
-    write_text,
 )
+from pumice.train.remember import Budget
 from pumice.train.validate import Validator
 from pumice.types import Picture
 
@@ -56,6 +57,10 @@ __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train
 
 DECODED = 50_000
 """Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
+
+RENDERED_BYTES = 1024**3
+"""What the stages of a run remember of their samples, rendered and laid out: room for some 500,000
+conversations. What does not fit is made again."""
 
 
 class RunObserver(Observer, Protocol):
@@ -65,7 +70,7 @@ class RunObserver(Observer, Protocol):
         """While files, pictures and samples are looked at."""
 
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Before a stage's first step: steps, tokens, and what trains with counts."""
+        """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's model was written."""
@@ -79,7 +84,14 @@ class Prepared:
     plan: Plan
     validation: StageData | None
     mixture: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
+
+    def forget(self) -> None:
+        """Drop what is remembered of the samples, for the stages that follow."""
+        for part in (self.data, self.validation):
+            if part is not None:
+                part.forget()
 
 
 def train(
@@ -121,12 +133,16 @@ def train(
         seed=recipe.seed,
     )
     processor = processor.with_mode(recipe.model.image.aspect)
+    for stage in recipe.stages:
+        check_trainable(model, stage)
     if torch.cuda.is_available():
         model.to("cuda")
     pictures = Pictures(processor)
     cache = folder.parent / CACHE_FOLDER
+    budget = Budget(RENDERED_BYTES)
     prepared = [
-        _prepare(recipe, stage, model, tokenizer, pictures, observer, cache) for stage in recipe.stages
+        _prepare(recipe, stage, model, tokenizer, pictures, observer, budget, cache)
+        for stage in recipe.stages
     ]
     finished = finished_stages(folder)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
@@ -142,6 +158,7 @@ def train(
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             _run_one(recipe, stage, ready, model, tokenizer, pictures, folder, record, observer, stop)
+            ready.forget()
     except (Interrupted, KeyboardInterrupt) as error:
         close(folder, record, "interrupted")
         what = str(error) if isinstance(error, Interrupted) else "stopped"
@@ -201,6 +218,8 @@ def _run_one(
         "fill": ready.plan.fill,
         "trainable": counts.trainable,
         "frozen": counts.frozen,
+        "sources": ready.mixture,
+        "validation": ready.held_out,
     }
     observer.on_stage(stage, summary)
     run = StageRun(context, place, ready.plan, ready.data, validator, recipe.seed, stop)
@@ -236,6 +255,7 @@ def _prepare(
     tokenizer: Any,
     pictures: Pictures,
     observer: RunObserver,
+    budget: Budget,
     cache: Path | None = None,
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
@@ -251,6 +271,7 @@ def _prepare(
             image_token_id=model.config.image_token_id,
             stage=stage,
             processor=pictures.processor,
+            budget=budget,
         )
 
     mixture = mix.read_mixture(
@@ -269,21 +290,34 @@ def _prepare(
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,
-        fingerprint=mixture.fingerprint(),
+        fingerprint=_fingerprint(mixture, stage),
         name=lambda index: str(mixture.samples.origin(index)),
     )
-    rows = [
-        {"stage": stage.name, **dataclasses.asdict(row)}
-        for row in mix.summarise(mixture, checked.lengths, checked.supervised)
-    ]
+    rows = _rows(stage, mixture, checked)
     validation = None
+    held_out_rows: list[dict[str, Any]] = []
     if stage.validation is not None:
-        source = dataclasses.replace(_source(recipe, stage.validation.source), limit=stage.validation.limit)
+        source = _source(recipe, stage.validation.source)
+        limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
+        source = dataclasses.replace(source, limit=min(limits, default=None))
         held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache)
         validation = stage_data(held_out.samples)
-        _checked(validation, stage, model, pictures, observer, cache)
+        checked = _checked(validation, stage, model, pictures, observer, cache)
+        held_out_rows = _rows(stage, held_out, checked)
     _check_grounding(stage, data, validation)
-    return Prepared(data, plan, validation, rows, position_ids_4)
+    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4)
+
+
+def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
+    """What each source brings to a stage, as ``mixture.json`` has it."""
+    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
+    return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
+
+
+def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
+    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
+    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
+    return mixture.fingerprint() + targets
 
 
 def _checked(

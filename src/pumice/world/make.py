@@ -32,7 +32,8 @@ import numpy as np
 
 import pumice
 from pumice.errors import Interrupted, UsageError
-from pumice.generate.protocol import Kind, SceneText, Turn
+from pumice.files import PARTIAL, replacing, write_text
+from pumice.generate.protocol import Kind, Remembered, SceneText, Teacher, Turn
 from pumice.generate.run import lines_file, question_rows, rows_of, to_line
 from pumice.world.draw import draw
 from pumice.world.gallery import GALLERY_SIZE, gallery_page
@@ -159,7 +160,7 @@ def make_world(
             remedy="run the same command again: pictures that are there are kept",
         ) from error
     # What a killed run was in the middle of writing.
-    for left in (*out.glob(".*.tmp"), *(out / "images").glob(".*.tmp")):
+    for left in (*out.glob(f"*{PARTIAL}"), *(out / "images").glob(f"*{PARTIAL}")):
         left.unlink(missing_ok=True)
     _write_json(out / WORLD, summary)
     (out / UNFINISHED).unlink(missing_ok=True)
@@ -177,8 +178,9 @@ def _check_folder(out: Path, settings: Settings) -> dict[str, Any] | None:
         raise UsageError("the world's place is taken by a file", where=str(out), remedy="name a new folder")
     found = {name: _read_json(out / name) for name in (WORLD, UNFINISHED) if (out / name).exists()}
     if not found:
-        # A run stopped within its first instant leaves an empty images folder.
-        if any(path.name != "images" or any(path.iterdir()) for path in out.iterdir()):
+        # A run stopped within its first instant leaves an empty images folder, and half a file.
+        left = [path for path in out.iterdir() if path.suffix != PARTIAL]
+        if any(path.name != "images" or any(path.iterdir()) for path in left):
             raise UsageError(
                 "the folder is not empty and not a world",
                 where=str(out),
@@ -187,6 +189,12 @@ def _check_folder(out: Path, settings: Settings) -> dict[str, Any] | None:
         return None
     for name, held in found.items():
         wanted = asdict(settings)
+        if held.get("format") != FORMAT:
+            raise UsageError(
+                f"another version of Pumice made this world (format {held.get('format')!r}, not {FORMAT})",
+                where=str(out / name),
+                remedy="delete the folder, and the same command makes it anew; or name another folder",
+            )
         other = [
             f"{key} {held.get(key)!r}, not {wanted[key]!r}" for key in wanted if held.get(key) != wanted[key]
         ]
@@ -238,8 +246,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with lines_file(path, llava=False) as add:
-        add(json.dumps(value, indent=2, ensure_ascii=False))
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", shared=True)
 
 
 # Making
@@ -275,10 +282,10 @@ def _make(out: Path, settings: Settings, workers: int, progress: Progress) -> di
         "pictures": {split: settings.number(split) for split in SPLITS},
         "files": {name: {"rows": rows[name], "sha256": _digest(out / name)} for name in rows},
     }
-    with lines_file(out / GALLERY, llava=False) as add_line:
-        first = sorted((i, split) for split in SPLITS for i in chosen[split])[:GALLERY_SIZE]
-        scenes = [(make_scene(settings.seed, i, settings.level), split) for i, split in first]
-        add_line(gallery_page(scenes, WorldTeacher(settings.seed, popular), summary))
+    first = sorted((i, split) for split in SPLITS for i in chosen[split])[:GALLERY_SIZE]
+    scenes = [(make_scene(settings.seed, i, settings.level), split) for i, split in first]
+    page = gallery_page(scenes, WorldTeacher(settings.seed, popular), summary)
+    write_text(out / GALLERY, page + "\n", shared=True)
     summary["files"][GALLERY] = {"rows": len(first), "sha256": _digest(out / GALLERY)}
     return summary
 
@@ -334,7 +341,8 @@ def _draw_and_write(task: _Task) -> dict[str, list[str]]:
         assert scene.split == task.split, f"{scene.id} is a {scene.split} scene"
         _save(scene, Path(task.out))
         lines[f"scenes-{task.split}.jsonl"].append(to_line(scene.record(scene_image(scene))))
-        for name, row in _written(scene_text(scene), teacher, task):
+        text = scene_text(scene)
+        for name, row in _written(text, Remembered(teacher, text), task):
             lines[name].append(to_line(row))
     return lines
 
@@ -342,13 +350,12 @@ def _draw_and_write(task: _Task) -> dict[str, list[str]]:
 def _save(scene: Scene, out: Path) -> None:
     path = out / scene_image(scene)
     if not path.exists():
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        # Noise hardly compresses: level 1 is as small as the best and much quicker.
-        draw(scene).save(partial, "PNG", compress_level=1)
-        partial.replace(path)
+        with replacing(path, shared=True) as partial:
+            # Noise hardly compresses: level 1 is as small as the best and much quicker.
+            draw(scene).save(partial, "PNG", compress_level=1)
 
 
-def _written(scene: SceneText, teacher: WorldTeacher, task: _Task) -> Iterator[tuple[str, dict[str, Any]]]:
+def _written(scene: SceneText, teacher: Teacher, task: _Task) -> Iterator[tuple[str, dict[str, Any]]]:
     """The file and the row of everything the teacher writes about a scene."""
     seed = task.seed
     if task.split == "test":
@@ -378,7 +385,7 @@ def is_sign(turn: Turn) -> bool:
     return turn.type.startswith("sign-")
 
 
-def pick_questions(scene: SceneText, teacher: WorldTeacher, seed: int) -> list[Turn]:
+def pick_questions(scene: SceneText, teacher: Teacher, seed: int) -> list[Turn]:
     """The test questions about a scene: a few of each type, the same for the same scene and seed."""
     rng = np.random.default_rng([seed, *scene.id.encode(), *b"test questions"])
     short = teacher.write(scene, "short")

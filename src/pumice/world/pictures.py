@@ -7,7 +7,6 @@ Shapes: N pictures, P patches, L regions.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumice.data.grounding import assign_regions, patch_places
+from pumice.files import replacing
 from pumice.world.draw import draw
 from pumice.world.processes import runner
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES, Scene, Split, make_scene
@@ -101,16 +101,16 @@ def _chunk(task: tuple[int, str, Split, int, int, str]) -> str:
             pixels[i] = np.asarray(draw(scene))
             classes[i], centers[i], places[i] = patch_classes(scene, grid)
             captions.append(list(scene.captions))
-        partial = path.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(
-            partial,
-            pixels=pixels,
-            classes=classes,
-            centers=centers,
-            places=places,
-            captions=np.frombuffer(json.dumps(captions).encode(), dtype=np.uint8),
-        )
-        partial.replace(path)
+        # An open file: to a name, NumPy would add its own suffix.
+        with replacing(path, shared=True) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                pixels=pixels,
+                classes=classes,
+                centers=centers,
+                places=places,
+                captions=np.frombuffer(json.dumps(captions).encode(), dtype=np.uint8),
+            )
     return str(path)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 # Words keep the space before them; signs are read character by character: every capital and
 # every digit is a token of its own, as digits are in Llama's tokenizer.
@@ -66,3 +67,10 @@ def train_caption_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokeni
         pad_token=end,
         clean_up_tokenization_spaces=False,
     )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """A tokenizer of this module, read back."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    return tokenizer
