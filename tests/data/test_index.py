@@ -238,3 +238,17 @@ def test_arrays_have_their_types(folder: Path) -> None:
     assert columns.uses.dtype == columns.pairs.dtype == np.int32
     assert columns.digest.shape == (3, 16)
     assert columns.use_start.tolist() == [0, 1, 2, 3]
+
+
+def test_one_table_serves_every_way_to_name_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = write(folder, rows(3)), folder / "cache"
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder)
+    assert str(open_(Path("rows.json"), cache)[1].origin) == "rows.json, row 1"
+    monkeypatch.setattr(index, "_build", None)
+    assert str(open_(path, cache)[1].origin) == f"{path}, row 1"
+    monkeypatch.chdir(folder / "elsewhere")
+    table = open_(Path("../rows.json"), cache)
+    assert str(table[1].origin) == "../rows.json, row 1"
+    monkeypatch.chdir(folder)
+    assert len(list(table)) == 3, "the place it is read from does not move"

@@ -46,7 +46,7 @@ def test_rows_and_pictures_come_by_place(tmp_path: Path) -> None:
             ("d/001.json", {"conversations": two, "image": ["one.png", "two.png"]}),
             ("d/002.txt", b"a lake\n"),
             ("d/002.png", png("white")),
-            ("d/002.json", {"caption": "of another tool", "width": 4}),
+            ("d/002.json", ["noted by another tool"]),
             (
                 "e/002.json",
                 {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]},

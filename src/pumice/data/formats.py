@@ -6,7 +6,6 @@ each row's form is told by its keys.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -165,7 +164,7 @@ def _json_entries(path: Path, form: Form, problems: Problems, store: Store) -> I
         origin = Origin(str(path), row.number)
         try:
             draft = form.parse(as_object(row.value, str(origin)), row.number, str(origin), None)
-            images = tuple([_resolved(image, None, store, origin) for image in draft.images])
+            images = tuple([_resolved(image, store, origin) for image in draft.images])
         except DataError as error:
             problems.add(error)
         else:
@@ -193,15 +192,13 @@ def _shard_entries(path: Path, problems: Problems) -> Iterator[Entry]:
 def _shard_entry(handle: BinaryIO, group: Group, origin: Origin) -> Entry:
     where = f"{origin} ({group.key.removeprefix('/')})"
     given = len(group.pictures)
-    row: dict[str, Any] = {}
-    if group.row is not None:
-        row = as_object(_json_at(handle, group.row, where), where)
-    if group.row is not None and (
-        group.caption is None or {"messages", "conversations", "items"} & row.keys()
-    ):
-        form, at = form_of(row, where), group.row
+    value = None if group.row is None else _json_at(handle, group.row, where)
+    talks = isinstance(value, dict) and bool({"messages", "conversations", "items"} & value.keys())
+    if group.row is not None and (talks or group.caption is None):
+        row, at = as_object(value, where), group.row
+        form = form_of(row, where)
         name, draft = form.name, form.parse(row, origin.row, where, given)
-    elif group.caption is not None:
+    elif group.caption is not None:  # a .json beside it is what some tools note of a picture
         at, name = group.caption, CAPTION
         draft = caption(_text_at(handle, at, where), origin.row, where, given)
     else:
@@ -235,7 +232,7 @@ def _table_entries(path: str, format: str, problems: Problems, store: Store) -> 
             draft = form.parse(row, number, str(origin), None if inside is None else len(inside))
             images: tuple[str | ImageRef, ...]
             if inside is None:
-                images = tuple([_resolved(image, None, store, origin) for image in draft.images])
+                images = tuple([_resolved(image, store, origin) for image in draft.images])
             else:
                 kept = [store.add_picture(data, name) for data, name in inside]
                 images = _given(draft.images, kept, str(origin))
@@ -266,17 +263,17 @@ def _given(shown: tuple[Shown, ...], pictures: list[ImageRef], where: str) -> tu
     return tuple(found)
 
 
-def _resolved(image: Shown, name: str | None, store: Store, origin: Origin) -> str | ImageRef:
+def _resolved(image: Shown, store: Store, origin: Origin) -> str | ImageRef:
     if isinstance(image, str):
         return image
     assert image is not None, f"{origin}: a picture without a name passed the row's form"
-    return store.add_picture(image.data(), name)
+    return store.add_picture(image.data())
 
 
 def _shards_digest(shards: list[Path]) -> str:
     digest = hashlib.sha256()
     for shard in shards:
-        with contextlib.closing(shard.open("rb")) as handle:
+        with shard.open("rb") as handle:
             for group in read_groups(shard):
                 for member in (group.row, group.caption, *group.pictures):
                     if member is not None:

@@ -123,7 +123,8 @@ def _remove(folder: Path | None) -> None:
 
 
 def _read(path: str, format: str, problems: Problems, store: Store, progress: Progress | None) -> SampleTable:
-    content = content_files(path, format)
+    place = path if format == "hub" else os.path.abspath(path)
+    content = content_files(place, format)
     stamps = tuple(stamp_of(file) for file in content)
     # One file of text tells how far its reader is; of many, their number does.
     single = len(content) == 1 and format in FORMS
@@ -135,18 +136,18 @@ def _read(path: str, format: str, problems: Problems, store: Store, progress: Pr
             if progress is not None and len(maker.row_start) % _EVERY == 0:
                 done = entry.place.offset >> 20 if single else len(maker.origins) - 1
                 progress("reading rows", min(done, total - 1), total)
-    sha256 = digest_of(path, format) or maker.digest_all()
+    sha256 = digest_of(place, format) or maker.digest_all()
     if progress is not None:
         progress("reading rows", total, total)
-    if tuple(stamp_of(file) for file in content_files(path, format)) != stamps:
+    if tuple(stamp_of(file) for file in content_files(place, format)) != stamps:
         raise bad("the data file changed while it was read", path, "start again")
     head = Head(
-        path=path,
+        path=place,
         format=format,
         sha256=sha256,
         content=tuple(map(str, content)),
         stamps=stamps,
-        files=tuple(map(str, maker.files)),
+        files=tuple(map(os.path.abspath, maker.files)),
         file_stamps=tuple(stamp_of(file) for file in maker.files),
         origins=tuple(maker.origins),
         groups=tuple(maker.groups),
@@ -298,9 +299,14 @@ def _key(path: str, format: str) -> str:
 def _keep(table: SampleTable, partial: Path, folder: Path) -> SampleTable:
     """Put a table and its store under their final name; the folder appears whole or not at all."""
     partial.mkdir(parents=True, exist_ok=True)
-    moved = {str(partial / file.name): str(folder / file.name) for file in partial.iterdir()}
+    moved = {
+        os.path.abspath(partial / file.name): os.path.abspath(folder / file.name)
+        for file in partial.iterdir()
+    }
     head = replace(table.head, files=tuple(moved.get(file, file) for file in table.head.files))
-    text = json.dumps({"version": VERSION, **asdict(head)})
+    # Who reads it may stand elsewhere and name the file otherwise.
+    kept = replace(head, origins=tuple(map(os.path.abspath, head.origins)))
+    text = json.dumps({"version": VERSION, **asdict(kept)})
     arrays: dict[str, Any] = {column.name: getattr(table.columns, column.name) for column in fields(Columns)}
     arrays[_HEAD] = np.frombuffer(text.encode(), np.uint8)
     with (partial / _FILE).open("wb") as handle:
@@ -318,10 +324,19 @@ def _load(folder: Path, path: str, format: str) -> SampleTable | None:
             if head.pop("version") != VERSION:
                 return None
             columns = Columns(**{column.name: kept[column.name] for column in fields(Columns)})
-        table = SampleTable(Head(**{key: _frozen(value) for key, value in head.items()}), columns, path)
-        return _still(table) if table.head.format == format else None
+        found = Head(**{key: _frozen(value) for key, value in head.items()})
+        if (found.path, found.format) != (os.path.abspath(path), format):
+            return None
+        origins = tuple(_as_named(origin, path) for origin in found.origins)
+        return _still(SampleTable(replace(found, origins=origins), columns, path))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, DataError):
         return None
+
+
+def _as_named(file: str, path: str) -> str:
+    """A file of the data at ``path`` as seen from where ``path`` was named."""
+    folder = os.path.dirname(path)
+    return str(Path(folder) / os.path.relpath(file, os.path.abspath(folder)))
 
 
 def _frozen(value: Any) -> Any:

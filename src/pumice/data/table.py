@@ -69,6 +69,7 @@ class Columns:
 class Head:
     """What is kept of the data file as a whole.
 
+    ``path``, ``content`` and ``files`` are absolute, ``origins`` are as the data was named, for errors.
     ``content`` are the files it consists of and ``sha256`` stands for what is in them; ``files`` are those
     that rows and pictures are read from (of a table in columns, what was taken out of it). ``stamps`` are
     those of ``content``, ``file_stamps`` those of ``files``.

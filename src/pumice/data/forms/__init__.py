@@ -9,7 +9,6 @@ from typing import Any
 from pumice.data.checks import bad
 from pumice.data.draft import Draft
 from pumice.data.forms import llava, messages
-from pumice.errors import suggest
 from pumice.types import Image, Message, Sample, Text
 
 Parse = Callable[[dict[str, Any], int, str, int | None], Draft]
@@ -71,15 +70,4 @@ def form_of(row: dict[str, Any], where: str) -> Form:
     )
 
 
-def get_form(name: str) -> Form:
-    """The form of that exact name.
-
-    Raises:
-        DataError: there is none.
-    """
-    if name not in FORMS:
-        raise bad(f"there is no row format {name!r}", "format", suggest(name, FORMS))
-    return FORMS[name]
-
-
-__all__ = ["FORMS", "Form", "caption", "form_of", "get_form"]
+__all__ = ["FORMS", "Form", "caption", "form_of"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pumice.data.llava_mix.base import (
@@ -24,19 +24,30 @@ ANNOTATIONS = "v2_mscoco_train2014_annotations.json"
 
 def rows(context: Context) -> Iterator[dict[str, Any]]:
     """All questions of one picture as one conversation."""
-    annotations = context.file(ANNOTATIONS)
+    return vqa_rows(
+        context, QUESTIONS, ANNOTATIONS, lambda row, where: text_of(row, "multiple_choice_answer", where)
+    )
+
+
+def vqa_rows(
+    context: Context, questions: str, annotations: str, answer_of: Callable[[Any, str], str]
+) -> Iterator[dict[str, Any]]:
+    """Conversations from files in VQA's layout.
+
+    Args:
+        context: the source's.
+        questions: the file of questions.
+        annotations: the file of answers, matched by ``question_id``.
+        answer_of: one answer from an annotation; told its place, for errors.
+    """
     answers: dict[int, str] = {}
-    for number, row in read_items(annotations, "annotations"):
-        where = f"{annotations}, annotation {number}"
-        answers[int_of(row, "question_id", where)] = text_of(row, "multiple_choice_answer", where)
-    yield from vqa_rows(context, QUESTIONS, answers)
-
-
-def vqa_rows(context: Context, questions: str, answers: dict[int, str]) -> Iterator[dict[str, Any]]:
-    """Conversations from a question file in VQA's layout; ``answers`` are by ``question_id``."""
-    path = context.file(questions)
+    path = context.file(annotations)
+    for number, row in read_items(path, "annotations"):
+        where = f"{path}, annotation {number}"
+        answers[int_of(row, "question_id", where)] = answer_of(row, where)
 
     def found() -> Iterator[tuple[int, str, str]]:
+        path = context.file(questions)
         for number, row in read_items(path, "questions"):
             where = f"{path}, question {number}"
             answer = answers.get(int_of(row, "question_id", where))
