@@ -20,6 +20,12 @@ IGNORE_INDEX = -100
 PLACEHOLDER = "<image>"
 """The text that stands for an image inside LLaVA JSON. Nowhere else has it a meaning."""
 
+DataFormat = Literal["llava", "sharegpt", "messages", "parquet", "hub", "webdataset"]
+"""What data may look like on disk; the first three are JSON or JSONL."""
+
+HUB = "hub:"
+"""Begins the name of a dataset on the hub: ``hub:ORG/NAME/CONFIG@SPLIT``, the last two optional."""
+
 Role = Literal["system", "user", "assistant"]
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 as fractions of width and height, as LLaVA writes boxes."""
@@ -78,12 +84,32 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A picture inside a container: ``length`` bytes of ``file`` from ``offset``, a whole image file.
+
+    ``name`` says which picture it is to a reader: a member of a tar file, a row's picture in a table.
+    """
+
+    file: Path
+    offset: int
+    length: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.file}"
+
+
+Picture = Path | ImageRef
+"""Where a picture is: a file of its own, or a part of one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One row of training data: a conversation over zero or more images."""
 
     id: str
     messages: tuple[Message, ...]
-    images: tuple[Path, ...]
+    images: tuple[Picture, ...]
     source: str
     origin: Origin
     regions: tuple[Region, ...] = ()
@@ -125,9 +151,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class PackedImage:
-    """One image of a batch: its file and the tokens it fills in row ``row``."""
+    """One image of a batch: where it is, and the tokens it fills in row ``row``."""
 
-    path: Path
+    path: Picture
     row: int
     start: int
     length: int

@@ -26,6 +26,10 @@ VERBS = (
     ("eval",),
     ("chat",),
     ("report",),
+    ("data", "check"),
+    ("data", "stats"),
+    ("data", "convert"),
+    ("data", "build-mix"),
     ("world", "make"),
     ("world", "pretrain"),
     ("recipe", "list"),
@@ -53,7 +57,8 @@ def test_every_option_has_a_help_text(verb: tuple[str, ...]) -> None:
 
 def test_help_lists_all_verbs_in_the_order_of_use(pumice: Any) -> None:
     text = pumice("--help").out
-    places = [text.index(f"│ {verb} ") for verb in ("world", "train", "eval", "chat", "report", "recipe")]
+    verbs = ("world", "data", "train", "eval", "chat", "report", "recipe")
+    places = [text.index(f"│ {verb} ") for verb in verbs]
     assert places == sorted(places)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -113,3 +114,36 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
     path.write_text(changed)
     sources = mixture.sources
     assert read_mixture(sources, seed=0).fingerprint() != mixture.fingerprint()
+
+
+def test_the_record_says_what_each_source_is(tmp_path: Path) -> None:
+    prompt = "Answer briefly."
+    mixture = read(tmp_path, limit=4, weight=2.5, prompt=prompt, licence="CC BY 4.0", format="llava")
+    count = len(mixture.samples)
+    first, second = summarise(mixture, np.full(count, 10), np.full(count, 2))
+    assert (first.rows, first.kept, first.used, first.samples) == (10, 4, 4, 10)
+    assert (first.format, first.licence, first.prompt) == ("llava", "CC BY 4.0", prompt)
+    assert first.sha256 == hashlib.sha256((tmp_path / "a.json").read_bytes()).hexdigest()
+    assert (second.used, second.format, second.licence, second.prompt) == (4, "llava", None, None)
+
+
+def test_a_prompt_goes_behind_the_questions_of_its_source(tmp_path: Path) -> None:
+    mixture = read(tmp_path, prompt="Answer briefly.")
+    texts = {sample.source: sample.messages[0].text for sample in mixture.samples}
+    assert texts == {"a": "a 9\nAnswer briefly.", "b": "b 3"}
+    assert mixture.fingerprint() != read(tmp_path).fingerprint()
+
+
+def test_a_format_is_taken_by_its_exact_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no data format 'lava'") as caught:
+        read(tmp_path, format="lava")
+    assert "did you mean 'llava'" in str(caught.value)
+    with pytest.raises(DataError, match="unknown key 'conversations'"):
+        read(tmp_path, format="messages")
+
+
+def test_one_file_in_two_sources_is_two_sources(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", 3)
+    mixture = read_mixture([Source("x", path), Source("y", path, weight=2)], seed=0, cache_folder=tmp_path)
+    assert [sample.source for sample in mixture.samples] == ["x"] * 3 + ["y"] * 6
+    assert len({(sample.source, sample.origin) for sample in mixture.samples}) == 6

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pumice.data import check_images, preflight
+from pumice.data import Source, check_images, preflight, read_mixture
 from pumice.errors import DataError, ImageError, TemplateError
 from pumice.types import Encoded, Sample
 
@@ -41,7 +41,7 @@ def test_counts_are_what_the_renderer_gives_for_the_sizes(photos: list[Path]) ->
     assert found.lengths.tolist() == [84, 3, 46, 84]
     assert found.supervised.tolist() == [2, 2, 2, 2]
     assert found.sizes == {photos[0]: (40, 30), photos[1]: (41, 30), photos[3]: (43, 30)}
-    assert told[-1] == ("samples", 4, 4)
+    assert told[-1] == ("samples", 3, 3)
     assert ("images", 3, 3) in told
 
 
@@ -163,3 +163,32 @@ def test_a_place_inside_a_row_keeps_its_file_and_row() -> None:
     with pytest.raises(TemplateError) as caught:
         preflight([sample(3)], failing)
     assert caught.value.where == "s.json, row 3, message 2 (user)"
+
+
+def test_tokens_of_the_same_rows_are_counted_once(tmp_path: Path) -> None:
+    rows = [
+        {"conversations": [{"from": "human", "value": f"{i}"}, {"from": "gpt", "value": "Yes."}]}
+        for i in range(3)
+    ]
+    path, cache = tmp_path / "rows.json", tmp_path / "cache"
+    calls: list[str] = []
+
+    def counting(one: Sample, sizes: Sequence[tuple[int, int]]) -> Encoded:
+        calls.append(one.id)
+        return encoded(3 + int(one.id))
+
+    def count(settings: str | None) -> list[int]:
+        calls.clear()
+        path.write_text(json.dumps(rows))
+        samples = read_mixture([Source("a", path, weight=2)], seed=0).samples
+        return preflight(samples, counting, cache_folder=cache, settings=settings).lengths.tolist()
+
+    assert (count("x"), calls) == ([3, 4, 5] * 2, ["0", "1", "2"])
+    assert (count("x"), calls) == ([3, 4, 5] * 2, [])
+    assert (count("y"), len(calls)) == ([3, 4, 5] * 2, 3)
+    assert (count(None), len(calls)) == ([3, 4, 5] * 2, 3)
+    rows[0]["conversations"][1]["value"] = "No."
+    assert (count("x"), len(calls)) == ([3, 4, 5] * 2, 3)
+    for kept in (cache / "lengths").iterdir():
+        kept.write_bytes(b"damaged")
+    assert (count("x"), len(calls)) == ([3, 4, 5] * 2, 3)

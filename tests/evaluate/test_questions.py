@@ -55,10 +55,10 @@ def test_rows_come_back_as_they_were_written_and_grouped_by_picture(tmp_path: Pa
         ([1], "not an object"),
         ({k: v for k, v in GOOD.items() if k != "answer"}, "'answer' is missing"),
         (GOOD | {"anwser": "x"}, "unknown key 'anwser'"),
-        (GOOD | {"question_id": True}, "question_id is True"),
+        (GOOD | {"question_id": True}, "question_id is true or false"),
         (GOOD | {"question_id": "7"}, "already used in row 0"),
-        (GOOD | {"answer": "  "}, "answer is '  '"),
-        (GOOD | {"answer": 3}, "answer is 3"),
+        (GOOD | {"answer": "  "}, "answer is empty"),
+        (GOOD | {"answer": 3}, "answer is a number, not a string"),
         (GOOD | {"setting": "rare"}, "unknown setting 'rare'"),
         (GOOD | {"setting": "random"}, "has the answer 'red'"),
         (GOOD | {"present": []}, "present is"),
@@ -66,7 +66,7 @@ def test_rows_come_back_as_they_were_written_and_grouped_by_picture(tmp_path: Pa
         (GOOD | {"image": "/a.png"}, "leaves the image folder"),
         (GOOD | {"image": "x\\..\\..\\a.png"}, "leaves the image folder"),
         (GOOD | {"image": "C:/a.png"}, "leaves the image folder"),
-        (GOOD | {"image": 5}, "image is 5"),
+        (GOOD | {"image": 5}, "image is a number"),
     ],
 )
 def test_a_bad_row_is_named_with_its_file_and_number(tmp_path: Path, row: Any, words: str) -> None:
@@ -76,6 +76,14 @@ def test_a_bad_row_is_named_with_its_file_and_number(tmp_path: Path, row: Any, w
     assert words in caught.value.what
     assert caught.value.where == f"{file}, row 1"
     assert caught.value.remedy
+
+
+def test_all_bad_rows_are_listed(tmp_path: Path) -> None:
+    file = write(tmp_path, [GOOD, "{", GOOD | {"question_id": 2, "answer": ""}, [1]])
+    with pytest.raises(DataError) as caught:
+        read_questions(file)
+    assert "(3)" in caught.value.what
+    assert all(f"{file}, row {row}" in caught.value.what for row in (1, 2, 3))
 
 
 def test_an_unknown_key_gets_the_nearest_name(tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ def test_no_file_and_no_rows_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as missing:
         read_questions(tmp_path / "none.jsonl")
     assert str(missing.value.remedy).endswith(EXAMPLE)
-    with pytest.raises(DataError, match="holds no questions"):
+    with pytest.raises(DataError, match="the question file holds no rows"):
         read_questions(write(tmp_path, ["", ""]))
 
 

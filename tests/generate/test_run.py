@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from pumice.data.llava_json import read_samples
+from pumice.data.samples import read_samples
 from pumice.errors import DataError, UsageError
 from pumice.evaluate.questions import read_questions
 from pumice.generate import (

@@ -43,16 +43,16 @@ def test_a_record_becomes_a_scene_text(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"text": []}, "did you mean 'texts'?"),
-        ({"captions": None}, "captions is NoneType, not a list"),
-        ({"captions": ["A dog.", " "]}, "caption 1 is ' '"),
-        ({"id": True}, "id is True"),
-        ({"id": ""}, "id is ''"),
+        ({"captions": None}, "captions is null, not a list"),
+        ({"captions": ["A dog.", " "]}, "caption 1 is empty"),
+        ({"id": True}, "id is true or false"),
+        ({"id": ""}, "id is empty"),
         ({"image": "../a.jpg"}, "leaves the image folder"),
         ({"image": "/a.jpg"}, "leaves the image folder"),
-        ({"image": None}, "image is None"),
-        ({"instances": [{"category": "dog"}]}, "instances[0] is the keys 'category'"),
-        ({"instances": ["dog"]}, "instances[0] is str"),
-        ({"instances": [{"category": "", "bbox": [0, 0, 1, 1]}]}, "the category of instances[0] is ''"),
+        ({"image": None}, "image is null"),
+        ({"instances": [{"category": "dog"}]}, "the key 'bbox' of instances[0] is missing"),
+        ({"instances": ["dog"]}, "instances[0] is a string"),
+        ({"instances": [{"category": "", "bbox": [0, 0, 1, 1]}]}, "the category of instances[0] is empty"),
         ({"texts": [{"text": "A", "bbox": [0, 0, 1]}]}, "not four numbers"),
         ({"texts": [{"text": "A", "bbox": [0, 0, 1, float("nan")]}]}, "not four numbers"),
         ({"texts": [{"text": "A", "bbox": [10, 20, 200, 300]}]}, "fractions of width and height"),
@@ -75,8 +75,10 @@ def test_missing_keys_ids_used_twice_and_broken_lines(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="id 'a1' was already used in row 0"):
         read_scenes(write(tmp_path, GOOD, GOOD))
     with pytest.raises(DataError, match="not JSON"):
-        read_scenes(write(tmp_path, "{"))
-    with pytest.raises(DataError, match="JSON list, not an object"):
+        read_scenes(write(tmp_path, "{broken"))
+    with pytest.raises(DataError, match="the row is a list, not an object"):
+        read_scenes(write(tmp_path, "[[]]"))
+    with pytest.raises(DataError, match="no rows"):
         read_scenes(write(tmp_path, "[]"))
     with pytest.raises(DataError, match="no rows"):
         read_scenes(write(tmp_path, ""))

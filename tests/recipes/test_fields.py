@@ -70,7 +70,15 @@ def test_the_nearest_keys_are_named() -> None:
 def test_choices_follow_the_way_in() -> None:
     assert choices_at(("stages", 0, "lr")) == ("connector", "language", "vision")
     assert "small" in choices_at(())
-    assert choices_at(("data", "anything")) == ("file", "images", "weight", "limit")
+    assert choices_at(("data", "anything")) == (
+        "file",
+        "images",
+        "weight",
+        "limit",
+        "format",
+        "prompt",
+        "licence",
+    )
     assert choices_at(("seed",)) == ()
     assert choices_at(("nothing", "here")) == ()
     assert kind_of(annotation_at(("stages", 3, "validation", "limit"))) == "a whole number, or null"

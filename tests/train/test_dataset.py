@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pumice.data.llava_json import read_samples
+from pumice.data.samples import read_samples
 from pumice.errors import DataError
 from pumice.recipes.schema import Grounding
 from pumice.train import dataset
@@ -170,8 +170,31 @@ def test_a_sample_longer_than_the_window_is_refused(bench: Any) -> None:
 
     data = bench.data
     longest = max(int(data.encode(sample).position_ids.max()) + 1 for sample in data.samples)
-    data.check_context(SimpleNamespace(sliding_window=longest, max_position_embeddings=longest))
-    data.check_context(SimpleNamespace(sliding_window=2, use_sliding_window=False))
-    data.check_context(SimpleNamespace())
+    lengths = np.array([len(data.encode(sample)) for sample in data.samples])
+    data.check_context(SimpleNamespace(sliding_window=longest, max_position_embeddings=longest), lengths)
+    data.check_context(SimpleNamespace(sliding_window=2, use_sliding_window=False), lengths)
+    data.check_context(SimpleNamespace(), lengths)
     with pytest.raises(DataError, match=rf"has {longest} positions.*sliding_window\) is {longest - 1}"):
-        data.check_context(SimpleNamespace(sliding_window=longest - 1))
+        data.check_context(SimpleNamespace(sliding_window=longest - 1), lengths)
+
+
+def test_settings_stand_for_what_decides_the_tokens(bench: Any) -> None:
+    from pumice.text import get_template
+
+    data = bench.data
+    fields = {"length": data.length, "image_token_id": data.image_token_id, "processor": data.processor}
+    fields["budget"] = Budget(0)
+
+    def settings(template: str = data.template.name, length: int = data.length, **changes: Any) -> str:
+        stage = data.stage.model_copy(update=changes)
+        one = {**fields, "length": length, "stage": stage}
+        return StageData(data.samples, data.tokenizer, get_template(template), **one).settings()
+
+    assert settings() == settings() == data.settings() == settings(name="another")
+    others = {
+        settings(template="v1"),
+        settings(length=9),
+        settings(row_length=77),
+        settings(branch_turns=True),
+    }
+    assert len(others | {settings()}) == 5

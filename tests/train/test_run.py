@@ -590,3 +590,29 @@ def test_a_sample_beyond_the_context_is_refused_before_the_first_step(
         toy.run(toy.make_recipe(tmp_path / "data"), tmp_path / "run", short)
     assert "instruct.json, row 4" in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("form", ["webdataset", "messages"])
+def test_pictures_inside_shards_and_other_formats_train_the_same_model(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path, form: str
+) -> None:
+    from pumice.data.convert import convert
+
+    for name in ("align", "instruct", "align_val", "instruct_val"):
+        out = tmp_path / "data" / (name if form == "webdataset" else f"{name}.jsonl")
+        out.parent.mkdir(exist_ok=True)
+        convert(data / f"{name}.json", out, form, image_root=data, shard_rows=3)
+    recipe = toy.make_recipe(data)
+    sources = {
+        name: source.model_copy(
+            update={
+                "file": str(tmp_path / "data" / (name if form == "webdataset" else f"{name}.jsonl")),
+                "images": None if form == "webdataset" else source.images,
+            }
+        )
+        for name, source in recipe.data.items()
+    }
+    model = toy.run(recipe.model_copy(update={"data": sources}), tmp_path / "run", parts)
+    assert toy.weights(model) == toy.weights(whole.model)
+    rows = json.loads((tmp_path / "run" / "mixture.json").read_text("utf-8"))
+    assert {row["format"] for row in rows} == {form}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pumice.data.llava_json import read_samples
+from pumice.data.samples import read_samples
 from pumice.errors import Interrupted, UsageError
 from pumice.evaluate.questions import read_questions
 from pumice.generate.protocol import Kind, SceneText, Turn

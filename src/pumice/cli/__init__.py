@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import chat, evaluate, recipe, report, train, world
+from pumice.cli import chat, data, evaluate, recipe, report, train, world
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(world.app, name="world")
+app.add_typer(data.app, name="data")
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)

@@ -5,15 +5,18 @@ The order here is plain (source by source, rows as in their files); shuffling is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pumice.data.llava_json import read_samples
+import numpy as np
+
+from pumice.data.index import Progress, open_table
+from pumice.data.samples import Samples
 from pumice.data.shuffle import MIXTURE, shuffled
+from pumice.data.table import SampleTable
 from pumice.errors import DataError
-from pumice.types import IntArray, Sample
+from pumice.types import IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,65 +24,79 @@ class Source:
     """One data file of a mixture.
 
     ``limit`` keeps that many rows, chosen by the mixture's seed. ``weight`` then says how often an
-    epoch sees each: 1 once, 2 twice, 0.5 a half of them, 2.5 all twice and a half once more.
+    epoch sees each: 1 once, 2 twice, 0.5 a half of them, 2.5 all twice and a half once more. ``format`` is
+    one of ``FORMATS``, told from the file if None. ``prompt`` is put behind every question; ``licence``
+    goes into the record and does nothing else.
     """
 
     name: str
-    file: Path
+    file: Path | str
     image_root: Path | None = None
     weight: float = 1.0
     limit: int | None = None
+    format: str | None = None
+    prompt: str | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """Samples of all sources; a plan's indices point into ``samples``, where a repeated row stands
-    as often as an epoch sees it. ``rows`` counts those of each source's file."""
+    as often as an epoch sees it. ``tables`` are the sources' files, whole."""
 
-    samples: tuple[Sample, ...]
+    samples: Samples
     sources: tuple[Source, ...]
-    rows: tuple[int, ...]
+    tables: tuple[SampleTable, ...]
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides what a step sees: texts, images, boxes and their order."""
-        digest = hashlib.sha256()
-        known: dict[int, bytes] = {}  # repeated rows are one object
-        for sample in self.samples:
-            key = id(sample)
-            if key not in known:
-                content = (
-                    sample.source,
-                    sample.id,
-                    sample.messages,
-                    tuple(map(str, sample.images)),
-                    sample.regions,
-                )
-                known[key] = hashlib.sha256(repr(content).encode()).digest()
-            digest.update(known[key])
-        return digest.hexdigest()
+        """SHA-256 over everything that decides what a step sees: texts, pictures, boxes and their order."""
+        return self.samples.fingerprint()
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """What one source brings to an epoch: of the ``rows`` of its file ``limit`` kept some, and ``weight``
-    made ``samples`` of them. ``share`` is its part of all supervised tokens, 0 to 1.
+    """What one source is and brings to an epoch: of the ``rows`` of its file ``limit`` kept some, of which an
+    epoch sees ``used`` different ones; ``weight`` made ``samples`` of them, counted as often as they come.
+    ``share`` is its part of all supervised tokens, 0 to 1.
 
-    The loss is a mean over supervised tokens, so this is the source's weight in the gradient.
+    The loss is a mean over supervised tokens, so that is the source's weight in the gradient. ``sha256`` is
+    the file's (of shards and folders, see ``formats.digest_of``).
     """
 
     source: str
     file: str
     rows: int
     kept: int
+    used: int
     samples: int
     images: int
     tokens: int
     supervised_tokens: int
     share: float
+    format: str
+    sha256: str
+    licence: str | None
+    prompt: str | None
 
 
-def read_mixture(sources: Sequence[Source], *, seed: int, max_errors: int = 20) -> Mixture:
+def read_mixture(
+    sources: Sequence[Source],
+    *,
+    seed: int,
+    check_files: bool = True,
+    cache_folder: Path | None = None,
+    progress: Progress | None = None,
+    max_errors: int = 20,
+) -> Mixture:
     """Read all sources.
+
+    Args:
+        sources: at least one, each with its own name.
+        seed: of the choice of rows.
+        check_files: whether every picture's file must exist.
+        cache_folder: where what was read is kept for the next time; None keeps nothing.
+        progress: called now and then while rows are read.
+        max_errors: how many bad rows of a file are listed.
 
     Raises:
         DataError: no source, two of one name, a weight or limit that keeps nothing, or a bad file.
@@ -90,43 +107,60 @@ def read_mixture(sources: Sequence[Source], *, seed: int, max_errors: int = 20) 
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"two sources are named {name!r}", remedy="give each source its own name")
-    samples: list[Sample] = []
-    counts: list[int] = []
-    for position, source in enumerate(sources):
-        rows = read_samples(source.file, source.image_root, source.name, max_errors=max_errors)
-        counts.append(len(rows))
-        samples += _weighted(rows, source, seed, position)
-    return Mixture(tuple(samples), tuple(sources), tuple(counts))
+    tables = tuple(
+        open_table(
+            source.file,
+            source.image_root,
+            source.name,
+            format=source.format,
+            prompt=source.prompt,
+            check_files=check_files,
+            cache_folder=cache_folder,
+            progress=progress,
+            max_errors=max_errors,
+        )
+        for source in sources
+    )
+    parts = [
+        (table, _weighted(len(table), source, seed, position))
+        for position, (table, source) in enumerate(zip(tables, sources, strict=True))
+    ]
+    return Mixture(Samples(parts), tuple(sources), tables)
 
 
 def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list[SourceSummary]:
     """Counts per source for one epoch; ``lengths`` and ``supervised`` are per sample, in tokens."""
     assert len(lengths) == len(supervised) == len(mixture.samples)
     total = int(supervised.sum())
-    members: dict[str, list[int]] = {source.name: [] for source in mixture.sources}
-    for index, sample in enumerate(mixture.samples):
-        members[sample.source].append(index)
     rows = []
-    for source, in_file in zip(mixture.sources, mixture.rows, strict=True):
-        indices = members[source.name]
-        learnt = int(supervised[indices].sum())
+    start = 0
+    for source, (table, chosen) in zip(mixture.sources, mixture.samples.parts, strict=True):
+        stop = start + len(chosen)
+        learnt = int(supervised[start:stop].sum())
         rows.append(
             SourceSummary(
                 source=source.name,
                 file=str(source.file),
-                rows=in_file,
-                kept=in_file if source.limit is None else min(source.limit, in_file),
-                samples=len(indices),
-                images=sum(len(mixture.samples[index].images) for index in indices),
-                tokens=int(lengths[indices].sum()),
+                rows=len(table),
+                kept=len(table) if source.limit is None else min(source.limit, len(table)),
+                used=len(np.unique(chosen)),
+                samples=len(chosen),
+                images=int(np.diff(table.columns.use_start)[chosen].sum()),
+                tokens=int(lengths[start:stop].sum()),
                 supervised_tokens=learnt,
                 share=learnt / total if total else 0.0,
+                format=table.head.format,
+                sha256=table.head.sha256,
+                licence=source.licence,
+                prompt=source.prompt,
             )
         )
+        start = stop
     return rows
 
 
-def _weighted(rows: list[Sample], source: Source, seed: int, position: int) -> list[Sample]:
+def _weighted(count: int, source: Source, seed: int, position: int) -> IntArray:
+    """Which of a file's ``count`` rows an epoch sees, int64, a repeated one as often as it comes."""
     if source.limit is not None and source.limit < 1:
         raise DataError(
             f"source {source.name!r} has limit {source.limit}", remedy="give a limit of at least 1, or none"
@@ -135,12 +169,13 @@ def _weighted(rows: list[Sample], source: Source, seed: int, position: int) -> l
         raise DataError(
             f"source {source.name!r} has weight {source.weight}", remedy="give a weight over 0 and up to 1000"
         )
-    if source.limit is not None and source.limit < len(rows):
+    rows = np.arange(count, dtype=np.int64)
+    if source.limit is not None and source.limit < count:
         rows = _chosen(rows, source.limit, (seed, MIXTURE, position, 0))
     whole = int(source.weight)
     extra = round(len(rows) * (source.weight - whole))
-    result = rows * whole + _chosen(rows, extra, (seed, MIXTURE, position, 1))
-    if not result:
+    result = np.concatenate([*[rows] * whole, _chosen(rows, extra, (seed, MIXTURE, position, 1))])
+    if not result.size:
         raise DataError(
             f"weight {source.weight} of source {source.name!r} keeps none of its {len(rows)} rows",
             where=str(source.file),
@@ -149,6 +184,6 @@ def _weighted(rows: list[Sample], source: Source, seed: int, position: int) -> l
     return result
 
 
-def _chosen(rows: list[Sample], count: int, key: tuple[int, ...]) -> list[Sample]:
+def _chosen(rows: IntArray, count: int, key: tuple[int, ...]) -> IntArray:
     """``count`` rows chosen by ``key``, in the order of the file."""
-    return [rows[index] for index in sorted(shuffled(len(rows), key)[:count].tolist())]
+    return rows[np.sort(shuffled(len(rows), key)[:count])]

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pumice.data.lengths import Lengths
 from pumice.data.problems import Problems, place
+from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError, ImageError, PumiceError
 from pumice.files import write_text
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
-from pumice.types import Encoded, IntArray, Sample
+from pumice.types import Encoded, ImageRef, IntArray, Picture, Sample
 
 Size = tuple[int, int]
 """Width and height in pixels, upright."""
@@ -40,7 +42,7 @@ class Preflight:
     """What was found: the size of every image, and per sample (int64 [samples]) its tokens and how many
     of them are supervised. ``cached`` images were known from an earlier check and not opened again."""
 
-    sizes: dict[Path, Size]
+    sizes: dict[Picture, Size]
     lengths: IntArray
     supervised: IntArray
     cached: int
@@ -53,6 +55,7 @@ def preflight(
     decode: bool = False,
     max_pixels: int = MAX_PIXELS,
     cache_folder: Path | None = None,
+    settings: str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
@@ -64,7 +67,8 @@ def preflight(
         encode: the renderer.
         decode: decode every image rather than read its header, which finds truncated files.
         max_pixels: the largest width x height accepted.
-        cache_folder: where image results are kept between runs; None keeps none.
+        cache_folder: where results are kept between runs; None keeps none.
+        settings: stands for all that ``encode`` depends on; None counts tokens anew each time.
         workers: threads that open images.
         progress: called now and then, and at the end of each part.
         max_errors: how many errors are listed; all are counted.
@@ -81,7 +85,15 @@ def preflight(
         progress=progress,
         max_errors=max_errors,
     )
-    lengths, supervised = count_tokens(samples, encode, sizes, progress=progress, max_errors=max_errors)
+    lengths, supervised = count_tokens(
+        samples,
+        encode,
+        sizes,
+        cache_folder=cache_folder,
+        settings=settings,
+        progress=progress,
+        max_errors=max_errors,
+    )
     return Preflight(sizes, lengths, supervised, cached)
 
 
@@ -94,21 +106,18 @@ def check_images(
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
-) -> tuple[dict[Path, Size], int]:
+) -> tuple[dict[Picture, Size], int]:
     """The size of every image of ``samples``, and how many came from the cache.
 
     Raises:
         DataError: images that cannot be used; each is named with the first row that shows it.
     """
-    first: dict[Path, Sample] = {}
-    for sample in samples:
-        for path in sample.images:
-            first.setdefault(path, sample)
+    first = pictures_of(samples)
     cache = _Cache(cache_folder)
     problems = Problems(max_errors)
 
-    def check(path: Path) -> tuple[Path, Size | ImageError, bool]:
-        where = str(first[path].origin)
+    def check(path: Picture) -> tuple[Picture, Size | ImageError, bool]:
+        where = str(first[path])
         try:
             known = cache.get(path, decode)
             if known is not None:
@@ -120,7 +129,7 @@ def check_images(
         except ImageError as error:
             return path, error, False
 
-    sizes: dict[Path, Size] = {}
+    sizes: dict[Picture, Size] = {}
     cached = 0
     for done, (path, result, hit) in enumerate(_mapped(check, list(first), workers), start=1):
         if isinstance(result, ImageError):
@@ -139,34 +148,42 @@ def check_images(
 def count_tokens(
     samples: Sequence[Sample],
     encode: Encode,
-    sizes: dict[Path, Size],
+    sizes: dict[Picture, Size],
     *,
+    cache_folder: Path | None = None,
+    settings: str | None = None,
     progress: Progress | None = None,
     max_errors: int = 20,
 ) -> tuple[IntArray, IntArray]:
     """Tokens and supervised tokens of every sample, exactly, by rendering it: int64 [samples] each.
 
+    With ``cache_folder`` and ``settings`` (see ``preflight``) the counts of samples that come from tables
+    are kept, and the same samples are not rendered again.
+
     Raises:
         DataError: samples that do not render, or that no token of is supervised.
     """
+    kept = Lengths(cache_folder, samples, settings, sizes.values())
+    known = kept.read()
+    if known is not None:
+        return known
     problems = Problems(max_errors)
-    known: dict[int, tuple[int, int]] = {}  # repeated samples are one object
-    counts = np.zeros((len(samples), 2), np.int64)
-    for index, sample in enumerate(samples):
-        if id(sample) not in known:
-            try:
-                known[id(sample)] = _counted(sample, encode, sizes)
-            except PumiceError as error:
-                place(error, sample.origin)
-                problems.add(error)
-                known[id(sample)] = (0, 0)
-        counts[index] = known[id(sample)]
-        _tell(progress, "samples", index + 1, len(samples))
+    first, which = distinct(samples)
+    counts = np.zeros((len(first), 2), np.int64)
+    for number, sample in enumerate(take(samples, first)):
+        try:
+            counts[number] = _counted(sample, encode, sizes)
+        except PumiceError as error:
+            place(error, sample.origin)
+            problems.add(error)
+        _tell(progress, "samples", number + 1, len(first))
     problems.raise_if_any("samples cannot be used")
-    return counts[:, 0].copy(), counts[:, 1].copy()
+    lengths, supervised = counts[which, 0], counts[which, 1]
+    kept.write(lengths, supervised)
+    return lengths, supervised
 
 
-def _counted(sample: Sample, encode: Encode, sizes: dict[Path, Size]) -> tuple[int, int]:
+def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Size]) -> tuple[int, int]:
     encoded = encode(sample, [sizes[path] for path in sample.images])
     if encoded.supervised == 0:
         raise DataError(
@@ -178,8 +195,8 @@ def _counted(sample: Sample, encode: Encode, sizes: dict[Path, Size]) -> tuple[i
 
 
 def _mapped(
-    check: Callable[[Path], tuple[Path, Size | ImageError, bool]], paths: list[Path], workers: int
-) -> Iterator[tuple[Path, Size | ImageError, bool]]:
+    check: Callable[[Picture], tuple[Picture, Size | ImageError, bool]], paths: list[Picture], workers: int
+) -> Iterator[tuple[Picture, Size | ImageError, bool]]:
     """``check`` over all paths in order, in threads where more than one worker is asked for."""
     if workers <= 1:
         yield from map(check, paths)
@@ -217,19 +234,19 @@ class _Cache:
             return {}
         return {key: entry for key, entry in images.items() if _is_entry(entry)}
 
-    def get(self, path: Path, decode: bool) -> Size | None:
+    def get(self, path: Picture, decode: bool) -> Size | None:
         """The size, if the file is the one that was checked, as thoroughly as asked now."""
         if self.file is None:
             return None
-        entry = self.entries.get(os.path.abspath(path))
+        entry = self.entries.get(_name(path))
         if entry is None or entry[:2] != _stamp(path) or (decode and not entry[4]):
             return None
         return entry[2], entry[3]
 
-    def put(self, path: Path, size: Size, decode: bool) -> None:
+    def put(self, path: Picture, size: Size, decode: bool) -> None:
         if self.file is None:
             return
-        self.entries[os.path.abspath(path)] = [*_stamp(path), *size, int(decode)]
+        self.entries[_name(path)] = [*_stamp(path), *size, int(decode)]
         self.changed = True
 
     def save(self) -> None:
@@ -245,7 +262,14 @@ class _Cache:
             write_text(self.file, text, shared=True)  # by runs that start at the same time
 
 
-def _stamp(path: Path) -> list[int]:
+def _name(picture: Picture) -> str:
+    if isinstance(picture, ImageRef):
+        return f"{os.path.abspath(picture.file)}@{picture.offset}+{picture.length}"
+    return os.path.abspath(picture)
+
+
+def _stamp(picture: Picture) -> list[int]:
+    path = picture.file if isinstance(picture, ImageRef) else picture
     try:
         status = path.stat()
     except (OSError, ValueError):

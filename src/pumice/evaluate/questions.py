@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from pumice.data.checks import bad, check_keys, identity, image_name, words
+from pumice.data.problems import Problems
+from pumice.data.rows import read_objects
 from pumice.errors import DataError, suggest
 from pumice.evaluate.predictor import Prompt
 from pumice.image.decode import image_size
-from pumice.image.names import leaves_folder
 from pumice.types import Origin
 
 Setting = Literal["random", "popular", "adversarial"]
@@ -80,45 +82,38 @@ class QuestionSet:
         ]
 
 
-def read_questions(file: Path, image_root: Path | None = None) -> QuestionSet:
+def read_questions(file: Path, image_root: Path | None = None, *, max_errors: int = 20) -> QuestionSet:
     """Reads a question file; every row and every picture's header is checked before any model runs.
 
     Args:
         file: the JSONL file.
         image_root: the folder "image" is relative to; the file's own folder when None.
+        max_errors: how many bad rows the error lists; it always says how many there are.
 
     Raises:
-        DataError: a row that is not as the layout says, with the file and row; no rows at all.
+        DataError: rows that are not as the layout says, each with the file and row; no rows at all.
         ImageError: a picture that the decoder would refuse, with the question's file and row.
     """
     root = file.parent if image_root is None else image_root
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"the question file cannot be read ({getattr(error, 'strerror', None) or error})",
-            where=str(file),
-            remedy=f"make a JSONL file in UTF-8 with a line for each question: {EXAMPLE}",
-        ) from error
     questions: list[Question] = []
     rows_by_id: dict[str, int] = {}
-    for row, line in enumerate(text.split("\n")):
-        if not line.strip():
-            continue
-        question = _parse(line, Origin(str(file), row))
-        # 1 and "1" are one id: the prediction files are matched by it
-        first = rows_by_id.setdefault(str(question.id), row)
-        if first != row:
-            raise DataError(
-                f"question_id {question.id!r} was already used in row {first}",
-                where=str(question.origin),
-                remedy="give every question its own question_id",
-            )
-        questions.append(question)
-    if not questions:
-        raise DataError(
-            "the question file holds no questions", where=str(file), remedy="add at least one row"
-        )
+    problems = Problems(max_errors)
+    remedy = f"make a JSONL file in UTF-8 with a line for each question: {EXAMPLE}"
+    for number, row in read_objects(file, problems, what="question file", remedy=remedy):
+        try:
+            question = _parse(row, Origin(str(file), number))
+            # 1 and "1" are one id: the prediction files are matched by it
+            first = rows_by_id.setdefault(str(question.id), number)
+            if first != number:
+                raise bad(
+                    f"question_id {question.id!r} was already used in row {first}",
+                    str(question.origin),
+                    "give every question its own question_id",
+                )
+            questions.append(question)
+        except DataError as error:
+            problems.add(error)
+    problems.raise_if_any(f"{file} has rows that cannot be used")
     contents = _check_pictures(questions, root)
     ordered = tuple(question for group in by_picture(questions).values() for question in group)
     return QuestionSet(ordered, root, _digest(ordered, contents))
@@ -132,66 +127,32 @@ def by_picture(questions: list[Question] | tuple[Question, ...]) -> dict[str | N
     return groups
 
 
-def _parse(line: str, origin: Origin) -> Question:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise _bad(f"the row is not JSON ({error})", origin, "write one JSON object per line") from error
-    if not isinstance(row, dict):
-        raise _bad(
-            f"the row is a JSON {type(row).__name__}, not an object", origin, "write one JSON object per line"
-        )
-    for key in row:
-        if key not in REQUIRED and key not in OPTIONAL:
-            raise _bad(f"unknown key {key!r}", origin, suggest(key, REQUIRED + OPTIONAL))
-    for key in REQUIRED:
-        if key not in row:
-            raise _bad(f"the key {key!r} is missing", origin, f"every row needs {', '.join(REQUIRED)}")
-    identity = row["question_id"]
-    if isinstance(identity, bool) or not isinstance(identity, int | str) or identity == "":
-        raise _bad(f"question_id is {identity!r}", origin, "use a whole number or a string")
+def _parse(row: Mapping[str, Any], origin: Origin) -> Question:
+    where = str(origin)
+    check_keys(row, REQUIRED + OPTIONAL, where, required=REQUIRED)
     setting = row.get("setting")
     if setting is not None and setting not in SETTINGS:
-        raise _bad(f"unknown setting {setting!r}", origin, suggest(str(setting), SETTINGS))
-    answer = _words(row, "answer", origin)
+        raise bad(f"unknown setting {setting!r}", where, suggest(str(setting), SETTINGS))
+    answer = words(row["answer"], "answer", where)
     if setting is not None and answer not in ("yes", "no"):
-        raise _bad(f"a {setting} existence question has the answer {answer!r}", origin, "answer yes or no")
+        raise bad(f"a {setting} existence question has the answer {answer!r}", where, "answer yes or no")
     return Question(
-        id=identity,
-        image=_image(row["image"], origin),
-        text=_words(row, "text", origin),
-        type=_words(row, "type", origin),
+        id=identity(row["question_id"], "question_id", where),
+        image=None if row["image"] is None else image_name(row["image"], where),
+        text=words(row["text"], "text", where),
+        type=words(row["type"], "type", where),
         answer=answer,
         origin=origin,
         setting=cast("Setting | None", setting),
-        present=_present(row.get("present"), origin),
+        present=_present(row.get("present"), where),
     )
 
 
-def _words(row: Mapping[str, Any], key: str, origin: Origin) -> str:
-    value = row[key]
-    if not isinstance(value, str) or not value.strip():
-        raise _bad(f"{key} is {value!r}", origin, f"{key} must be text and not empty")
-    return value
-
-
-def _image(value: Any, origin: Origin) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value:
-        raise _bad(f"image is {value!r}", origin, "give a path relative to the image folder, or null")
-    if leaves_folder(value):
-        raise _bad(f"image {value!r} leaves the image folder", origin, "give a path inside the image folder")
-    return value
-
-
-def _present(value: Any, origin: Origin) -> tuple[str, ...] | None:
+def _present(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise _bad(
-            f"present is {value!r}", origin, "give a list of the values in the picture, one per object"
-        )
+        raise bad(f"present is {value!r}", where, "give a list of the values in the picture, one per object")
     return tuple(value)
 
 
@@ -211,7 +172,3 @@ def _digest(questions: tuple[Question, ...], contents: Mapping[str, str]) -> str
     """Names what is asked: the rows and the bytes of the pictures (two worlds share file names)."""
     rows = [[question.fields(), contents.get(question.image or "")] for question in questions]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-
-
-def _bad(what: str, origin: Origin, remedy: str) -> DataError:
-    return DataError(what, where=str(origin), remedy=remedy)

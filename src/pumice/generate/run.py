@@ -7,19 +7,28 @@ row each. Everything is a pure function of scenes, teacher and seed.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from pumice.data.lines import lines_file, to_line
 from pumice.errors import DataError, UsageError, suggest
-from pumice.files import replacing
 from pumice.generate.protocol import KINDS, Kind, SceneText, Teacher, Turn
 from pumice.types import PLACEHOLDER
+
+__all__ = [
+    "SHORT_ANSWER",
+    "generate",
+    "lines_file",
+    "question_rows",
+    "rows_of",
+    "to_line",
+    "with_prompt",
+    "write_llava",
+    "write_questions",
+]
 
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 """LLaVA-1.5's response-format prompt for short answers."""
@@ -184,11 +193,6 @@ def write_questions(questions: Iterable[tuple[SceneText, Sequence[Turn]]], path:
     return _write(lines, path, llava=False)
 
 
-def to_line(row: Row) -> str:
-    """A row as one line of JSON, without the line's end."""
-    return json.dumps(row, ensure_ascii=False)
-
-
 def _write(lines: Iterable[str], path: Path, *, llava: bool) -> int:
     with lines_file(path, llava=llava) as add:
         count = 0
@@ -200,36 +204,6 @@ def _write(lines: Iterable[str], path: Path, *, llava: bool) -> int:
                 "there is nothing to write", where=str(path), remedy="ask for more kinds or more scenes"
             )
     return count
-
-
-@contextmanager
-def lines_file(path: Path, *, llava: bool) -> Iterator[Callable[[str], None]]:
-    """A file filled line by line that appears under its name only when the block ends well.
-
-    Args:
-        path: the file; its folder exists.
-        llava: whether the lines become one JSON list (LLaVA's layout) rather than JSONL.
-    """
-    with (
-        replacing(path, shared=True) as partial,
-        partial.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        yield _adder(file, llava)
-        if llava:
-            file.write("\n]\n" if file.tell() else "[]\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _adder(file: TextIO, llava: bool) -> Callable[[str], None]:
-    before, after = ("[\n", "") if llava else ("", "\n")
-
-    def add(line: str) -> None:
-        nonlocal before
-        file.write(f"{before}{line}{after}")
-        before = ",\n" if llava else ""
-
-    return add
 
 
 def _check(kinds: Sequence[Kind], per_scene: int | None, shares: Mapping[Kind, float]) -> None:

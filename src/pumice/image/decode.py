@@ -8,16 +8,17 @@ that a row of data names) and what to do.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pumice.errors import ImageError, ImageFormatError
+from pumice.image.source import open_picture, or_without
+from pumice.types import Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 2**26
@@ -45,7 +46,7 @@ _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
-def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> Image.Image:
+def open_image(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> Image.Image:
     """Decode the first frame of an image file to RGB, upright.
 
     EXIF orientation is applied. Transparency is composited over white, as transformers'
@@ -53,7 +54,7 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
     Colour profiles are not applied.
 
     Args:
-        path: the file.
+        path: the file, or the part of one that is the picture.
         max_pixels: the largest width x height accepted, judged from the header.
         where: the data file and row that name the image, for the error; None where a person named it.
 
@@ -69,7 +70,7 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
 
 
 def frame_rgb(
-    image: Image.Image, path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None
+    image: Image.Image, path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None
 ) -> Image.Image:
     """The frame that an opened image stands at, decoded as ``open_image`` does; ImageError as there."""
     orientation = _orientation(image)
@@ -89,7 +90,7 @@ def frame_rgb(
     return upright if method is None else upright.transpose(method)
 
 
-def image_size(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> tuple[int, int]:
+def image_size(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> tuple[int, int]:
     """Width and height in pixels after EXIF orientation, from the header alone.
 
     Raises:
@@ -101,24 +102,28 @@ def image_size(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
         return (height, width) if _orientation(image) in _SWAPS_SIDES else (width, height)
 
 
-def check_size(size: tuple[int, int], path: Path, *, max_pixels: int, where: str | None = None) -> None:
+def check_size(size: tuple[int, int], path: Picture, *, max_pixels: int, where: str | None = None) -> None:
     """Refuse a width and height that ``open_image`` would refuse (for sizes that a cache remembers)."""
     _check_size(size, path, max_pixels, where)
 
 
 @contextmanager
-def opened(path: Path, where: str | None = None) -> Iterator[Image.Image]:
+def opened(path: Picture, where: str | None = None) -> Iterator[Image.Image]:
     """The image with its header read; the file is closed at the end.
 
     Raises:
         ImageFormatError: the file is of no format of ``FORMATS``.
         ImageError: as ``image_size``, but for its size, which is not looked at.
     """
-    _check_file(path, where)
     # Some library in the process may have allowed them, and half a picture would pass for a whole one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with open_picture(path, where) as stream, _header(stream, path, where) as image:
+        yield image
+
+
+def _header(stream: BinaryIO, path: Picture, where: str | None) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        return Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ImageFormatError(
             f"{path} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image",
@@ -129,37 +134,13 @@ def opened(path: Path, where: str | None = None) -> Iterator[Image.Image]:
         raise ImageError(
             f"{path} is too large to decode safely ({error})",
             where=where,
-            remedy=_or_without("scale the image down", where),
+            remedy=or_without("scale the image down", where),
         ) from error
     except Exception as error:  # decoders of hostile bytes raise almost anything
         raise _damaged(path, where, error) from error
-    with image:
-        yield image
 
 
-def _check_file(path: Path, where: str | None) -> None:
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        if where is not None:
-            remedy = "check the path and the image folder, or remove the row"
-        else:
-            remedy = "check the path" if path.is_absolute() else f"check the path; it starts at {Path.cwd()}"
-        raise ImageError(f"image file {path} does not exist", where=where, remedy=remedy) from error
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(
-            f"image file {path} cannot be read ({reason})",
-            where=where,
-            remedy=_or_without("check the path and its permissions", where),
-        ) from error
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
-        raise ImageError(f"{path} is not a file", where=where, remedy="name an image file")
-    if status.st_size == 0:
-        raise ImageError(f"image file {path} is empty", where=where, remedy="fetch the file again")
-
-
-def _check_size(size: tuple[int, int], path: Path, max_pixels: int, where: str | None) -> None:
+def _check_size(size: tuple[int, int], path: Picture, max_pixels: int, where: str | None) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(
@@ -169,27 +150,22 @@ def _check_size(size: tuple[int, int], path: Path, max_pixels: int, where: str |
         raise ImageError(
             f"{path} is {width} x {height}: more than {max_pixels:,} pixels",
             where=where,
-            remedy=_or_without("scale the image down", where),
+            remedy=or_without("scale the image down", where),
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(
             f"{path} is {width} x {height}: one side is over {MAX_ASPECT} times the other",
             where=where,
-            remedy=_or_without("crop the image", where),
+            remedy=or_without("crop the image", where),
         )
 
 
-def _damaged(path: Path, where: str | None, error: Exception) -> ImageError:
+def _damaged(path: Picture, where: str | None, error: Exception) -> ImageError:
     return ImageError(
         f"image file {path} is damaged ({type(error).__name__}: {error})",
         where=where,
-        remedy=_or_without("fetch or export the file again", where),
+        remedy=or_without("fetch or export the file again", where),
     )
-
-
-def _or_without(mend: str, where: str | None) -> str:
-    """The remedy for a picture of a row, which may go; one that a person shows has no row."""
-    return mend if where is None else f"{mend}, or remove its row"
 
 
 def _orientation(image: Image.Image) -> int:

@@ -25,6 +25,7 @@ from pumice.recipes.problems import Where, translate
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml, write_yaml
 from pumice.recipes.values import EMBEDDED
+from pumice.types import HUB
 
 VARIABLES: dict[str, str] = {"data": "--data FOLDER"}
 """The variables that paths may hold, as in ``${data}/align.json``, and the option that gives each."""
@@ -218,7 +219,7 @@ def _substitute(
     for block, key in _paths(value):
         field = str(key[-1])
         text = block.get(field)
-        if not isinstance(text, str) or not text or text.startswith(EMBEDDED):
+        if not isinstance(text, str) or not text or text.startswith((EMBEDDED, HUB)):
             continue
         at = f"{where(key)}, key {'.'.join(map(str, key))}"
         names = _VARIABLE.findall(text)

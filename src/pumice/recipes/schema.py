@@ -32,6 +32,7 @@ from pumice.recipes.values import (
     as_tuple,
     no_repeats,
 )
+from pumice.types import DataFormat
 
 DEFAULT_TRAINABLE: dict[StageKind, tuple[PartName, ...]] = {
     "align": ("connector",),
@@ -85,9 +86,11 @@ class Model(Strict):
 
 
 class Source(Strict):
-    """One file of samples and the folder its pictures are in."""
+    """One file (or folder) of samples and the folder its pictures are in."""
 
-    file: PathText = Field(description="LLaVA JSON or JSONL.")
+    file: PathText = Field(
+        description="A data file: JSON or JSONL, parquet, a tar shard, a folder of either, or hub:ORG/NAME."
+    )
     images: PathText | None = Field(
         default=None, description="The folder that image names are relative to; none for text-only data."
     )
@@ -96,6 +99,18 @@ class Source(Strict):
     )
     limit: Count | None = Field(
         default=None, description="Use only so many samples of the file, chosen by the seed."
+    )
+    format: DataFormat | None = Field(
+        default=None, description="What the file is; null tells it by its ending and its first row's keys."
+    )
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A response-format prompt, put behind every question on a line of its own, such as "
+        "Answer the question using a single word or phrase.",
+    )
+    licence: str | None = Field(
+        default=None, min_length=1, description="Under which licence the data is; goes into the run's record."
     )
 
 

@@ -6,8 +6,10 @@ Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token s
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
+import pumice.text
 from pumice.data.collate import collate
 from pumice.data.problems import Problems, place
+from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError
 from pumice.image.boxes import map_box
 from pumice.image.decode import image_size, open_image
@@ -29,7 +33,7 @@ from pumice.text.render import count_turns, render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
 from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
-from pumice.types import Batch, Encoded, Origin, Region, Sample
+from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample
 
 CHUNK = 64
 """Pictures that go through the tower together. Always the same number, padded where fewer are left:
@@ -39,6 +43,7 @@ FEATURE_BYTES = 2 * 1024**3
 """Features of a frozen tower are kept in memory while those of all pictures fit into this."""
 
 Progress = Callable[[str, int, int], None]
+Key = tuple[str, Origin]
 
 
 class Pictures:
@@ -49,20 +54,19 @@ class Pictures:
 
     def __init__(self, processor: ImageProcessor) -> None:
         self.processor = processor
-        self._features: dict[Path, Tensor] = {}
-        self._origins: dict[Path, Origin] = {}
+        self._features: dict[Picture, Tensor] = {}
+        self._origins: dict[Picture, Origin] = {}
 
-    def know(self, samples: Iterable[Sample]) -> None:
+    def know(self, samples: Sequence[Sample]) -> None:
         """Remember the first row that shows each picture, for errors."""
-        for sample in samples:
-            for path in sample.images:
-                self._origins.setdefault(path, sample.origin)
+        for picture, origin in pictures_of(samples).items():
+            self._origins.setdefault(picture, origin)
 
-    def pixels(self, paths: Sequence[Path]) -> Tensor:
+    def pixels(self, paths: Sequence[Picture]) -> Tensor:
         """float32 [N, 3, H, W]; ImageError (with the row, if known) for one that cannot be decoded."""
         return torch.from_numpy(np.stack([self.processor(self._open(path)) for path in paths]))
 
-    def _open(self, path: Path) -> Image:
+    def _open(self, path: Picture) -> Image:
         origin = self._origins.get(path)
         return open_image(path, where=None if origin is None else str(origin))
 
@@ -75,7 +79,7 @@ class Pictures:
         return bool(count * model.tower.length * model.tower.dim * 4 <= FEATURE_BYTES)
 
     @torch.no_grad()
-    def prepare(self, model: VisionLanguageModel, paths: Sequence[Path], progress: Progress) -> None:
+    def prepare(self, model: VisionLanguageModel, paths: Sequence[Picture], progress: Progress) -> None:
         """Compute the features of all pictures that are not known yet, in the order given."""
         wanted = [path for path in dict.fromkeys(paths) if path not in self._features]
         for start in range(0, len(wanted), CHUNK):
@@ -84,7 +88,7 @@ class Pictures:
                 self._features[path] = feature
             progress("reading pictures", min(start + CHUNK, len(wanted)), len(wanted))
 
-    def _encode(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
+    def _encode(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
         pixels = self.pixels(paths)
         padded = torch.zeros(CHUNK, *pixels.shape[1:])
         padded[: len(paths)] = pixels
@@ -93,7 +97,7 @@ class Pictures:
             features: Tensor = model.encode_tower(padded.to(model.device))
         return features[: len(paths)].float().cpu()
 
-    def features(self, model: VisionLanguageModel, paths: Sequence[Path]) -> Tensor:
+    def features(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
         """Features [N, P, V] of a batch's pictures, in order; with a graph if the tower trains."""
         if paths and all(path in self._features for path in paths) and model.tower.frozen:
             return torch.stack([self._features[path] for path in paths]).to(model.device)
@@ -137,8 +141,8 @@ class StageData:
         self.samples, self.tokenizer, self.template = samples, tokenizer, template
         self.length, self.image_token_id, self.stage = length, image_token_id, stage
         self.processor = processor
-        self._encoded = Remembered[int, Encoded](budget, pack_encoded, unpack_encoded)
-        self._cells = Remembered[tuple[int, Path], Cells](budget, pack_cells, unpack_cells)
+        self._encoded = Remembered[Key, Encoded](budget, pack_encoded, unpack_encoded)
+        self._cells = Remembered[tuple[Key, Picture], Cells](budget, pack_cells, unpack_cells)
 
     def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
@@ -155,12 +159,32 @@ class StageData:
                 too_long=self.stage.too_long,
             )
 
-        return self._encoded.get(id(sample), made)
+        return self._encoded.get(_key(sample), made)
 
     def forget(self) -> None:
         """Drop what is remembered: the stage is over, and another may use its bytes."""
         self._encoded.forget()
         self._cells.forget()
+
+    def settings(self) -> str:
+        """A digest of all that decides how samples are rendered, the renderer's own code among it."""
+        template = json.dumps(dataclasses.asdict(self.template), default=sorted, sort_keys=True)
+        facts = (
+            template,  # its sets sorted: their own order changes from one process to the next
+            self.length,
+            self.image_token_id,
+            self.stage.branch_turns,
+            self.stage.row_length,
+            self.stage.too_long,
+            sorted(map(str, self.tokenizer.added_tokens_decoder.items())),
+            self.tokenizer.bos_token_id,
+            self.tokenizer.eos_token_id,
+        )
+        digest = hashlib.sha256(repr(facts).encode())
+        digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
+        for file in sorted(Path(pumice.text.__file__).parent.glob("*.py")):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
 
     def _shown(self, sample: Sample) -> tuple[Encoded, Sample]:
         """A sample's tokens, and the sample without the pictures of turns that were cut off."""
@@ -176,15 +200,16 @@ class StageData:
         """How many samples lost turns at their end to fit into a row (``too_long: cut``)."""
         if self.stage.too_long != "cut":
             return 0
-        different = {id(sample): sample for sample in self.samples}.values()
         return sum(
             count_turns(self.encode(sample)) < sum(m.role == "assistant" for m in sample.messages)
-            for sample in different
+            for sample in self.samples
         )
 
     def batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """One padded batch of rows of sample indices."""
-        filled = [[(i, *self._shown(self.samples[i])) for i in row] for row in rows]
+        # Each is read once: a sequence may make its samples as they are asked for.
+        wanted = [[(i, self.samples[i]) for i in row] for row in rows]
+        filled = [[(i, *self._shown(sample)) for i, sample in row] for row in wanted]
         return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
 
     def cells(self, batch: Batch, grounding: Grounding) -> tuple[Cells, NDArray[np.bool_]]:
@@ -201,11 +226,12 @@ class StageData:
         """How many of a batch's pictures have boxes."""
         return sum(bool(_regions(self.samples[image.sample], image.path)) for image in batch.images)
 
-    def check_context(self, config: Any) -> None:
+    def check_context(self, config: Any, lengths: IntArray) -> None:
         """Compare every sample's last position with what the language model was made for.
 
         Args:
             config: the language model's; read are ``max_position_embeddings`` and ``sliding_window``.
+            lengths: tokens of each sample; positions are no more than these.
 
         Raises:
             DataError: a sample is longer than one of them.
@@ -218,7 +244,10 @@ class StageData:
             "attention window (sliding_window)": window,
         }
         problems = Problems()
-        for sample in {id(sample): sample for sample in self.samples}.values():
+        first, _ = distinct(self.samples)
+        lowest = min((limit for limit in limits.values() if limit is not None), default=None)
+        long = first[lengths[first] > lowest] if lowest is not None else first[:0]
+        for sample in take(self.samples, long):
             longest = int(self.encode(sample).position_ids.max()) + 1
             for name, limit in limits.items():
                 if limit is not None and longest > limit:
@@ -237,7 +266,7 @@ class StageData:
         Raises:
             DataError: the tower's features are no square, or a phrase fits no cell (the row is named).
         """
-        for sample in self.samples:
+        for sample in take(self.samples, distinct(self.samples)[0]):
             for path in dict.fromkeys(sample.images):
                 try:
                     self.picture_cells(sample, path, grounding)
@@ -245,7 +274,7 @@ class StageData:
                     place(error, sample.origin)
                     raise
 
-    def picture_cells(self, sample: Sample, path: Path, grounding: Grounding) -> Cells:
+    def picture_cells(self, sample: Sample, path: Picture, grounding: Grounding) -> Cells:
         """What the patches of one picture of a sample should say."""
         grid = math.isqrt(self.length)
         if grid * grid != self.length:
@@ -258,9 +287,9 @@ class StageData:
             regions = self._moved(_regions(sample, path), path)
             return lay_out(regions, grid, self._ids, grounding.center_word)
 
-        return self._cells.get((id(sample), path), made)
+        return self._cells.get((_key(sample), path), made)
 
-    def _moved(self, regions: Sequence[Region], path: Path) -> list[Region]:
+    def _moved(self, regions: Sequence[Region], path: Picture) -> list[Region]:
         if self.processor.mode == "squash":
             return list(regions)
         size = image_size(path)
@@ -275,6 +304,11 @@ class StageData:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
 
-def _regions(sample: Sample, path: Path) -> list[Region]:
+def _key(sample: Sample) -> Key:
+    """What tells a stage's samples apart: objects come and go, a row stays the same row."""
+    return sample.source, sample.origin
+
+
+def _regions(sample: Sample, path: Picture) -> list[Region]:
     """The boxes of one of a sample's pictures."""
     return [region for region in sample.regions if sample.images[region.image] == path]

@@ -22,8 +22,10 @@ import torch
 from safetensors import SafetensorError
 
 from pumice.data import mixture as mix
+from pumice.data.index import CACHE_FOLDER
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
+from pumice.data.samples import images_at, pictures_of
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
@@ -51,11 +53,9 @@ from pumice.train.record import (
 )
 from pumice.train.remember import Budget
 from pumice.train.validate import Validator
+from pumice.types import Picture
 
 __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
-
-CACHE_FOLDER = ".cache"
-"""Beside the runs: which pictures were found good, so that the next start does not open them again."""
 
 DECODED = 50_000
 """Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
@@ -294,7 +294,12 @@ def _prepare(
             budget=budget,
         )
 
-    mixture = mix.read_mixture([_source(recipe, name) for name in stage.sources], seed=recipe.seed)
+    mixture = mix.read_mixture(
+        [_source(recipe, name) for name in stage.sources],
+        seed=recipe.seed,
+        cache_folder=cache,
+        progress=observer.on_check,
+    )
     data = stage_data(mixture.samples)
     checked = _checked(data, stage, model, pictures, observer, cache)
     plan = build_plan(
@@ -307,7 +312,7 @@ def _prepare(
         epochs=stage.epochs,
         steps=stage.steps,
         fingerprint=_fingerprint(mixture, stage),
-        name=lambda index: str(mixture.samples[index].origin),
+        name=lambda index: str(mixture.samples.origin(index)),
     )
     rows = _rows(stage, mixture, checked)
     validation = None
@@ -316,7 +321,7 @@ def _prepare(
         source = _source(recipe, stage.validation.source)
         limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
         source = dataclasses.replace(source, limit=min(limits, default=None))
-        held_out = mix.read_mixture([source], seed=recipe.seed)
+        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache)
         validation = stage_data(held_out.samples)
         checked = _checked(validation, stage, model, pictures, observer, cache)
         held_out_rows = _rows(stage, held_out, checked)
@@ -345,24 +350,25 @@ def _checked(
     cache: Path | None,
 ) -> Preflight:
     """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
-    count = len({path for sample in data.samples for path in sample.images})
+    count = len(pictures_of(data.samples))
     kept = "vision" not in stage.trainable and pictures.fits(model, count)
     checked = preflight(
         data.samples,
         data.encode,
         decode=kept or count <= DECODED,
         cache_folder=cache,
+        settings=data.settings(),
         workers=os.cpu_count() or 1,
         progress=observer.on_check,
     )
-    data.check_context(model.lm.config)
+    data.check_context(model.lm.config, checked.lengths)
     pictures.know(data.samples)
     return checked
 
 
 def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
     """What would fail or teach nothing only once training has begun."""
-    if "language" not in stage.trainable and not any(sample.images for sample in data.samples):
+    if "language" not in stage.trainable and not pictures_of(data.samples):
         raise DataError(
             f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
             where=f"stages.{stage.name}.sources",
@@ -377,16 +383,25 @@ def _check_grounding(stage: Stage, data: StageData, validation: StageData | None
 def _source(recipe: Recipe, name: str) -> mix.Source:
     source = recipe.data[name]
     return mix.Source(
-        name, Path(source.file), Path(source.images) if source.images else None, source.weight, source.limit
+        name,
+        source.file,
+        Path(source.images) if source.images else None,
+        source.weight,
+        source.limit,
+        source.format,
+        source.prompt,
+        source.licence,
     )
 
 
-def _paths(ready: Prepared) -> list[Path]:
+def _paths(ready: Prepared) -> list[Picture]:
     """Every picture of a stage: those of its plan in order of first use, then those of validation."""
-    samples = [ready.data.samples[i] for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
+    samples = ready.data.samples
+    places = [i for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
+    used = dict.fromkeys(picture for i in dict.fromkeys(places) for picture in images_at(samples, i))
     if ready.validation is not None:
-        samples += ready.validation.samples
-    return list(dict.fromkeys(path for sample in samples for path in sample.images))
+        used |= dict.fromkeys(pictures_of(ready.validation.samples))
+    return list(used)
 
 
 def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:

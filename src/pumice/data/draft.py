@@ -1,0 +1,129 @@
+"""A row that has been understood, before its pictures are looked for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pumice.data.checks import as_list, bad, check_keys, read_box, words
+from pumice.data.rows import kind
+from pumice.types import Message, Region
+
+METADATA = (
+    "category",
+    "created",
+    "data_source",
+    "dataset",
+    "domain",
+    "height",
+    "image_id",
+    "lang",
+    "language",
+    "licence",
+    "license",
+    "meta",
+    "metadata",
+    "model",
+    "question_id",
+    "quality",
+    "score",
+    "source",
+    "split",
+    "tags",
+    "task",
+    "type",
+    "url",
+    "width",
+)
+"""Keys that rows may have beside those of their format. They say where a row is from and change nothing;
+any other key is a mistake, and might be one in the name of a key that matters."""
+
+GROUP_KEYS = ("source", "dataset", "data_source")
+"""Of these the ones, the first that is there, that say which data set a row belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A picture that is written into a row itself, as base64 text."""
+
+    text: str
+    where: str
+
+    def data(self) -> bytes:
+        """The picture's bytes.
+
+        Raises:
+            DataError: the text is no base64.
+        """
+        try:
+            return base64.b64decode(self.text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise bad(
+                f"the picture written into the row is no base64 ({error})",
+                self.where,
+                "write data:image/png;base64, and then the file in base64",
+            ) from error
+
+
+Shown = str | Embedded | None
+"""A picture of a row: its name in the image folder, its bytes, or None where the container holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a row says. ``group`` is the data set it names, or "" where it names none."""
+
+    id: str
+    messages: tuple[Message, ...]
+    images: tuple[Shown, ...]
+    regions: tuple[Region, ...] = ()
+    group: str = ""
+
+
+def group_of(row: dict[str, object]) -> str:
+    """The data set that a row names, if it does so as text."""
+    for key in GROUP_KEYS:
+        value = row.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def row_id(value: object, number: int, where: str) -> str:
+    """A row's id as text; its number where it has none."""
+    if value is None:
+        return str(number)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise bad(f"id is {kind(value)}", where, "make it a string or a whole number")
+    return str(value)
+
+
+def read_regions(value: object, images: int, where: str) -> tuple[Region, ...]:
+    """The key ``regions``: boxes of the row's pictures with the words for what is in them."""
+    if value is None:
+        return ()
+    items = as_list(value, "regions", where)
+    return tuple([_region(item, f"region {index}", images, where) for index, item in enumerate(items)])
+
+
+def write_regions(regions: Sequence[Region]) -> list[dict[str, object]]:
+    """The value of the key ``regions``."""
+    rows: list[dict[str, object]] = []
+    for region in regions:
+        row: dict[str, object] = {"bbox": list(region.box), "phrase": region.phrase}
+        if region.image:
+            row["image"] = region.image
+        rows.append(row)
+    return rows
+
+
+def _region(item: object, name: str, images: int, where: str) -> Region:
+    if not isinstance(item, dict):
+        raise bad(f"{name} is {kind(item)}, not an object", where, 'write {"bbox": ..., "phrase": ...}')
+    check_keys(item, ("bbox", "phrase", "image"), where, required=("bbox", "phrase"), of=name)
+    phrase, image = words(item["phrase"], f"the phrase of {name}", where), item.get("image", 0)
+    if isinstance(image, bool) or not isinstance(image, int) or not 0 <= image < images:
+        raise bad(f"{name} is of image {image!r}; the row has {images}", where, "count images from 0")
+    return Region(read_box(item["bbox"], name, where), phrase, image)

@@ -1,0 +1,125 @@
+"""LLaVA's row, and ShareGPT's, which is its older cousin: both write turns with ``from`` and ``value``.
+
+LLaVA: ``{"id"?, "image"?: str | [str], "conversations": [{"from": "human" | "gpt" | "system", "value":
+str}], "regions"?}``. In a row with one picture ``<image>`` moves to the front of its turn.
+
+ShareGPT: the turns may be called ``items``, a turn's keys ``role`` and ``content``, its speakers as in
+``messages``; pictures stand in ``images`` (or ``image``) and keep their places; ``system`` may stand beside
+the turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pumice.data.checks import bad, check_keys, image_name
+from pumice.data.draft import METADATA, Draft, Shown, group_of, read_regions, row_id, write_regions
+from pumice.data.rows import kind
+from pumice.data.turns import Style, Turn, place_images, read_turns, write_text
+from pumice.types import PLACEHOLDER, Sample
+
+STYLE = Style(("from",), ("value",), {"human": "user", "gpt": "assistant", "system": "system"})
+LOOSE = Style(
+    ("from", "role"),
+    ("value", "content"),
+    {**STYLE.roles, "user": "user", "assistant": "assistant", "chatgpt": "assistant"},
+)
+KEYS = ("id", "image", "conversations", "regions")
+LOOSE_KEYS = ("id", "conversations", "items", "system", "images", "image", "regions")
+
+
+def parse(row: dict[str, Any], number: int, where: str, given: int | None = None) -> Draft:
+    """A LLaVA row.
+
+    Args:
+        row: the object.
+        number: stands in for a missing id.
+        where: the place that errors name.
+        given: how many pictures the row's container holds for it, where it holds pictures; ``image`` then
+            only names them, if it is there.
+
+    Raises:
+        DataError: the first thing that is wrong with it.
+    """
+    check_keys(row, (*KEYS, *METADATA), where)
+    images = _images(row.get("image"), given, where)
+    values = read_turns(row.get("conversations"), "conversations", STYLE, where)
+    return Draft(
+        row_id(row.get("id"), number, where),
+        place_images(values, len(images), front=True, where=where),
+        images,
+        read_regions(row.get("regions"), len(images), where),
+        group_of(row),
+    )
+
+
+def parse_sharegpt(row: dict[str, Any], number: int, where: str, given: int | None = None) -> Draft:
+    """A ShareGPT row; arguments and errors as ``parse``."""
+    check_keys(row, (*LOOSE_KEYS, *METADATA), where)
+    key = _one_of(row, "conversations", "items", where)
+    values = read_turns(row.get(key), key, LOOSE, where)
+    if row.get("system") is not None:
+        values = [_system(row["system"], values, where), *values]
+    images = _images(row.get(_one_of(row, "images", "image", where)), given, where)
+    return Draft(
+        row_id(row.get("id"), number, where),
+        place_images(values, len(images), front=False, where=where),
+        images,
+        read_regions(row.get("regions"), len(images), where),
+        group_of(row),
+    )
+
+
+def write(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
+    """A sample as a LLaVA row; ``names`` are those of its pictures.
+
+    Raises:
+        DataError: a text of it holds ``<image>``.
+    """
+    row: dict[str, Any] = {"id": sample.id}
+    if names:
+        row["image"] = names[0] if len(names) == 1 else list(names)
+    return _finish(row, sample)
+
+
+def write_sharegpt(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
+    """A sample as a ShareGPT row; arguments and errors as ``write``."""
+    row: dict[str, Any] = {"id": sample.id}
+    if names:
+        row["images"] = list(names)
+    return _finish(row, sample)
+
+
+def _finish(row: dict[str, Any], sample: Sample) -> dict[str, Any]:
+    where = str(sample.origin)
+    row["conversations"] = [
+        {"from": STYLE.name(message.role), "value": write_text(message, index, where)}
+        for index, message in enumerate(sample.messages)
+    ]
+    if sample.regions:
+        row["regions"] = write_regions(sample.regions)
+    return row
+
+
+def _images(value: object, given: int | None, where: str) -> tuple[Shown, ...]:
+    if value is None:
+        return () if given is None else (None,) * given
+    entries = value if isinstance(value, list) else [value]
+    return tuple([image_name(entry, where) for entry in entries])
+
+
+def _one_of(row: dict[str, Any], first: str, second: str, where: str) -> str:
+    """Which of two keys with one meaning the row has; the first where it has neither."""
+    if first in row and second in row:
+        raise bad(f"the row has both {first} and {second}", where, f"keep {first}")
+    return second if second in row else first
+
+
+def _system(value: object, values: Sequence[Turn], where: str) -> Turn:
+    if not isinstance(value, str) or not value.strip() or PLACEHOLDER in value:
+        shown = kind(value) if not isinstance(value, str) else repr(value)
+        raise bad(f"system is {shown}", where, "write the system prompt as text, or drop the key")
+    if values[0][0] == "system":
+        raise bad("the row has a system prompt and a system turn", where, "keep one of them")
+    return "system", value

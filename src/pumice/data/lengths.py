@@ -1,0 +1,66 @@
+"""How many tokens each sample has, kept on disk: rendering a large mixture takes minutes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pumice.data.samples import Samples
+from pumice.files import replacing
+from pumice.types import IntArray
+
+LENGTHS = "lengths"
+"""The folder below a cache."""
+VERSION = 1
+
+
+class Lengths:
+    """The counts of some samples under some settings, in a file of their own.
+
+    Args:
+        folder: the cache; None keeps nothing.
+        samples: whose counts; only those of tables are kept, since their content is known without reading it.
+        settings: stands for all that decides how they are rendered: tokenizer, template, renderer, limits.
+            None keeps nothing.
+        sizes: width and height of every picture, in the order of the samples.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        samples: object,
+        settings: str | None,
+        sizes: Iterable[tuple[int, int]],
+    ) -> None:
+        self.file: Path | None = None
+        if folder is not None and settings is not None and isinstance(samples, Samples):
+            shapes = np.array(list(sizes), "<i8").tobytes()
+            parts = (str(VERSION).encode(), samples.fingerprint().encode(), settings.encode(), shapes)
+            digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+            self.file = folder / LENGTHS / f"{digest[:32]}.npz"
+            self.count = len(samples)
+
+    def read(self) -> tuple[IntArray, IntArray] | None:
+        """Tokens and supervised tokens of every sample, int64 [samples] each, if they were kept."""
+        if self.file is None:
+            return None
+        try:
+            with self.file.open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
+                lengths, supervised = kept["lengths"], kept["supervised"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        return (lengths, supervised) if lengths.shape == supervised.shape == (self.count,) else None
+
+    def write(self, lengths: IntArray, supervised: IntArray) -> None:
+        """Keep them; where that cannot be done the next run counts anew."""
+        if self.file is None:
+            return
+        with contextlib.suppress(OSError):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.file, shared=True) as partial, partial.open("wb") as handle:
+                np.savez(handle, lengths=lengths, supervised=supervised)

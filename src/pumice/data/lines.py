@@ -1,0 +1,52 @@
+"""Writing rows as JSON, one a line, into a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from pumice.files import replacing
+
+
+def to_line(row: Mapping[str, Any]) -> str:
+    """A row as one line of JSON, without the line's end."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair has no bytes in UTF-8, but an escape
+        return json.dumps(row)
+    return line
+
+
+@contextmanager
+def lines_file(path: Path, *, llava: bool) -> Iterator[Callable[[str], None]]:
+    """A file filled line by line that appears under its name only when the block ends well.
+
+    Args:
+        path: the file; its folder exists.
+        llava: whether the lines become one JSON list (LLaVA's layout) rather than JSONL.
+    """
+    with (
+        replacing(path, shared=True) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        yield _adder(file, llava)
+        if llava:
+            file.write("\n]\n" if file.tell() else "[]\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _adder(file: TextIO, llava: bool) -> Callable[[str], None]:
+    before, after = ("[\n", "") if llava else ("", "\n")
+
+    def add(line: str) -> None:
+        nonlocal before
+        file.write(f"{before}{line}{after}")
+        before = ",\n" if llava else ""
+
+    return add

@@ -1,0 +1,125 @@
+"""`pumice data`: check, stats, convert."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from PIL import Image
+
+from pumice.cli.data import Format
+from pumice.types import DataFormat
+
+
+@pytest.fixture
+def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A LLaVA file beside its pictures, which is where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "in").mkdir(parents=True)
+    rows = []
+    for i in range(3):
+        Image.new("RGB", (8 + i, 6), "red").save(tmp_path / "photos" / "in" / f"{i}.png")
+        turns = [{"from": "human", "value": "<image>\nWhat color?"}, {"from": "gpt", "value": "It is red."}]
+        rows.append({"id": str(i), "image": f"in/{i}.png", "conversations": turns})
+    rows.append({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Paint."}]})
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_the_choices_are_the_formats() -> None:
+    assert [form.value for form in Format] == list(get_args(DataFormat))
+
+
+def test_check_reads_rows_and_headers_or_pixels(pumice: Any, talk: Path) -> None:
+    result = pumice("data", "check", "talk.json", "--images", "photos")
+    assert result.code == 0, result.both
+    assert "talk.json: llava, 4 rows, 3 pictures (all headers read); no bad row" in result.out
+    assert "pumice data stats talk.json" in result.out
+    assert (talk.parent / "runs" / ".cache" / "images.json").is_file()
+    picture = talk.parent / "photos" / "in" / "1.png"
+    picture.write_bytes(picture.read_bytes()[:50])
+    assert pumice("data", "check", "talk.json", "--images", "photos").code == 0
+    result = pumice("data", "check", "talk.json", "--images", "photos", "--decode")
+    assert result.code == 1
+    assert "1.png is damaged" in result.err
+    assert "talk.json, row 1" in result.err
+
+
+def test_check_lists_bad_rows(pumice: Any, talk: Path) -> None:
+    rows = json.loads(talk.read_text())
+    for row in rows:
+        row["imagee"] = "x"
+    talk.write_text(json.dumps(rows))
+    result = pumice("data", "check", "talk.json", "--no-images", "--show", "2")
+    assert result.code == 1
+    assert "(4, the first 2 of them here)" in result.err
+    assert "did you mean 'image'" in result.err
+    result = pumice("data", "check", "talk.json", "--no-images", "--decode")
+    assert result.code == 2
+
+
+def test_check_needs_the_folder_of_the_pictures(pumice: Any, talk: Path) -> None:
+    assert "no image folder is given" in pumice("data", "check", "talk.json").err
+    assert "3 pictures (not looked at)" in pumice("data", "check", "talk.json", "--no-images").out
+
+
+def test_stats_counts_and_draws(pumice: Any, talk: Path) -> None:
+    result = pumice("data", "stats", "talk.json")
+    assert result.code == 0, result.both
+    assert "4 rows, 1 of them text only; 3 pictures; 4 questions with answers; 17 words" in result.out
+    assert "text only" in result.out
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["in", "3", "3", "1.0", "2.0", "3.0", "90.0%"] in lines
+    assert any(line[:4] == ["0", "to", "7", "4"] for line in lines)
+
+
+def test_convert_there_and_back(pumice: Any, talk: Path) -> None:
+    result = pumice("data", "convert", "talk.json", "shards", "--to", "webdataset", "--images", "photos")
+    assert result.code == 0, result.both
+    assert "shards: 4 rows from llava to webdataset, 3 pictures written" in result.out
+    result = pumice("data", "convert", "shards", "back.json", "--to", "llava", "--pictures", "new")
+    assert result.code == 0, result.both
+    before, after = json.loads(talk.read_text()), json.loads(Path("back.json").read_text())
+    assert [row["conversations"] for row in after] == [row["conversations"] for row in before]
+    assert [row.get("image") for row in after] == [row.get("image") for row in before]
+    assert Path("new/in/2.png").read_bytes() == Path("photos/in/2.png").read_bytes()
+    assert pumice("data", "check", "back.json", "--images", "new").code == 0
+    result = pumice("data", "convert", "talk.json", "back.txt", "--to", "llava")
+    assert (result.code, "OUT ends in .json or .jsonl" in result.err) == (2, True)
+
+
+def test_an_unknown_format_lists_the_choices(pumice: Any, talk: Path) -> None:
+    result = pumice("data", "stats", "talk.json", "--format", "lava")
+    assert result.code == 2
+    assert "webdataset" in result.err
+
+
+def test_build_mix_prints_counts_beside_the_published(
+    pumice: Any, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("official/gqa").mkdir(parents=True)
+    questions = {"1": {"imageId": "7", "question": "Is it dark?", "answer": "yes"}}
+    Path("official/gqa/train_balanced_questions.json").write_text(json.dumps(questions))
+    Path("official/sharegpt").mkdir()
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b " * 3000}]
+    talk = [
+        {"id": "x", "conversations": turns},
+        {"id": "y", "conversations": [turns[0], turns[0] | {"from": "gpt"}]},
+    ]
+    Path("official/sharegpt/sharegpt.json").write_text(json.dumps(talk))
+    words = ["--sources", "official", "--out", "mix.json", "--only", "gqa"]
+    result = pumice("data", "build-mix", *words)
+    assert result.code == 0, result.both
+    assert ["gqa", "1", "72,140"] in [line.split() for line in result.out.splitlines()]
+    assert ["all", "1", "665,298"] in [line.split() for line in result.out.splitlines()]
+    assert "mix.json: 1 rows" in result.out
+    result = pumice("data", "build-mix", *words, "--only", "sharegpt")
+    assert (result.code, "--tokenizer" in result.err) == (2, True)
+    language = recipe.parent / "parts" / "language"
+    result = pumice("data", "build-mix", *words, "--only", "sharegpt", "--tokenizer", language)
+    assert result.code == 0, result.both
+    assert "1: the first pair has more than 2,048 tokens" in " ".join(result.out.split())
