@@ -56,7 +56,7 @@ def test_a_field_is_found_by_its_last_part_and_explained_in_whole_lines(pumice: 
         "stages.NAME.lr",
         *(f"stages.NAME.lr.{part}" for part in ("connector", "language", "vision")),
     ]
-    long = pumice("recipe", "fields", "aspect").out.splitlines()
+    long = pumice("recipe", "fields", "model.image.aspect").out.splitlines()
     assert len(long) > 2
     assert all(line.startswith("    ") for line in long[1:]), "a meaning of several lines stays under its key"
 

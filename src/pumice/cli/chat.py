@@ -50,7 +50,11 @@ def chat(
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(help="The conversation template: plain, v1 or tiny.", show_default="the model's own"),
+        typer.Option(
+            help="The conversation template by its exact name, such as v1, llama_2, chatml_direct or chat, the "
+            "tokenizer's own (docs/templates.md has all).",
+            show_default="the model's own",
+        ),
     ] = None,
 ) -> None:
     """Ask a model about pictures: once with QUESTION, or in a conversation without."""

@@ -71,7 +71,11 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Decides which wrong pictures are shown.")] = 0,
     template: Annotated[
         str | None,
-        typer.Option(help="The conversation template: plain, v1 or tiny.", show_default="the model's own"),
+        typer.Option(
+            help="The conversation template by its exact name, such as v1, llama_2, chatml_direct or chat, the "
+            "tokenizer's own (docs/templates.md has all).",
+            show_default="the model's own",
+        ),
     ] = None,
 ) -> None:
     """Measure a model: accuracy by question type, with intervals and baselines that see nothing."""
