@@ -72,8 +72,8 @@ def evaluate(
     template: Annotated[
         str | None,
         typer.Option(
-            help="The conversation template by its exact name, such as v1, llama_2, chatml_direct or chat, the "
-            "tokenizer's own (docs/templates.md has all).",
+            help="The conversation template by its exact name, such as v1, llama_2, chatml_direct or chat, "
+            "the tokenizer's own (docs/templates.md has all).",
             show_default="the model's own",
         ),
     ] = None,
