@@ -12,7 +12,7 @@ from pumice.data.llava_json import read_samples
 from pumice.errors import DataError
 from pumice.recipes.schema import Grounding
 from pumice.train import dataset
-from pumice.train.dataset import StageData
+from pumice.train.dataset import Pictures, StageData
 from pumice.train.grounding import NO_TOKEN
 from pumice.train.remember import Budget
 
@@ -78,7 +78,7 @@ def test_features_are_of_their_own_pictures_in_any_order(bench: Any) -> None:
 
 
 def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the same size whether full or padded, so that a picture's features do not depend on the rest."""
+    """On one thread a picture's features do not depend on those beside it, nor on being kept."""
     pictures, model = bench.context.pictures, bench.model
     paths = [sample.images[0] for sample in bench.data.samples]
     monkeypatch.setattr(dataset, "CHUNK", 3)
@@ -87,6 +87,60 @@ def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch)
     pictures.prepare(model, paths[::-1], lambda *row: None)
     assert torch.equal(pictures.features(model, paths), whole)
     pictures.forget()
+
+
+def test_chunks_are_of_the_order_that_was_expected_whatever_is_wanted(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later stage's pictures come in the same chunks whether an earlier stage computed some or not."""
+    model, paths = bench.model, [sample.images[0] for sample in bench.data.samples]
+    first, second = paths[:4], [paths[6], paths[2], paths[5]]
+    encode, sizes = model.encode_tower, []
+
+    def rough(pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return encode(pixels) + torch.arange(len(pixels))[:, None, None]
+
+    monkeypatch.setattr(model, "encode_tower", rough)
+    monkeypatch.setattr(dataset, "CHUNK", 3)
+
+    def features(pictures: Pictures) -> torch.Tensor:
+        pictures.expect(second)
+        pictures.prepare(model, second, lambda *row: said.append(row))
+        return pictures.features(model, second)
+
+    said: list[tuple[str, int, int]] = []
+    whole = Pictures(bench.data.processor)
+    whole.expect(first)
+    whole.prepare(model, first, lambda *row: said.append(row))
+    assert said == [("reading pictures", 3, 4), ("reading pictures", 4, 4)]
+    said.clear()
+    one = features(whole)
+    # What the first stage kept and the second does not want is dropped.
+    assert whole._features.keys() == set(second)
+    assert said == [("reading pictures", 2, 2)]
+    said.clear()
+    resumed = Pictures(bench.data.processor)
+    resumed.expect(first)
+    assert torch.equal(features(resumed), one)
+    assert resumed._features.keys() == set(second)
+    assert said == [("reading pictures", 1, 3), ("reading pictures", 3, 3)]
+    unexpected = Pictures(bench.data.processor)
+    assert not torch.equal(features(unexpected), one), "the order must matter, or nothing was tested"
+    assert set(sizes) == {4}
+
+
+@pytest.mark.parametrize(("pictures", "computed"), [(1, [4]), (3, [4]), (4, [4]), (7, [8]), (9, [8, 4])])
+def test_little_more_than_a_batchs_pictures_goes_through_a_frozen_tower(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, pictures: int, computed: list[int]
+) -> None:
+    encode, sizes = bench.model.encode_tower, []
+    monkeypatch.setattr(bench.model, "encode_tower", lambda x: (sizes.append(len(x)), encode(x))[1])
+    monkeypatch.setattr(dataset, "CHUNK", 8)
+    path = bench.data.samples[0].images[0]
+    found = Pictures(bench.data.processor).features(bench.model, [path] * pictures)
+    assert len(found) == pictures
+    assert sizes == computed
 
 
 def test_features_are_kept_while_they_fit(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
