@@ -89,45 +89,42 @@ def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch)
     pictures.forget()
 
 
-def test_chunks_are_of_the_order_that_was_expected_whatever_is_wanted(
+def test_a_later_stage_sees_the_same_chunks_whether_an_earlier_one_ran_or_not(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A later stage's pictures come in the same chunks whether an earlier stage computed some or not."""
+    """With a tower that adds to a picture's features its place in the chunk and the chunk's size."""
     model, paths = bench.model, [sample.images[0] for sample in bench.data.samples]
-    first, second = paths[:4], [paths[6], paths[2], paths[5]]
     encode, sizes = model.encode_tower, []
 
     def rough(pixels: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pixels))
-        return encode(pixels) + torch.arange(len(pixels))[:, None, None]
+        return encode(pixels) + 10 * len(pixels) + torch.arange(len(pixels))[:, None, None]
 
     monkeypatch.setattr(model, "encode_tower", rough)
-    monkeypatch.setattr(dataset, "CHUNK", 3)
-
-    def features(pictures: Pictures) -> torch.Tensor:
-        pictures.expect(second)
-        pictures.prepare(model, second, lambda *row: said.append(row))
-        return pictures.features(model, second)
-
+    monkeypatch.setattr(dataset, "CHUNK", 5)
+    # Chunks: 0 to 4, 5 alone, then 7 and 6.
+    first, second = paths[:6], [paths[7], paths[5], paths[2], paths[6]]
     said: list[tuple[str, int, int]] = []
-    whole = Pictures(bench.data.processor)
-    whole.expect(first)
-    whole.prepare(model, first, lambda *row: said.append(row))
-    assert said == [("reading pictures", 3, 4), ("reading pictures", 4, 4)]
-    said.clear()
-    one = features(whole)
-    # What the first stage kept and the second does not want is dropped.
-    assert whole._features.keys() == set(second)
+
+    def prepared(pictures: Pictures, wanted: list[Path]) -> torch.Tensor:
+        said.clear()
+        pictures.expect(wanted)
+        pictures.prepare(model, wanted, lambda *row: said.append(row))
+        assert pictures._features.keys() == set(wanted), "nothing else is kept"
+        return pictures.features(model, wanted)
+
+    whole, resumed = Pictures(bench.data.processor), Pictures(bench.data.processor)
+    prepared(whole, first)
+    assert said == [("reading pictures", 5, 6), ("reading pictures", 6, 6)]
+    one = prepared(whole, second)
     assert said == [("reading pictures", 2, 2)]
-    said.clear()
-    resumed = Pictures(bench.data.processor)
     resumed.expect(first)
-    assert torch.equal(features(resumed), one)
-    assert resumed._features.keys() == set(second)
-    assert said == [("reading pictures", 1, 3), ("reading pictures", 3, 3)]
-    unexpected = Pictures(bench.data.processor)
-    assert not torch.equal(features(unexpected), one), "the order must matter, or nothing was tested"
-    assert set(sizes) == {4}
+    two = prepared(resumed, second)
+    assert said == [("reading pictures", number, 4) for number in (1, 2, 4)]
+    assert torch.equal(one, two)
+    assert sizes == [8, 4, 4, 8, 4, 4]
+    unexpected = prepared(Pictures(bench.data.processor), second)
+    assert not torch.equal(unexpected, one), "places must matter, or nothing was tested"
 
 
 @pytest.mark.parametrize(("pictures", "computed"), [(1, [4]), (3, [4]), (4, [4]), (7, [8]), (9, [8, 4])])

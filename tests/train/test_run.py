@@ -105,6 +105,7 @@ def test_stopped_and_resumed_is_bit_identical(
     ("first", "second", "kept"),
     [
         ({}, {}, ["align", "instruct"]),
+        ({"validation": None}, {}, ["align", "instruct"]),
         ({"steps": 1, "row_length": 24, "validation": None}, {}, ["align"]),
         ({}, {"steps": 1, "rows_per_step": 1, "row_length": 96, "validation": None}, ["instruct"]),
         ({"validation": None}, {"validation": None}, []),

@@ -49,14 +49,15 @@ class Pictures:
     A matrix product may round differently for other sizes of a chunk, and for another place in it. So which
     pictures share a chunk, and where each stands, must not depend on where a run was interrupted. Features
     that are not kept are computed with those of their batch, which the plan decides. Those that are kept are
-    computed in chunks of the order of ``expect``, which all stages of a run share.
+    computed in the chunks of ``expect``, which all stages of a run share.
     """
 
     def __init__(self, processor: ImageProcessor) -> None:
         self.processor = processor
         self._features: dict[Path, Tensor] = {}
         self._origins: dict[Path, Origin] = {}
-        self._places: dict[Path, int] = {}
+        self._chunks: list[list[Path]] = []
+        self._chunk_of: dict[Path, int] = {}
 
     def know(self, samples: Iterable[Sample]) -> None:
         """Remember the first row that shows each picture, for errors."""
@@ -81,13 +82,16 @@ class Pictures:
         return bool(count * model.tower.length * model.tower.dim * 4 <= FEATURE_BYTES)
 
     def expect(self, paths: Iterable[Path]) -> None:
-        """Give pictures their places in chunks, behind those that have one.
+        """Put pictures that are in no chunk yet into new ones, in this order.
 
         A run calls it for every stage whose features are kept, in order, finished ones too: a chunk is then
         the same whether an earlier stage computed it or a resumed run does.
         """
-        for path in paths:
-            self._places.setdefault(path, len(self._places))
+        new = [path for path in dict.fromkeys(paths) if path not in self._chunk_of]
+        for start in range(0, len(new), CHUNK):
+            chunk = new[start : start + CHUNK]
+            self._chunk_of.update(dict.fromkeys(chunk, len(self._chunks)))
+            self._chunks.append(chunk)
 
     @torch.no_grad()
     def prepare(self, model: VisionLanguageModel, paths: Sequence[Path], progress: Progress) -> None:
@@ -95,9 +99,9 @@ class Pictures:
         self.expect(paths)
         self._features = {path: self._features[path] for path in paths if path in self._features}
         wanted = set(paths) - self._features.keys()
-        ordered, total = list(self._places), len(wanted)
-        for number in sorted({self._places[path] // CHUNK for path in wanted}):
-            chunk = ordered[number * CHUNK : (number + 1) * CHUNK]
+        total = len(wanted)
+        for number in sorted({self._chunk_of[path] for path in wanted}):
+            chunk = self._chunks[number]
             for path, feature in zip(chunk, self._encode(model, chunk), strict=True):
                 if path in wanted:
                     self._features[path] = feature.clone()
