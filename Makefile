@@ -36,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "$$python cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)." >&2; \
 	  exit 1; \
 	fi; \
-	echo "Setting up $(VENV) with $$("$$python" --version); the first time takes a few minutes."; \
+	echo "Setting up $(VENV) with $$("$$python" --version); this takes about a minute and a half, more on a slow network."; \
 	"$$python" -m venv $(VENV); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -87,6 +87,12 @@ def test_the_demo_does_what_the_readme_says() -> None:
     assert made.group(1) in readme
 
 
+@pytest.mark.parametrize("file", ["README.md", "Makefile", "CONTRIBUTING.md"])
+def test_all_say_the_same_time_for_the_environment(file: str) -> None:
+    text = " ".join((ROOT / file).read_text(encoding="utf-8").split())
+    assert "about a minute and a half, more on a slow network" in text
+
+
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_targets_of_the_readme_exist(target: str) -> None:
     assert f"make {target}" in (ROOT / "README.md").read_text(encoding="utf-8")

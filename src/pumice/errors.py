@@ -17,7 +17,7 @@ Every one of them says what happened, where, and what to do. Broken invariants a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class PumiceError(Exception):
@@ -80,9 +80,10 @@ class MissingExtraError(PumiceError):
     """An optional library is not installed."""
 
 
-def suggest(name: str, choices: Iterable[str]) -> str:
-    """One line that names the nearest choice, then all of them."""
+def suggest(name: str, choices: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
+    """One line that names the nearest choice, then all of them, with what they are where that is given."""
     ordered = sorted(choices)
     near = difflib.get_close_matches(name, ordered, n=1, cutoff=0.5)
-    listing = ", ".join(ordered)
+    said = meanings or {}
+    listing = ", ".join(f"{choice} ({said[choice]})" if choice in said else choice for choice in ordered)
     return f"did you mean {near[0]!r}? Choices: {listing}" if near else f"choose one of: {listing}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pumice.cli.chat import chat
 from pumice.cli.converse import Conversation
 from pumice.errors import UsageError
 
@@ -35,6 +37,47 @@ def test_a_question_from_a_pipe(pumice: Any, trained: Any, picture: Path) -> Non
     piped = pumice(*words, stdin="What is this?\n")
     assert piped.code == 0, piped.both
     assert piped.out == pumice(*words, "What is this?").out
+
+
+def test_without_a_picture_standard_error_says_how_to_give_one(
+    pumice: Any, trained: Any, tmp_path: Path
+) -> None:
+    from pumice.cli.models import load_generator
+
+    result = pumice("chat", trained.folder, "What is this?", "--max-new-tokens", "6")
+    assert result.code == 0, result.both
+    assert result.err == "No picture is given, so answers rest on words alone; --image FILE shows one.\n"
+    generator = load_generator(trained.folder / "model")
+    assert result.out == generator.answer([("What is this?", [])], max_new_tokens=6)[0] + "\n"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_conversation_without_a_picture_says_so_once(
+    trained: Any,
+    picture: Path,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal("What?\nWhat?\n/quit\n"))
+    chat(str(trained.folder), images=[picture] if shown else None, max_new_tokens=2)
+    said = capsys.readouterr().err
+    assert said.count("/image PATH shows one") == (0 if shown else 1)
+
+
+def test_a_picture_that_is_not_there_is_no_row(
+    pumice: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = pumice("chat", trained.folder, "--image", "nope.png", "What?")
+    assert result.code == 1
+    assert result.err == (
+        f"error: image file nope.png does not exist\n  to do: check the path; it starts at {tmp_path}\n"
+    )
 
 
 def test_an_empty_pipe(pumice: Any, trained: Any) -> None:
@@ -63,7 +106,6 @@ def test_draws_follow_the_seed(pumice: Any, trained: Any, picture: Path) -> None
     ("words", "code", "said"),
     [
         (["tnyi", "hello"], 1, "'tiny'"),
-        (["{run}", "--image", "absent.png", "hello"], 1, "absent.png"),
         (["{run}", "--template", "v2", "hello"], 1, "v1"),
         (["{run}", "--top-p", "0", "hello"], 2, "top_p"),
         (["{run}", "--temperature", "1e-40", "hello"], 2, "temperature"),

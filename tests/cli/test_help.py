@@ -78,6 +78,22 @@ def test_an_unknown_option_suggests_the_nearest(pumice: Any) -> None:
     assert "--seed" in result.err
 
 
+@pytest.mark.parametrize("verb", ["chat", "eval"])
+def test_the_templates_of_the_help_are_all_there_are(verb: str) -> None:
+    from pumice.text.templates import TEMPLATES
+
+    command: Any = typer.main.get_command(app)
+    said = next(p.help for p in command.commands[verb].params if p.name == "template")
+    *first, last = TEMPLATES
+    assert said == f"The conversation template: {', '.join(first)} or {last}."
+
+
+def test_optional_words_stand_in_brackets_once(pumice: Any) -> None:
+    for words in (("chat",), ("recipe", "fields")):
+        usage = next(line for line in pumice(*words, "--help").out.splitlines() if "Usage:" in line)
+        assert usage.rstrip().endswith((" [QUESTION]", " [KEY]"))
+
+
 def _failing(error: BaseException) -> typer.Typer:
     failing = typer.Typer(cls=PumiceGroup, pretty_exceptions_enable=False)
 

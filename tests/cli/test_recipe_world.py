@@ -42,7 +42,23 @@ def test_fields_of_a_block(pumice: Any) -> None:
     assert "stages" not in result.out
     wrong = pumice("recipe", "fields", "evaluatoin")
     assert wrong.code == 2
-    assert "'evaluation'" in wrong.err
+    assert "perhaps 'evaluation'" in wrong.err
+    assert pumice("recipe", "fields", "zzzz").err.endswith(
+        "to do: pumice recipe fields, without KEY, lists all\n"
+    )
+
+
+def test_a_field_is_found_by_its_last_part_and_explained_in_whole_lines(pumice: Any) -> None:
+    result = pumice("recipe", "fields", "lr")
+    assert result.code == 0, result.both
+    heads = [line.split()[0] for line in result.out.splitlines() if not line.startswith(" ")]
+    assert heads == [
+        "stages.NAME.lr",
+        *(f"stages.NAME.lr.{part}" for part in ("connector", "language", "vision")),
+    ]
+    long = pumice("recipe", "fields", "aspect").out.splitlines()
+    assert len(long) > 2
+    assert all(line.startswith("    ") for line in long[1:]), "a meaning of several lines stays under its key"
 
 
 def test_a_world_is_made_and_what_is_in_it_said(pumice: Any, world: Path) -> None:

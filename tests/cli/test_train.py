@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pumice.cli.progress import describe_rows
 from pumice.cli.stopping import Stopping
 
 
@@ -36,6 +37,28 @@ def test_each_stage_says_what_trains_before_it_starts(trained: Any) -> None:
     assert said.index("step 1/2") < instruct < said.index("step 1/3")
     assert "supervised tok/s" in said
     assert "saved " in said
+
+
+def test_each_stage_says_which_rows_it_uses(trained: Any, world: Path) -> None:
+    rows = {
+        name: len(json.loads((world / name).read_text("utf-8"))) for name in ("short.json", "short_val.json")
+    }
+    lines = trained.result.out.splitlines()
+    assert f"  instruct: {rows['short.json']} rows" in lines
+    assert f"  val: {rows['short_val.json']} rows, to validate" in lines, "a limit of 4 leaves none out"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"rows": 4000, "kept": 4000, "samples": 4000}, "4,000 rows"),
+        ({"rows": 4000, "kept": 3000, "samples": 3000}, "3,000 of 4,000 rows (limit)"),
+        ({"rows": 9, "kept": 9, "samples": 18}, "9 rows, 18 samples an epoch (weight)"),
+        ({"rows": 9, "kept": 4, "samples": 2}, "4 of 9 rows (limit), 2 samples an epoch (weight)"),
+    ],
+)
+def test_rows_are_told_from_lost_ones(source: dict[str, int], said: str) -> None:
+    assert describe_rows(source) == said
 
 
 def test_the_record_holds_the_command(trained: Any, recipe: Path, world: Path) -> None:
@@ -145,7 +168,31 @@ def test_a_missing_question_file_is_found_before_training(
     result = pumice("train", recipe, "--data", world, *words)
     assert result.code == 1
     assert "none.jsonl" in result.err
+    assert '{"question_id": 1, ' in result.err
+    assert result.err.endswith("or train without measuring: --set evaluation=null\n")
     assert not (tmp_path / "runs").exists()
+    resumed = pumice("train", recipe, "--data", world, *words, "--resume")
+    assert resumed.err.endswith("or train without measuring: --no-eval\n"), "a resume keeps its recipe"
+
+
+def test_without_questions_a_run_trains_when_told_to(
+    pumice: Any, recipe: Path, world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("align.json", "short.json", "images"):
+        (tmp_path / "data" / name).symlink_to(world / name)
+    held_out = json.loads((world / "short_val.json").read_text("utf-8")) * 3
+    (tmp_path / "data" / "short_val.json").write_text(json.dumps(held_out), encoding="utf-8")
+    words = [recipe, "--data", tmp_path / "data", "--runs", tmp_path / "runs"]
+    words += ["--set", "data.align.limit=3", "--set", "stages.instruct.validation.limit=1"]
+    refused = pumice("train", *words)
+    assert refused.code == 1
+    done = pumice("train", *words, *refused.err.split()[-2:])
+    assert done.code == 0, done.both
+    rows = len(json.loads((world / "align.json").read_text("utf-8")))
+    assert f"  align: 3 of {rows} rows (limit)\n" in done.out
+    assert f"  val: 1 of {len(held_out)} rows (limit), to validate\n" in done.out
+    assert not (tmp_path / "runs" / "short" / "eval").exists()
 
 
 def test_a_run_may_start_from_the_model_of_another(

@@ -90,7 +90,18 @@ def test_the_summary_counts_and_shares_supervised_tokens(tmp_path: Path) -> None
     )
     assert (second.samples, second.tokens, second.supervised_tokens) == (4, 80, 40)
     assert (first.share, second.share) == (0.2, 0.8)
+    assert [(row.rows, row.kept) for row in (first, second)] == [(10, 10), (4, 4)]
     assert first.file.endswith("a.json")
+
+
+def test_the_summary_tells_limited_rows_from_lost_ones(tmp_path: Path) -> None:
+    def counts(**changes: Any) -> list[tuple[int, int, int]]:
+        mixture = read(tmp_path, **changes)
+        ones = np.ones(len(mixture.samples), dtype=np.int64)
+        return [(row.rows, row.kept, row.samples) for row in summarise(mixture, ones, ones)]
+
+    assert counts(limit=4, weight=2.5) == [(10, 4, 10), (4, 4, 4)]
+    assert counts(limit=40)[0] == (10, 10, 10)
 
 
 def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:

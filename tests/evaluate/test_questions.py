@@ -9,6 +9,7 @@ import pytest
 
 from pumice.errors import DataError, ImageError
 from pumice.evaluate import read_questions
+from pumice.evaluate.questions import EXAMPLE
 
 GOOD: dict[str, Any] = {
     "question_id": 1,
@@ -91,7 +92,7 @@ def test_missing_and_corrupt_pictures_are_found_before_any_model_runs(tmp_path: 
     assert str(file) in str(corrupt.value.where)
     assert "row 1" in str(corrupt.value.where)
     (tmp_path / "b.png").unlink()
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match="does not exist"):
         read_questions(file)
 
 
@@ -107,9 +108,16 @@ def test_pictures_the_decoder_refuses_are_found_before_any_model_runs(
     assert "row 1" in str(refused.value.where)
 
 
+def test_the_row_that_a_missing_file_is_explained_with_is_one(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "q.jsonl").write_text(EXAMPLE)
+    assert len(read_questions(tmp_path / "q.jsonl")) == 1
+
+
 def test_no_file_and_no_rows_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read") as missing:
         read_questions(tmp_path / "none.jsonl")
+    assert str(missing.value.remedy).endswith(EXAMPLE)
     with pytest.raises(DataError, match="holds no questions"):
         read_questions(write(tmp_path, ["", ""]))
 

@@ -164,6 +164,21 @@ def test_answers_of_another_model_or_to_other_questions_are_refused(
     assert (out / "predictions-tuned.jsonl").read_bytes() == before
 
 
+def test_a_refused_measurement_leaves_nothing_that_binds_the_next(
+    questions: QuestionSet, tmp_path: Path
+) -> None:
+    ours = Variant("tuned", Seer(), model="ours")
+    evaluate(questions, [ours], tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    theirs = [Variant(name, Seer(), model="theirs") for name in ("blind", "tuned")]
+    with pytest.raises(RunError, match="another model"):
+        evaluate(questions, theirs, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    # A record whose measurement never answered anything binds nobody either.
+    (tmp_path / "predictions-blind.meta.json").write_text('{"model": "theirs"}')
+    evaluate(questions, [ours, Variant("blind", Seer(), "removed", model="ours")], tmp_path)
+
+
 def test_answers_made_with_other_settings_are_refused(questions: QuestionSet, tmp_path: Path) -> None:
     settings = {"max_new_tokens": 64, "template": None, "dtype": "float32"}
     variant = Variant("tuned", Seer(), settings=settings)

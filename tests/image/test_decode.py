@@ -221,8 +221,26 @@ def test_of_an_animation_the_first_frame(tmp_path: Path, suffix: str) -> None:
     assert open_image(path).getpixel((4, 4)) == RED
 
 
+def test_only_a_picture_that_a_row_names_is_mended_by_removing_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    halves().save("cut.png")
+    Path("cut.png").write_bytes(Path("cut.png").read_bytes()[:60])
+    Path("large.png").write_bytes(png_header(8_300, 8_200))
+    Image.new("RGB", (1, 201)).save("strip.png")
+    for name in ("missing.png", "cut.png", "large.png", "strip.png", "a\0b.png"):
+        for where, row in ((None, False), ("data.json, row 3", True)):
+            with pytest.raises(ImageError) as caught:
+                open_image(Path(name), where=where)
+            assert (" row" in str(caught.value.remedy)) is row, name
+    with pytest.raises(ImageError) as caught:
+        open_image(Path("missing.png"))
+    assert caught.value.remedy == f"check the path; it starts at {tmp_path}"
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match=r"missing\.png does not exist"):
         open_image(tmp_path / "missing.png")
     with pytest.raises(ImageError, match="is not a file"):
         open_image(tmp_path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pumice.recipes import describe, recipe_fields
+import pytest
+
+from pumice.recipes import describe, find_fields, near_fields, recipe_fields
 from pumice.recipes.fields import annotation_at, choices_at, kind_of
 
 
@@ -30,6 +32,39 @@ def test_lines_say_kind_default_and_meaning() -> None:
     text = describe()
     assert "stages.NAME.warmup: a number [0.03]\n    The share of steps" in text
     assert all(key in text for key in docs)
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("model.image.aspect", ["model.image.aspect"]),
+        ("image.aspect", ["model.image.aspect"]),
+        ("model.image", ["model.image", "model.image.aspect"]),
+        ("lr.connector", ["stages.NAME.lr.connector"]),
+        ("stages.NAME.lr.connector", ["stages.NAME.lr.connector"]),
+        ("stages.align.lr.connector", ["stages.NAME.lr.connector"]),
+        ("data.mine.limit", ["data.NAME.limit"]),
+        ("template", ["model.template", "stages.NAME.template"]),
+        ("limit", ["data.NAME.limit", "stages.NAME.validation.limit", "evaluation.limit"]),
+        ("row_len", ["stages.NAME.row_length"]),
+        ("validation.ev", ["stages.NAME.validation.every"]),
+        ("evaluatoin.limit", []),
+        ("stages.NAME.lr.connector.more", []),
+    ],
+)
+def test_a_field_is_found_by_its_key_or_a_part_of_it(query: str, keys: list[str]) -> None:
+    assert [doc.key for doc in find_fields(query)] == keys
+
+
+def test_no_query_finds_all_fields() -> None:
+    assert find_fields("") == recipe_fields()
+
+
+def test_the_nearest_keys_are_named() -> None:
+    assert near_fields("conector") == ("model.connector", "stages.NAME.lr.connector")
+    assert near_fields("evaluatoin.limit")[0] == "evaluation.limit"
+    assert "stages.NAME.lr.connector" in near_fields("learning_rate"), "by what it means"
+    assert near_fields("zzzz") == ()
 
 
 def test_choices_follow_the_way_in() -> None:

@@ -172,6 +172,8 @@ def write_run(folder: Path, pictures: int = 40, hostile: str = "", steps: int = 
             "stage": "align" if i == 0 else "instruct",
             "source": name,
             "file": f"data/train/{name.replace(' ', '-')}.json",
+            "rows": 15000,
+            "kept": size,
             "samples": size,
             "images": size,
             "tokens": size * 60,

@@ -84,3 +84,6 @@ def test_malformed_files_are_named_with_their_row(make_run: Callable[..., Path])
         collect(folder)
     with pytest.raises(UsageError, match="no such run"):
         collect(folder / "none")
+    (folder / "run.json").unlink()
+    with pytest.raises(UsageError, match=r"holds no run\.json"):
+        collect(folder)

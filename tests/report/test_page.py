@@ -142,9 +142,19 @@ def test_hostile_names_and_types_stay_text(make_run: MakeRun) -> None:
     assert page.text.count(evil) >= 8
 
 
+def test_the_mixture_shows_what_a_limit_left_out(make_run: MakeRun) -> None:
+    folder = make_run(pictures=6, steps=40)
+    assert "12,000 of 15,000 (limit)" in parse(write_report(folder)).text
+    rows = json.loads((folder / "mixture.json").read_text())
+    before = [{key: value for key, value in row.items() if key not in ("rows", "kept")} for row in rows]
+    (folder / "mixture.json").write_text(json.dumps(before))
+    assert "(limit)" not in parse(write_report(folder)).text, "of a run that did not record it"
+
+
 def test_a_young_run_says_what_is_not_there_yet(tmp_path: Path) -> None:
     folder = tmp_path / "young"
     folder.mkdir()
+    (folder / "run.json").write_text("{}")
     page = parse(write_report(folder))
     for words in (
         "young",

@@ -151,3 +151,9 @@ def test_the_nearest_word_is_found_under_what_words_share() -> None:
     nearest = nearest_words(image, table, choices)
     assert nearest["color"].tolist() == [4, 1]
     assert nearest["shape"].tolist() == [2, 0]
+
+
+def test_what_words_share_is_taken_off_the_feature_too() -> None:
+    """What three words share leans towards one of them: the feature of another is still its own."""
+    table = torch.tensor([[4.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
+    assert nearest_words(table[[1, 2]], table, {"color": [0, 1, 2]})["color"].tolist() == [1, 2]

@@ -25,6 +25,9 @@ from pumice.recipes.load import dump_recipe
 from pumice.train import dataset
 from pumice.train import run as runs
 from pumice.train.checkpoint import list_states
+from pumice.train.run import Parts
+
+from ..model.parts import make_vision
 
 
 def same_run(toy: Any, one: Path, other: Path) -> None:
@@ -46,6 +49,10 @@ def test_a_run_tells_the_whole_story(toy: Any, whole: Any) -> None:
         ("align", 8, 8),
         ("instruct", 10, 8),
     ]
+    for row in mixture:
+        in_file = len(json.loads(Path(row["file"]).read_text("utf-8")))
+        assert (row["rows"], row["kept"]) == (in_file, in_file)
+    assert [row for summary in whole.watch.stages for row in summary["sources"]] == mixture
     rows = toy.metrics(whole.folder, "instruct")
     train = [row for row in rows if row["kind"] == "train"]
     assert [row["step"] for row in train] == [1, 2, 3, 4, 5, 6]
@@ -368,6 +375,35 @@ def test_connector_only_training_without_a_picture_is_refused(
     toy.write_rows(tmp_path / "data" / "align.json", [row for row in rows if "image" not in row])
     with pytest.raises(DataError, match="picture"):
         toy.run(toy.make_recipe(tmp_path / "data", toy.align(template="tiny")), tmp_path / "run", parts)
+
+
+def test_a_part_that_cannot_train_stops_a_run_before_it_writes(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    recipe = toy.make_recipe(data)
+    # Of equal width, so that `identity` joins them.
+    width = json.loads((parts.language / "config.json").read_text("utf-8"))["hidden_size"]
+    vision = make_vision(tmp_path / "vision", width=width)
+    model = recipe.model.model_copy(update={"connector": "identity"})
+    with pytest.raises(RunError, match="connector has no parameters"):
+        toy.run(recipe.model_copy(update={"model": model}), tmp_path / "run", Parts(vision, parts.language))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("of_source", "of_stage", "kept"), [(2, None, 2), (2, 3, 2), (3, 2, 2), (None, 1, 1)]
+)
+def test_validation_takes_the_smaller_of_both_limits(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, of_source: int | None, of_stage: int | None, kept: int
+) -> None:
+    stage = toy.align(validation={"source": "align_val", "limit": of_stage}, steps=1)
+    recipe = toy.make_recipe(data, stage)
+    source = recipe.data["align_val"].model_copy(update={"limit": of_source})
+    recipe = recipe.model_copy(update={"data": {**recipe.data, "align_val": source}})
+    watch = toy.Watch()
+    toy.run(recipe, tmp_path / "run", parts, watch)
+    (row,) = watch.stages[0]["validation"]
+    assert (row["kept"], row["rows"] > kept) == (kept, True)
 
 
 def test_text_rows_train_beside_pictures(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:

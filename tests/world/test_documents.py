@@ -29,7 +29,9 @@ def test_documents_teach_answers_and_show_cells(tokenizer: Any, scenes: list[Sce
         listed = writer.listed(scene)
         assert listed.kind == "list"
         _, centers = assign_regions([r.box for r in scene_regions(scene)], plan.grid)
-        assert len(listed.cells.words) == len(set(centers.tolist()))
+        shown, layout = np.unique(centers), writer.layout(scene)
+        assert np.array_equal(listed.cells.words, layout.words[shown])
+        assert np.array_equal(listed.cells.places, layout.places[shown])
         for document in (listed, writer.mixed(scene)):
             kinds.add(document.kind)
             encoded = document.encoded

@@ -39,6 +39,17 @@ def test_a_name_that_is_almost_right_is_helped(shipped: Path) -> None:
     assert "did you mean 'embedded:clip-tiny'?" in str(caught.value)
 
 
+def test_each_model_that_ships_is_listed_once_with_what_it_is() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        resolve("nosuch")
+    listing = str(caught.value.remedy).partition("choose one of: ")[2]
+    assert listing == (
+        "embedded:clip-tiny (a vision tower to train with), "
+        "embedded:lm-tiny (a language model to train with), tiny (a finished model to ask and measure)"
+    )
+    assert len(names()) == 4, "every model that ships stands in the list"
+
+
 @pytest.mark.parametrize(
     "name", ["embedded:", "embedded:..", "embedded:../tiny", "embedded:half", "embedded:/"]
 )
@@ -53,7 +64,10 @@ def test_a_folder_that_is_not_there_is_no_shipped_model(
     monkeypatch.chdir(shipped)
     with pytest.raises(CheckpointError, match="there is no folder 'lm-tinny'") as caught:
         resolve("lm-tinny")
-    assert "embedded:lm-tiny" in str(caught.value)
+    assert "did you mean 'embedded:lm-tiny'?" in str(caught.value)
+    with pytest.raises(CheckpointError) as caught:
+        resolve("tnyi")
+    assert "did you mean 'tiny'?" in str(caught.value)
     assert resolve("lm-tiny") == Path("lm-tiny"), "without the prefix it is a folder like any other"
 
 

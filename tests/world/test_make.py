@@ -17,7 +17,7 @@ from pumice.generate.protocol import Kind, SceneText, Turn
 from pumice.generate.run import MAX_TURNS, SHORT_ANSWER
 from pumice.generate.scenes import read_scenes
 from pumice.world import make
-from pumice.world.make import make_world, split_numbers
+from pumice.world.make import FORMAT, make_world, split_numbers
 from pumice.world.scene import make_scene
 from pumice.world.teacher import WorldTeacher
 
@@ -294,9 +294,22 @@ def test_a_broken_record_is_reported(tmp_path: Path) -> None:
     (tmp_path / "world.json").write_text("[]")
     with pytest.raises(UsageError, match="no object"):
         make_world(tmp_path, n=10)
-    (tmp_path / "world.json").write_text('{"level": "full", "seed": 0}')
+    (tmp_path / "world.json").write_text(f'{{"level": "full", "seed": 0, "format": {FORMAT}}}')
     with pytest.raises(UsageError, match="train None, not 8"):
         make_world(tmp_path, n=10)
+
+
+def test_a_world_of_another_version_can_only_be_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "world.json").write_text(f'{{"level": "full", "seed": 0, "format": {FORMAT - 1}}}')
+    with pytest.raises(UsageError, match=f"another version .*format {FORMAT - 1}, not {FORMAT}") as caught:
+        make_world(tmp_path, n=10)
+    assert "delete the folder" in str(caught.value)
+
+
+def test_half_a_first_file_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / "world.unfinished.json.123.partial").write_text("{")
+    make_world(tmp_path, n=10)
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize(

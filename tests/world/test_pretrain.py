@@ -22,7 +22,7 @@ from pumice.world import documents, pictures, pretrain_tower
 from pumice.world import pretrain as module
 from pumice.world.documents import Document, Writer
 from pumice.world.pictures import Pool
-from pumice.world.pretrain import LANGUAGE, TOWER, pretrain, small_plans
+from pumice.world.pretrain import LANGUAGE, TOWER, WORK, pretrain, small_plans
 from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer, build_llama
 from pumice.world.pretrain_tower import TowerPlan, TowerTrainer
 from pumice.world.pretraining import Trainer
@@ -175,8 +175,8 @@ def test_progress_is_reported_and_nothing_half_written_is_left(made: Made) -> No
     for what in ("pretraining the tower", "pretraining the language model"):
         assert [row[1:] for row in made.said.rows if row[0] == what] == [(1, 3), (2, 3), (3, 3)]
     assert {what for what, _, _ in made.said.rows} >= {"drawing pictures", "writing text"}
-    assert sorted(path.name for path in made.out.iterdir()) == [TOWER, LANGUAGE, "work"]
-    assert not [path for path in (made.out / "work").rglob("*") if path.suffix in (".tmp", ".partial")]
+    assert sorted(path.name for path in made.out.iterdir()) == [TOWER, LANGUAGE, WORK]
+    assert not [path for path in (made.out / WORK).rglob("*") if path.suffix in (".tmp", ".partial")]
 
 
 def test_parts_that_are_there_are_refused_before_any_work(made: Made, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_parts_that_are_there_are_refused_before_any_work(made: Made, tmp_path: 
 def test_stopped_and_started_again_gives_the_same_weights(made: Made, tmp_path: Path, what: str) -> None:
     out = tmp_path / "parts"
     skip = shutil.ignore_patterns("*.pt")
-    shutil.copytree(made.out / "work", out / "work", ignore=skip)
+    shutil.copytree(made.out / WORK, out / WORK, ignore=skip)
     tower, language = plans()
     options: dict[str, Any] = {"tower_plan": tower, "language_plan": language, **SMALL}
     part = TOWER if what.endswith("tower") else LANGUAGE
@@ -219,7 +219,7 @@ def test_stopped_and_started_again_gives_the_same_weights(made: Made, tmp_path: 
 
 @pytest.fixture(scope="module")
 def tokenizer(made: Made) -> Any:
-    return load_tokenizer(made.out / "work" / "language_tokenizer")
+    return load_tokenizer(made.out / WORK / "language_tokenizer")
 
 
 def test_any_text_can_be_spelt(tokenizer: Any) -> None:
@@ -255,10 +255,13 @@ def test_a_layout_is_what_the_model_reads(tokenizer: Any, scenes: list[Scene]) -
         hidden, target = trainer.hidden([document], np.random.default_rng(0))
         empty = replace(document, cells=document.cells._replace(words=np.full_like(document.cells.words, -1)))
         other, _ = trainer.hidden([empty], np.random.default_rng(0))
+        moved = replace(document, cells=document.cells._replace(places=1 - document.cells.places))
+        elsewhere, _ = trainer.hidden([moved], np.random.default_rng(0))
         _, targets = trainer.hidden([document, document], np.random.default_rng(0))
     assert hidden.shape == (document.encoded.supervised, plan.width)
     assert target.tolist() == document.encoded.labels[document.encoded.labels != IGNORE_INDEX].tolist()
     assert not torch.allclose(hidden, other, atol=1e-3)
+    assert not torch.allclose(hidden, elsewhere, atol=1e-3)
     assert targets.tolist() == target.tolist() * 2
 
 
@@ -287,7 +290,7 @@ def test_the_towers_losses_fall_on_what_it_repeats(made: Made) -> None:
     plan, _ = plans()
     plan = replace(plan, steps=30, warmup=2, lr=3e-3, contrast_every=2)
     pool = pictures.picture_pool(
-        made.out / "work" / "pictures",
+        made.out / WORK / "pictures",
         seed=11,
         level="full",
         split="train",
@@ -297,7 +300,7 @@ def test_the_towers_losses_fall_on_what_it_repeats(made: Made) -> None:
         progress=lambda done, total: None,
     )
     assert len(pool) == 40
-    tokenizer = load_tokenizer(made.out / "work" / "caption_tokenizer")
+    tokenizer = load_tokenizer(made.out / WORK / "caption_tokenizer")
     few = Pool(pool.pixels[:4], pool.classes[:4], pool.centers[:4], pool.places[:4], pool.captions[:4])
     trainer = TowerTrainer(plan, tokenizer, few)
     history = [trainer.train_step() for _ in range(plan.steps)]
@@ -336,10 +339,10 @@ def test_the_phrase_at_a_centre_is_the_objects(scenes: list[Scene]) -> None:
 
 def test_a_place_is_right_when_it_is_near_the_things_own(made: Made) -> None:
     plan, _ = plans()
-    with np.load(next((made.out / "work" / "pictures").glob("*.npz"))) as chunk:
+    with np.load(next((made.out / WORK / "pictures").glob("*.npz"))) as chunk:
         held = [chunk[name][:1] for name in ("pixels", "classes", "centers", "places")]
     few = Pool(*held, [["x"] * 5])
-    trainer = TowerTrainer(plan, load_tokenizer(made.out / "work" / "caption_tokenizer"), few)
+    trainer = TowerTrainer(plan, load_tokenizer(made.out / WORK / "caption_tokenizer"), few)
     things = torch.from_numpy(few.places[few.centers])
     with torch.no_grad():
         trainer.heads.place.weight.zero_()
@@ -353,9 +356,9 @@ def test_a_place_is_right_when_it_is_near_the_things_own(made: Made) -> None:
 
 def test_small_errors_of_a_place_count_and_background_counts_less(made: Made) -> None:
     plan, _ = plans()
-    with np.load(next((made.out / "work" / "pictures").glob("*.npz"))) as chunk:
+    with np.load(next((made.out / WORK / "pictures").glob("*.npz"))) as chunk:
         few = Pool(*(chunk[name][:2] for name in ("pixels", "classes", "centers", "places")), [["x"] * 5] * 2)
-    trainer = TowerTrainer(plan, load_tokenizer(made.out / "work" / "caption_tokenizer"), few)
+    trainer = TowerTrainer(plan, load_tokenizer(made.out / WORK / "caption_tokenizer"), few)
     rows, truth = np.arange(2), torch.from_numpy(few.places)
     shown = torch.from_numpy(few.shown(rows))
     assert 0 < int(shown.sum()) < shown.numel()
@@ -374,7 +377,7 @@ def test_stopped_between_parts_names_the_one_that_is_left(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "parts"
-    shutil.copytree(made.out / "work", out / "work")
+    shutil.copytree(made.out / WORK, out / WORK)
     tower, language = plans()
     real = module.make_documents
     monkeypatch.setattr(module, "make_documents", lambda *given: given[-1](12, 12) or real(*given))
@@ -388,7 +391,7 @@ def test_stopped_between_parts_names_the_one_that_is_left(
 @pytest.mark.parametrize("part", [TOWER, LANGUAGE])
 def test_a_state_of_another_plan_is_refused(made: Made, tmp_path: Path, part: str) -> None:
     out = tmp_path / "parts"
-    shutil.copytree(made.out / "work", out / "work")
+    shutil.copytree(made.out / WORK, out / WORK)
     tower, language = plans()
     options: dict[str, Any] = {
         "tower_plan": replace(tower, steps=5),
@@ -412,8 +415,8 @@ def test_a_state_of_another_plan_is_refused(made: Made, tmp_path: Path, part: st
 
 def test_time_adds_up_over_starts(made: Made, tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    shutil.copytree(made.out / "work", out / "work")
-    state = out / "work" / "tower.pt"
+    shutil.copytree(made.out / WORK, out / WORK)
+    state = out / WORK / "tower.pt"
     held = torch.load(state, weights_only=True)
     assert held["seconds"] > 0
     torch.save({**held, "seconds": 600.0}, state)

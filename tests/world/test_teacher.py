@@ -194,7 +194,6 @@ def test_reasoning_adds_up(scenes: list[Scene]) -> None:
                 rf"{NUMBERS[total]} objects? and {NUMBERS[gone]} of them (is|are) {found[1]}", turn.answer
             )
             left = NUMBERS[total - gone] if total > gone else "none"
-            left = NUMBERS[total - gone] if total > gone else "none"
             assert turn.answer.endswith(f"so {left} would be left.")
         else:
             found = re.fullmatch(r"Are there more (\w+) than (\w+)\?", turn.question)

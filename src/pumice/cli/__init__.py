@@ -19,8 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
-        ("make pictures, questions and answers", "pumice world make data/easy --n 1000 --level easy"),
-        ("train on them, measure, write a page", "pumice train tiny --data data/easy"),
+        ("make pictures, questions and answers", "pumice world make data/first --n 1000 --level easy"),
+        ("train on them, measure, write a page", "pumice train tiny --data data/first"),
         ("ask the shipped model", 'pumice chat tiny --image PICTURE "What color is the star?"'),
     ),
 )

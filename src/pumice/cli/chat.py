@@ -29,7 +29,7 @@ def chat(
         ),
     ],
     question: Annotated[
-        str | None, typer.Argument(help="Asked once; without it, a conversation.", metavar="[QUESTION]")
+        str | None, typer.Argument(help="Asked once; without it, a conversation.", metavar="QUESTION")
     ] = None,
     images: Annotated[
         list[Path] | None,
@@ -39,16 +39,18 @@ def chat(
         float, typer.Option(min=0, help="0 gives the most likely words; towards 1 and above, more variety.")
     ] = 0.0,
     top_p: Annotated[
-        float, typer.Option(help="Draw among the likeliest words of this total probability.")
+        float,
+        typer.Option(help="Draw among the likeliest words of this total probability, over 0 and up to 1."),
     ] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Draw among so many likeliest words; 0 is no limit.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the draws; at temperature 0 there are none.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 512,
     system: Annotated[
         str | None, typer.Option(help="A system prompt.", show_default="the conversation template's")
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="A conversation template by name.", show_default="the model's own")
+        str | None,
+        typer.Option(help="The conversation template: plain, v1 or tiny.", show_default="the model's own"),
     ] = None,
 ) -> None:
     """Ask a model about pictures: once with QUESTION, or in a conversation without."""
@@ -70,7 +72,7 @@ def chat(
                 "there is no question", where="standard input", remedy="give one: pumice chat MODEL QUESTION"
             )
     # What was typed is right: now what takes seconds.
-    from pumice.cli.console import answer_piece, note
+    from pumice.cli.console import answer_piece, hint, note
 
     if talk:
         note(f"loading {folder}")
@@ -82,6 +84,9 @@ def chat(
     session = ChatSession(generator, system=system, sampling=sampling, max_new_tokens=max_new_tokens)
     for image in images or ():
         session.add_image(image)
+    if not images:
+        way = "/image PATH" if talk else "--image FILE"
+        hint(f"No picture is given, so answers rest on words alone; {way} shows one.")
     if talk:
         from pumice.cli.converse import Conversation
 

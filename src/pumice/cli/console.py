@@ -57,6 +57,11 @@ def commands(*lines: tuple[str, str]) -> None:
         out.print(Text(f"    {command}", "cyan"), soft_wrap=True)
 
 
+def hint(text: str) -> None:
+    """A quiet line on standard error, where it is in no answer's way."""
+    err.print(Text(text, "dim"), soft_wrap=True)
+
+
 def note(text: str) -> None:
     """A quiet line."""
     out.print(Text(text, "dim"), soft_wrap=True)

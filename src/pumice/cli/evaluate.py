@@ -32,7 +32,10 @@ def evaluate(
         ),
     ],
     questions: Annotated[
-        Path, typer.Option("--questions", metavar="FILE", help="JSONL of questions with their answers.")
+        Path,
+        typer.Option(
+            "--questions", metavar="FILE", help="JSONL of questions with their answers (docs/data.md)."
+        ),
     ],
     images: Annotated[
         Path | None,
@@ -46,22 +49,29 @@ def evaluate(
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="DIR", help="Where scores and predictions go.", show_default="evals/MODEL/FILE"
+            "--out",
+            metavar="DIR",
+            help="Where scores and predictions go.",
+            show_default="evals/MODEL/FILE, less the file's ending",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first so many questions.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask only the first so many questions.", show_default="all")
+    ] = None,
     variants: Annotated[
         str,
         typer.Option(
             metavar="LIST",
-            help="Who answers: tuned, the model; blind, without the picture; wrong-image, with another one.",
+            help="Who answers, with commas between; the first is measured, the others stand beside it: "
+            "tuned, the model; blind, without the picture; wrong-image, with another one.",
         ),
     ] = ",".join(VARIANTS),
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Decides which wrong pictures are shown.")] = 0,
     template: Annotated[
-        str | None, typer.Option(help="A conversation template by name.", show_default="the model's own")
+        str | None,
+        typer.Option(help="The conversation template: plain, v1 or tiny.", show_default="the model's own"),
     ] = None,
 ) -> None:
     """Measure a model: accuracy by question type, with intervals and baselines that see nothing."""

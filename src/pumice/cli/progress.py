@@ -75,3 +75,10 @@ def short(number: float) -> str:
 def describe_counts(counts: dict[str, Any]) -> str:
     """Parameters by part: ``connector 12.3k, language 4.6M``."""
     return ", ".join(f"{name} {short(number)}" for name, number in counts.items()) or "none"
+
+
+def describe_rows(source: Mapping[str, Any]) -> str:
+    """A source's rows, and why fewer or more are learnt from: ``3,000 of 4,000 rows (limit)``."""
+    rows, kept, samples = source["rows"], source["kept"], source["samples"]
+    text = f"{kept:,} of {rows:,} rows (limit)" if kept < rows else f"{rows:,} rows"
+    return text if samples == kept else f"{text}, {samples:,} samples an epoch (weight)"

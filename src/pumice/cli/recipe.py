@@ -44,7 +44,11 @@ def show(
     ],
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key (pumice recipe fields lists them); may be given several times.",
+        ),
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="Apply the recipe's small mode.")] = False,
     data: Annotated[
@@ -65,26 +69,36 @@ def show(
     epilog=examples(
         ("every key", "pumice recipe fields"),
         ("the keys of a stage", "pumice recipe fields stages"),
+        ("by its last parts", "pumice recipe fields lr.connector"),
     ),
 )
 def fields(
-    under: Annotated[str, typer.Argument(help="Only keys under this one.", metavar="[KEY]")] = "",
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="Only this key and what is in it: whole or in part, such as lr or image.aspect.",
+            metavar="KEY",
+            show_default="all keys",
+        ),
+    ] = "",
 ) -> None:
     """Explain every key that a recipe may have: what it takes, its default, what it means."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    from pumice.errors import UsageError, suggest
-    from pumice.recipes import recipe_fields
+    from pumice.errors import UsageError
+    from pumice.recipes import find_fields, near_fields
 
-    docs = recipe_fields()
-    chosen = [doc for doc in docs if not under or doc.key == under or doc.key.startswith(f"{under}.")]
+    chosen = find_fields(key)
     if not chosen:
+        names = near_fields(key)
+        near = f"perhaps {' or '.join(map(repr, names))}; " if names else ""
         raise UsageError(
-            f"no key of a recipe is called {under!r}",
+            f"no key of a recipe is called {key!r}",
             where="KEY",
-            remedy=suggest(under, [d.key for d in docs]),
+            remedy=f"{near}pumice recipe fields, without KEY, lists all",
         )
     for doc in chosen:
         default = f"  [{doc.default}]" if doc.default else ""
         out.print(Text.assemble((doc.key, "bold"), (f"  {doc.kind}", ""), (default, "dim")))
-        out.print(f"    {doc.description}", markup=False)
+        out.print(Padding(Text(doc.description), (0, 0, 0, 4)))

@@ -16,7 +16,9 @@ EPILOG = examples(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/tiny.", metavar="RUN")],
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, such as runs/tiny: it holds run.json.", metavar="RUN")
+    ],
 ) -> None:
     """Write a run's page, report.html, from the files in its folder."""
     from pumice.report import write_report

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
-from pumice.errors import Interrupted, RunError, UsageError
+from pumice.errors import DataError, Interrupted, RunError, UsageError
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 EPILOG = examples(
     ("the shipped recipe on a world made before", "pumice train tiny --data data/easy"),
-    ("the whole way in about a minute", "pumice train tiny --data data/easy --small --name try"),
+    (
+        "the whole way in about half a minute, to no good score",
+        "pumice train tiny --data data/easy --small --name try",
+    ),
     (
         "change one thing",
         "pumice train tiny --data data/easy --name slow --set stages.instruct.lr.language=1e-4",
@@ -38,10 +41,15 @@ def train(
     ],
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="The folder that ${data} in the recipe stands for."),
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="The folder that ${data} in the recipe stands for; shipped recipes need it.",
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="The run's name.", show_default="the recipe's name")
+        str | None,
+        typer.Option("--name", metavar="NAME", help="The run's name.", show_default="the recipe's name"),
     ] = None,
     runs: Annotated[
         Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")
@@ -49,15 +57,22 @@ def train(
     changes: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be given several times."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe (pumice recipe fields lists them); may be given several times.",
         ),
     ] = None,
     small: Annotated[
-        bool, typer.Option("--small", help="The recipe's small mode: the whole way in short.")
+        bool, typer.Option("--small", help="The recipe's small mode: little data, to see the whole way.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run of that name after a stop.")
+    ] = False,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Decides all chances of the run.", show_default="the recipe's")
+        int | None,
+        typer.Option(
+            min=0, help="Decides initial weights, order and every other chance.", show_default="the recipe's"
+        ),
     ] = None,
     no_eval: Annotated[
         bool, typer.Option("--no-eval", help="Leave out the measurement after training.")
@@ -74,7 +89,7 @@ def train(
     loaded = load_recipe(recipe, changes, small=small, variables={} if data is None else {"data": data})
     folder = _run_folder(runs, name or loaded.name)
     command = _command(recipe, data, name, runs, changes, small, no_eval)
-    questions = None if no_eval else _questions(loaded)
+    questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
     _carry_out(loaded, folder, command, resume, questions)
 
 
@@ -165,15 +180,24 @@ def _near(path: Path) -> str:
     return str(path) if near.startswith("..") else near
 
 
-def _questions(recipe: Recipe) -> QuestionSet | None:
-    """The evaluation's questions, read before anything trains: nothing of them may fail hours in."""
+def _questions(recipe: Recipe, without: str) -> QuestionSet | None:
+    """The evaluation's questions, read before anything trains: nothing of them may fail hours in.
+
+    ``without`` is the option that leaves the measurement out, for those who have no such file.
+    """
     from pumice.cli.measure import open_questions
 
     plan = recipe.evaluation
     if plan is None:
         return None
     images = Path(plan.images) if plan.images else None
-    return open_questions(Path(plan.questions), images, plan.limit, plan.variants, recipe.seed)
+    file = Path(plan.questions)
+    try:
+        return open_questions(file, images, plan.limit, plan.variants, recipe.seed)
+    except DataError as error:
+        if not file.exists():
+            error.remedy = f"{error.remedy}; or train without measuring: {without}"
+        raise
 
 
 def _run_folder(runs: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import out
-from pumice.cli.progress import LOG_SECONDS, describe_counts, short
+from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, short
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -69,6 +69,9 @@ class RunWatch:
         )
         self.console.print()
         self.console.print(table)
+        for purpose, key in (("", "sources"), (", to validate", "validation")):
+            for row in summary[key]:
+                self.console.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False)
         self._loss, self._said = None, time.monotonic()
         self._recent.clear()
         self._open(("{task.completed:,}/{task.total:,}", "{task.fields[figures]}"), transient=False)
@@ -89,7 +92,7 @@ class RunWatch:
             text = f"  step {row['step']:,}  validation loss {row['loss']:.3f}"
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
-            text = f"  step {row['step']:,}  words found at objects' centres: {named}"
+            text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
         self.console.print(text, markup=False)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:

@@ -28,7 +28,7 @@ class Level(StrEnum):
 @app.command(
     "make",
     epilog=examples(
-        ("a small world to try things with", "pumice world make data/easy --n 1000 --level easy"),
+        ("a small world to try things with", "pumice world make data/first --n 1000 --level easy"),
         ("more and harder pictures, four at a time", "pumice world make data/full --n 20000 --workers 4"),
         ("exactly 500 test pictures", "pumice world make data/test --n 1500 --test 500"),
     ),
@@ -37,7 +37,9 @@ def make(
     folder: Annotated[
         Path, typer.Argument(help="The folder to make; the same command again completes it.", metavar="OUT")
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="How many pictures in all.")] = 1000,
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="How many pictures in all, those held back among them.")
+    ] = 1000,
     level: Annotated[
         Level, typer.Option(help="easy: 1 to 3 objects a picture; full: up to 6, and signs.")
     ] = Level.full,
@@ -102,7 +104,8 @@ def pretrain(
         Path, typer.Argument(help="Where to; the same command again goes on after a stop.", metavar="OUT")
     ],
     parts: Annotated[
-        list[Part] | None, typer.Option("--part", help="Which part to make.", show_default="both")
+        list[Part] | None,
+        typer.Option("--part", help="Which part to make; may be given twice.", show_default="both"),
     ] = None,
     workers: Annotated[
         int | None,

@@ -34,10 +34,11 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """Samples of all sources; a plan's indices point into ``samples``, where a repeated row stands
-    as often as an epoch sees it."""
+    as often as an epoch sees it. ``rows`` counts those of each source's file."""
 
     samples: tuple[Sample, ...]
     sources: tuple[Source, ...]
+    rows: tuple[int, ...]
 
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides what a step sees: texts, images, boxes and their order."""
@@ -60,13 +61,16 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """What one source brings to an epoch; ``share`` is its part of all supervised tokens, 0 to 1.
+    """What one source brings to an epoch: of the ``rows`` of its file ``limit`` kept some, and ``weight``
+    made ``samples`` of them. ``share`` is its part of all supervised tokens, 0 to 1.
 
     The loss is a mean over supervised tokens, so this is the source's weight in the gradient.
     """
 
     source: str
     file: str
+    rows: int
+    kept: int
     samples: int
     images: int
     tokens: int
@@ -87,10 +91,12 @@ def read_mixture(sources: Sequence[Source], *, seed: int, max_errors: int = 20) 
         if names.count(name) > 1:
             raise DataError(f"two sources are named {name!r}", remedy="give each source its own name")
     samples: list[Sample] = []
+    counts: list[int] = []
     for position, source in enumerate(sources):
         rows = read_samples(source.file, source.image_root, source.name, max_errors=max_errors)
+        counts.append(len(rows))
         samples += _weighted(rows, source, seed, position)
-    return Mixture(tuple(samples), tuple(sources))
+    return Mixture(tuple(samples), tuple(sources), tuple(counts))
 
 
 def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list[SourceSummary]:
@@ -101,13 +107,15 @@ def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list
     for index, sample in enumerate(mixture.samples):
         members[sample.source].append(index)
     rows = []
-    for source in mixture.sources:
+    for source, in_file in zip(mixture.sources, mixture.rows, strict=True):
         indices = members[source.name]
         learnt = int(supervised[indices].sum())
         rows.append(
             SourceSummary(
                 source=source.name,
                 file=str(source.file),
+                rows=in_file,
+                kept=in_file if source.limit is None else min(source.limit, in_file),
                 samples=len(indices),
                 images=sum(len(mixture.samples[index].images) for index in indices),
                 tokens=int(lengths[indices].sum()),

@@ -24,6 +24,10 @@ Setting = Literal["random", "popular", "adversarial"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
 """POPE's three ways to choose objects that are not there (Li et al. 2023, arXiv 2305.10355)."""
 
+EXAMPLE = (
+    '{"question_id": 1, "image": "a.png", "text": "What color is it?", "type": "color", "answer": "red"}'
+)
+"""A row, for those who have no file yet."""
 REQUIRED = ("question_id", "image", "text", "type", "answer")
 OPTIONAL = ("setting", "present")
 
@@ -92,9 +96,9 @@ def read_questions(file: Path, image_root: Path | None = None) -> QuestionSet:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the question file cannot be read ({error})",
+            f"the question file cannot be read ({getattr(error, 'strerror', None) or error})",
             where=str(file),
-            remedy="give a JSONL file in UTF-8",
+            remedy=f"make a JSONL file in UTF-8 with a line for each question: {EXAMPLE}",
         ) from error
     questions: list[Question] = []
     rows_by_id: dict[str, int] = {}

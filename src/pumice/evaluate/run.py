@@ -103,6 +103,8 @@ def evaluate(
     out_dir.mkdir(parents=True, exist_ok=True)
     # all folders are checked before the first model is asked
     logs = [_open_log(out_dir, variant, questions, seed) for variant in variants]
+    for log in logs:
+        write_json(log.record, log.meta)
     answers: dict[str, list[str]] = {}
     for variant, log in zip(variants, logs, strict=True):
         answers[variant.name] = _answer(variant, log, questions, progress, batch_size, seed)
@@ -138,6 +140,8 @@ class _Log:
 
     path: Path
     done: list[str]
+    record: Path
+    meta: dict[str, Any]
 
 
 def _answer(
@@ -205,17 +209,17 @@ def _open_log(out_dir: Path, variant: Variant, questions: QuestionSet, seed: int
         meta["seed"] = seed
     if variant.settings:
         meta["settings"] = dict(variant.settings)
-    if meta_path.exists():
+    answered = path.exists() and path.stat().st_size > 0
+    # A record without answers binds nobody: it is of a measurement that never began.
+    if meta_path.exists() and answered:
         _check_meta(_read_json(meta_path), meta, path)
-    elif path.exists() and path.stat().st_size:
+    elif answered:
         raise RunError(
             "there are predictions without a record of what they belong to",
             where=str(path),
             remedy=f"remove them or measure into another folder (the record would be {meta_path.name})",
         )
-    else:
-        write_json(meta_path, meta)
-    return _Log(path, _read_answers(path, questions) if path.exists() else [])
+    return _Log(path, _read_answers(path, questions) if path.exists() else [], meta_path, meta)
 
 
 def _check_meta(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Every image of a data set passes here, so a file is treated as hostile: only the five formats of
 ``FORMATS`` are tried, the size is judged from the header before a pixel is decoded, and whatever a
-decoder raises becomes an ``ImageError`` that names the file, its row and what to do.
+decoder raises becomes an ``ImageError`` that names the file, its row (``where``, for a picture that a row
+of data names) and what to do.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
     Args:
         path: the file.
         max_pixels: the largest width x height accepted, judged from the header.
-        where: the data file and row that name the image, for the error.
+        where: the data file and row that name the image, for the error; None where a person named it.
 
     Returns:
         An RGB image of the size that ``image_size`` tells.
@@ -101,7 +102,7 @@ def _opened(path: Path, where: str | None) -> Iterator[Image.Image]:
         raise ImageError(
             f"{path} is too large to decode safely ({error})",
             where=where,
-            remedy="scale the image down, or remove its row",
+            remedy=_or_without("scale the image down", where),
         ) from error
     except Exception as error:  # decoders of hostile bytes raise almost anything
         raise _damaged(path, where, error) from error
@@ -112,12 +113,18 @@ def _opened(path: Path, where: str | None) -> Iterator[Image.Image]:
 def _check_file(path: Path, where: str | None) -> None:
     try:
         status = path.stat()
+    except FileNotFoundError as error:
+        if where is not None:
+            remedy = "check the path and the image folder, or remove the row"
+        else:
+            remedy = "check the path" if path.is_absolute() else f"check the path; it starts at {Path.cwd()}"
+        raise ImageError(f"image file {path} does not exist", where=where, remedy=remedy) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(
             f"image file {path} cannot be read ({reason})",
             where=where,
-            remedy="check the path and the image folder, or remove the row",
+            remedy=_or_without("check the path and its permissions", where),
         ) from error
     if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
         raise ImageError(f"{path} is not a file", where=where, remedy="name an image file")
@@ -135,13 +142,13 @@ def _check_size(size: tuple[int, int], path: Path, max_pixels: int, where: str |
         raise ImageError(
             f"{path} is {width} x {height}: more than {max_pixels:,} pixels",
             where=where,
-            remedy="scale the image down, or remove its row",
+            remedy=_or_without("scale the image down", where),
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(
             f"{path} is {width} x {height}: one side is over {MAX_ASPECT} times the other",
             where=where,
-            remedy="crop the image, or remove its row",
+            remedy=_or_without("crop the image", where),
         )
 
 
@@ -149,8 +156,13 @@ def _damaged(path: Path, where: str | None, error: Exception) -> ImageError:
     return ImageError(
         f"image file {path} is damaged ({type(error).__name__}: {error})",
         where=where,
-        remedy="fetch or export the file again, or remove its row",
+        remedy=_or_without("fetch or export the file again", where),
     )
+
+
+def _or_without(mend: str, where: str | None) -> str:
+    """The remedy for a picture of a row, which may go; one that a person shows has no row."""
+    return mend if where is None else f"{mend}, or remove its row"
 
 
 def _orientation(image: Image.Image) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pumice.recipes.fields import FieldDoc, describe, recipe_fields
+from pumice.recipes.fields import FieldDoc, describe, find_fields, near_fields, recipe_fields
 from pumice.recipes.load import VARIABLES, dump_recipe, load_recipe, recipe_names, recipe_text
 from pumice.recipes.schema import (
     Evaluation,
@@ -33,7 +33,9 @@ __all__ = [
     "Variant",
     "describe",
     "dump_recipe",
+    "find_fields",
     "load_recipe",
+    "near_fields",
     "recipe_fields",
     "recipe_names",
     "recipe_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,6 +152,51 @@ def recipe_fields() -> tuple[FieldDoc, ...]:
     """Every field of a recipe, blocks before what is in them, in the schema's order."""
     small = FieldDoc("small", "a block of keys, or null", "null", SMALL_DESCRIPTION)
     return (*_walk(Recipe, ""), small)
+
+
+def find_fields(query: str) -> tuple[FieldDoc, ...]:
+    """The fields that ``query`` names, a block with all that is in it; none where nothing fits.
+
+    It may be a whole key, with names of stages and sources as in ``stages.align.lr`` or with NAME, or
+    any parts of keys that stand together, as in ``lr``, ``lr.connector``, ``image.aspect``. Where no key
+    has these, the last may be the beginning of a part: ``check``.
+    """
+    asked = query.split(".")
+    docs = recipe_fields()
+    found = [doc for doc in docs if _is_under(doc.key.split("."), asked)]
+    return tuple(found or [doc for doc in docs if _has_beginning(doc.key.split("."), asked)])
+
+
+def near_fields(query: str, count: int = 5) -> tuple[str, ...]:
+    """Keys that look like ``query``, the nearest first; else those whose meaning speaks of it."""
+    docs = recipe_fields()
+    tails: dict[str, list[str]] = {}
+    for doc in docs:
+        parts = doc.key.split(".")
+        for start in range(len(parts)):
+            tails.setdefault(".".join(parts[start:]), []).append(doc.key)
+    near = difflib.get_close_matches(query, tails, n=count, cutoff=0.7)
+    words = query.replace("_", " ").lower()
+    keys = [key for tail in near for key in tails[tail]]
+    keys = keys or [doc.key for doc in docs if words in doc.description.lower()]
+    return tuple(dict.fromkeys(keys))[:count]
+
+
+def _is_under(parts: list[str], asked: list[str]) -> bool:
+    if any(parts[start : start + len(asked)] == asked for start in range(len(parts))):
+        return True
+    return len(parts) >= len(asked) and all(
+        have in (want, "NAME") for have, want in zip(parts, asked, strict=False)
+    )
+
+
+def _has_beginning(parts: list[str], asked: list[str]) -> bool:
+    *whole, last = asked
+    starts = range(len(parts) - len(whole))
+    return any(
+        parts[start : start + len(whole)] == whole and parts[start + len(whole)].startswith(last)
+        for start in starts
+    )
 
 
 def describe() -> str:

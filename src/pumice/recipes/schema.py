@@ -117,8 +117,8 @@ class Grounding(Strict):
     )
     position_words: Words4 | None = Field(
         default=None,
-        description="The words for left, right, top and bottom, blended in by where a patch lies, so that "
-        "places can be compared.",
+        description="The words for left, right, top and bottom, blended in by where the centre of a "
+        "patch's box lies, so that places can be read and compared.",
     )
     attributes: dict[Name, Words] = Field(
         default_factory=dict,

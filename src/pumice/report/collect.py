@@ -17,6 +17,9 @@ from pumice.evaluate import Scores, read_scores
 
 Row = dict[str, Any]
 
+RUN = "give a folder that pumice train made, such as runs/NAME: it holds run.json, recipe.yaml and stages/"
+"""What a run is, for those who named something else."""
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -63,19 +66,20 @@ def collect(run_dir: Path) -> RunFolder:
     """Reads a run folder.
 
     Raises:
-        UsageError: it is no folder.
+        UsageError: it is no folder, or no run's: there is no run.json.
         DataError: a file of it is malformed, with the row.
     """
     if not run_dir.is_dir():
-        raise UsageError("there is no such run", where=str(run_dir), remedy="give the folder of a run")
-    info = _read_object(run_dir / "run.json") or {}
+        raise UsageError("there is no such run", where=str(run_dir), remedy=RUN)
+    info = _read_object(run_dir / "run.json")
+    if info is None:
+        raise UsageError("the folder is no run: it holds no run.json", where=str(run_dir), remedy=RUN)
     recipe = run_dir / "recipe.yaml"
     scores_path = run_dir / "eval" / "scores.json"
     mixture = _read_list(run_dir / "mixture.json")
     curves = _read_curves(run_dir, info)
     scores = read_scores(scores_path) if scores_path.exists() else None
     present = {
-        "run.json (what was run)": bool(info),
         "recipe.yaml (the resolved recipe)": recipe.exists(),
         "mixture.json (what it was trained on)": bool(mixture),
         "stages/*/metrics.jsonl (curves)": bool(curves),

@@ -21,7 +21,7 @@ def write_report(run_dir: Path) -> Path:
     it can be rendered during a run. It is written whole or not at all.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or it is no run's; nothing is written.
         DataError: a file of the folder is malformed, with file and row.
     """
     page = render(collect(run_dir))

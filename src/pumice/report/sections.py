@@ -113,9 +113,9 @@ def mixture(run: RunFolder) -> Markup:
     if not run.mixture:
         return section("Mixture", None, absent("The mixture is not recorded."))
     numbers = ("samples", "images", "tokens", "supervised_tokens")
-    names = ("Source", "Share", "Samples", "Images", "Tokens", "Supervised", "File")
+    names = ("Source", "Share", "Rows", "Samples", "Images", "Tokens", "Supervised", "File")
     heads = [
-        tag("th", name, scope="col", class_="num" if 2 <= i <= 5 else None) for i, name in enumerate(names)
+        tag("th", name, scope="col", class_="num" if 2 <= i <= 6 else None) for i, name in enumerate(names)
     ]
     rows: list[Markup] = []
     largest = max((number(row, "share") or 0.0 for row in run.mixture), default=0.0)
@@ -124,7 +124,8 @@ def mixture(run: RunFolder) -> Markup:
         for row in run.mixture:
             if str(row.get("stage")) != stage:
                 continue
-            cells = [tag("td", _count(row.get(key)), class_="num") for key in numbers]
+            cells = [tag("td", _kept(row), class_="num")]
+            cells += [tag("td", _count(row.get(key)), class_="num") for key in numbers]
             share = tag("td", _bar(number(row, "share"), largest))
             file = tag("td", row.get("file"), class_="path")
             rows.append(tag("tr", tag("th", str(row.get("source")), scope="row"), share, cells, file))
@@ -242,11 +243,13 @@ def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(stage: Row, group: str) -> Markup:
+    # A tower that trains has a rest that stays frozen: the layers above the one that is read.
+    states: list[Markup | str] = []
     for key, word in (("trainable", "trained"), ("frozen", "frozen")):
         counts = stage.get(key) or {}
         if group in counts:
-            return tag("td", tag("span", word, class_=f"state {word}"), f"{counts[group]:,}")
-    return tag("td", "not part of it", class_="quiet")
+            states += [" " if states else "", tag("span", word, class_=f"state {word}"), f"{counts[group]:,}"]
+    return tag("td", states) if states else tag("td", "not part of it", class_="quiet")
 
 
 def _bar(share: float | None, largest: float) -> Markup:
@@ -295,6 +298,12 @@ def _moment(created: Any) -> str | None:
         if created
         else None
     )
+
+
+def _kept(row: Row) -> str:
+    """The rows of a source's file; where a limit left some out, how many of them were used."""
+    rows, kept = row.get("rows"), row.get("kept")
+    return _count(rows) if kept == rows else f"{_count(kept)} of {_count(rows)} (limit)"
 
 
 def _count(value: Any) -> str:

@@ -137,7 +137,8 @@ def load_state(
         raise RunError(
             "the saved weights are not those that train now",
             where=str(state.folder),
-            remedy="resume with the recipe the run was started with",
+            remedy="resume with the recipe the run was started with; a state of an earlier version of Pumice "
+            "may hold other weights, and then only a new run helps",
         )
     with torch.no_grad():
         for name, parameter in own.items():

@@ -26,6 +26,8 @@ from pumice.types import Region
 
 NO_TOKEN = -1
 CELL_SLOTS = 8
+TARGETS = 2
+"""Version of what a grounded patch is pulled towards; a run that began with another is not resumed."""
 
 Encode = Callable[[str], Sequence[int]]
 

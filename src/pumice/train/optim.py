@@ -30,25 +30,31 @@ class PartCounts:
     frozen: dict[str, int]
 
 
-def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
-    """Let exactly the stage's parts train; count parameters on both sides.
-
-    Of a tower that trains, what features do not depend on stays frozen: the layers above the one that is
-    read, and any norm or head behind them.
+def check_trainable(model: VisionLanguageModel, stage: Stage) -> None:
+    """Whether every part that is to train can.
 
     Raises:
-        RunError: a part is to train that has no parameters (an ``identity`` connector, say).
+        RunError: one has no parameters (an ``identity`` connector, say).
     """
-    counts = PartCounts({}, {})
     for name, module in part_modules(model).items():
-        trains = name in stage.trainable
-        parameters = list(module.parameters())
-        if trains and not parameters:
+        if name in stage.trainable and not any(True for _ in module.parameters()):
             raise RunError(
                 f"{name} has no parameters and cannot train",
                 where=f"stages.{stage.name}.trainable",
                 remedy=f"leave {name} out of trainable",
             )
+
+
+def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
+    """Let exactly the stage's parts train; count parameters on both sides.
+
+    Of a tower that trains, what features do not depend on stays frozen: the layers above the one that is
+    read, and any norm or head behind them.
+    """
+    counts = PartCounts({}, {})
+    for name, module in part_modules(model).items():
+        trains = name in stage.trainable
+        parameters = list(module.parameters())
         for parameter in parameters:
             parameter.requires_grad_(trains)
         if trains and name == "vision":

@@ -34,9 +34,10 @@ from pumice.recipes.schema import Recipe, Stage
 from pumice.text.templates import get_template
 from pumice.train.checkpoint import list_states
 from pumice.train.dataset import Pictures, StageData
+from pumice.train.grounding import TARGETS
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
-from pumice.train.optim import freeze
+from pumice.train.optim import check_trainable, freeze
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -69,7 +70,7 @@ class RunObserver(Observer, Protocol):
         """While files, pictures and samples are looked at."""
 
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Before a stage's first step: steps, tokens, and what trains with counts."""
+        """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's model was written."""
@@ -83,6 +84,7 @@ class Prepared:
     plan: Plan
     validation: StageData | None
     mixture: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
 
     def forget(self) -> None:
@@ -131,6 +133,8 @@ def train(
         seed=recipe.seed,
     )
     processor = processor.with_mode(recipe.model.image.aspect)
+    for stage in recipe.stages:
+        check_trainable(model, stage)
     if torch.cuda.is_available():
         model.to("cuda")
     pictures = Pictures(processor)
@@ -216,6 +220,8 @@ def _run_one(
         "fill": ready.plan.fill,
         "trainable": counts.trainable,
         "frozen": counts.frozen,
+        "sources": ready.mixture,
+        "validation": ready.held_out,
     }
     observer.on_stage(stage, summary)
     run = StageRun(context, place, ready.plan, ready.data, validator, recipe.seed, stop)
@@ -281,21 +287,34 @@ def _prepare(
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,
-        fingerprint=mixture.fingerprint(),
+        fingerprint=_fingerprint(mixture, stage),
         name=lambda index: str(mixture.samples[index].origin),
     )
-    rows = [
-        {"stage": stage.name, **dataclasses.asdict(row)}
-        for row in mix.summarise(mixture, checked.lengths, checked.supervised)
-    ]
+    rows = _rows(stage, mixture, checked)
     validation = None
+    held_out_rows: list[dict[str, Any]] = []
     if stage.validation is not None:
-        source = dataclasses.replace(_source(recipe, stage.validation.source), limit=stage.validation.limit)
+        source = _source(recipe, stage.validation.source)
+        limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
+        source = dataclasses.replace(source, limit=min(limits, default=None))
         held_out = mix.read_mixture([source], seed=recipe.seed)
         validation = stage_data(held_out.samples)
-        _checked(validation, stage, model, pictures, observer, cache)
+        checked = _checked(validation, stage, model, pictures, observer, cache)
+        held_out_rows = _rows(stage, held_out, checked)
     _check_grounding(stage, data, validation)
-    return Prepared(data, plan, validation, rows, position_ids_4)
+    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4)
+
+
+def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
+    """What each source brings to a stage, as ``mixture.json`` has it."""
+    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
+    return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
+
+
+def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
+    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
+    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
+    return mixture.fingerprint() + targets
 
 
 def _checked(

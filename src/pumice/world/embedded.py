@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from pumice.errors import CheckpointError, suggest
@@ -10,6 +11,13 @@ PARTS = Path(__file__).parent / "parts"
 PREFIX = "embedded:"
 FINISHED = "tiny"
 """The finished model; ``pumice chat tiny`` needs no prefix."""
+
+MEANINGS = {
+    FINISHED: "a finished model to ask and measure",
+    PREFIX + "clip-tiny": "a vision tower to train with",
+    PREFIX + "lm-tiny": "a language model to train with",
+}
+"""What each is that ships."""
 
 
 def names() -> tuple[str, ...]:
@@ -28,7 +36,7 @@ def resolve(name: str) -> Path:
     if name.startswith(PREFIX) or name == FINISHED:
         if (PREFIX + short) not in names():
             raise CheckpointError(
-                f"no model named {name!r} ships with Pumice", where=name, remedy=suggest(name, names())
+                f"no model named {name!r} ships with Pumice", where=name, remedy=_choices(name)
             )
         return PARTS / short
     path = Path(name)
@@ -36,6 +44,14 @@ def resolve(name: str) -> Path:
         raise CheckpointError(
             f"there is no folder {name!r}",
             where=name,
-            remedy=f"give a folder with a checkpoint; shipped models: {suggest(name, names())}",
+            remedy=f"give the folder of a checkpoint, or a model that ships; {_choices(name)}",
         )
     return path
+
+
+def _choices(name: str) -> str:
+    """The nearest name and all others, each once: the finished model by its short one."""
+    known = {each.removeprefix(PREFIX): each for each in names() if each != PREFIX + FINISHED}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.5)
+    # Nothing near: the prefix that all of them have must not make one seem so.
+    return suggest(known[near[0]] if near else "", known.values(), MEANINGS)

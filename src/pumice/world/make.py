@@ -178,8 +178,9 @@ def _check_folder(out: Path, settings: Settings) -> dict[str, Any] | None:
         raise UsageError("the world's place is taken by a file", where=str(out), remedy="name a new folder")
     found = {name: _read_json(out / name) for name in (WORLD, UNFINISHED) if (out / name).exists()}
     if not found:
-        # A run stopped within its first instant leaves an empty images folder.
-        if any(path.name != "images" or any(path.iterdir()) for path in out.iterdir()):
+        # A run stopped within its first instant leaves an empty images folder, and half a file.
+        left = [path for path in out.iterdir() if path.suffix != PARTIAL]
+        if any(path.name != "images" or any(path.iterdir()) for path in left):
             raise UsageError(
                 "the folder is not empty and not a world",
                 where=str(out),
@@ -188,6 +189,12 @@ def _check_folder(out: Path, settings: Settings) -> dict[str, Any] | None:
         return None
     for name, held in found.items():
         wanted = asdict(settings)
+        if held.get("format") != FORMAT:
+            raise UsageError(
+                f"another version of Pumice made this world (format {held.get('format')!r}, not {FORMAT})",
+                where=str(out / name),
+                remedy="delete the folder, and the same command makes it anew; or name another folder",
+            )
         other = [
             f"{key} {held.get(key)!r}, not {wanted[key]!r}" for key in wanted if held.get(key) != wanted[key]
         ]

@@ -3,7 +3,7 @@
     OUT/clip-tiny   a transformers CLIPModel with its tokenizer and image processor
     OUT/lm-tiny     a transformers LlamaForCausalLM with its tokenizer
 
-Work in progress (pictures, states) lies in ``OUT/work``; a killed run goes on from there.
+Work in progress (pictures, states) lies in ``OUT/work-FORMAT``; a killed run goes on from there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pumice.errors import Interrupted, UsageError
 from pumice.image.process import ImageProcessor
 from pumice.world import pretrain_lm, pretrain_tower
 from pumice.world.documents import Document, corpus, make_documents
+from pumice.world.make import FORMAT
 from pumice.world.pictures import Pool, picture_pool
 from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer
 from pumice.world.pretrain_tower import MEAN, STD, TowerPlan, TowerTrainer
@@ -33,6 +34,9 @@ from pumice.world.scene import SIDE
 from pumice.world.tokenize import load_tokenizer, train_caption_tokenizer, train_language_tokenizer
 
 TOWER, LANGUAGE = "clip-tiny", "lm-tiny"
+WORK = f"work-{FORMAT}"
+"""The work folder's name: what is drawn, written or asked for otherwise is another pretraining, whose
+pictures, tokenizers and states of before are not taken up."""
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Told what is done, the step, of how many, and its figures."""
@@ -76,7 +80,7 @@ def pretrain(
                 where=str(out / name),
                 remedy="delete it, or choose another folder",
             )
-    work = out / "work"
+    work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     doing = ""
 
@@ -139,7 +143,11 @@ def _tower(
         "on phrases of their regions, and with a loss that reads each patch's words off layer -2."
     )
     data = f"{len(train)} generated pictures of level full, seed 11, training split"
-    figures = {f"{name} at layer -2": value for name, value in scores.items()}
+    told = {
+        "center": f"center at layer -2 (all {plan.grid**2} patches of a picture right)",
+        "place": f"place at layer -2 (a centre's x and y within {pretrain_tower.PLACE_NEAR} of the side)",
+    }
+    figures = {told.get(name, f"{name} at layer -2"): value for name, value in scores.items()}
     _finish(target, out / TOWER, trainer, about, data, f"--pictures {count}", figures)
     return scores
 
@@ -167,7 +175,9 @@ def _language(
     tokenizer.save_pretrained(target)
     about = (
         "A LlamaForCausalLM with its own byte-level BPE tokenizer, pretrained on a text-only teacher's "
-        "captions, questions and answers, and on layouts of boxes whose cells are sums of word embeddings."
+        "captions, questions and answers, and on layouts of boxes whose cells are sums of word embeddings. "
+        "Below, list stands for questions about the cells of things alone, layout for questions about a "
+        "whole grid of cells, text for questions about a caption."
     )
     data = f"{count} lists and {count} mixed documents about generated scenes, training split"
     _finish(target, out / LANGUAGE, trainer, about, data, f"--documents {count}", scores)

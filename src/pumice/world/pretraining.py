@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pumice.errors import RunError
+from pumice.files import replacing
 
 if TYPE_CHECKING:
     from pumice.world.pretrain_lm import LanguagePlan
@@ -134,7 +135,6 @@ def run(
             rate = amount / (trainer.seconds - before)
             report(trainer.step, plan.steps, {**figures, f"{trainer.UNIT}/s": rate})
         if trainer.step % plan.save_every == 0 or trainer.step == plan.steps:
-            partial = saved.with_suffix(".tmp")
-            torch.save(trainer.state(), partial)
-            partial.replace(saved)
+            with replacing(saved) as partial:
+                torch.save(trainer.state(), partial)
             report(trainer.step, plan.steps, accuracy())
