@@ -1,6 +1,6 @@
 """Data: LLaVA files, mixtures, checks before a run, packing, the plan, batches; without torch."""
 
-from pumice.data.collate import collate, visibility
+from pumice.data.collate import collate
 from pumice.data.llava_json import read_samples
 from pumice.data.mixture import Mixture, Source, SourceSummary, read_mixture, summarise
 from pumice.data.pack import pack
@@ -22,5 +22,4 @@ __all__ = [
     "read_mixture",
     "read_samples",
     "summarise",
-    "visibility",
 ]
