@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumice.data import collate, visibility
+from pumice.data import collate
 from pumice.errors import DataError
+from pumice.model.attention import visibility_mask
 from pumice.types import IGNORE_INDEX, Batch, Encoded, ImageSpan, PackedImage
 
 from .parts import encoded, sample
@@ -67,15 +69,21 @@ def test_images_come_by_row_and_place_whatever_order_their_spans_have() -> None:
     ]
 
 
+def visibility(batch: Batch) -> np.ndarray:
+    """Which token sees which, as the model computes it: bool [B, T, T], queries along the second axis."""
+    return visibility_mask(torch.from_numpy(batch.segment_ids), torch.from_numpy(batch.branch_ids)).numpy()
+
+
 def brute_force(batch: Batch) -> np.ndarray:
-    """The rule of ``Batch``, pair by pair."""
+    """The rule of ``Batch``, pair by pair; a token of padding sees itself alone."""
     rows, width = batch.input_ids.shape
     seen = np.zeros((rows, width, width), bool)
     for b in range(rows):
         for q in range(width):
             for k in range(q + 1):
                 own = batch.branch_ids[b, k] in (0, batch.branch_ids[b, q])
-                seen[b, q, k] = own and batch.segment_ids[b, q] == batch.segment_ids[b, k]
+                together = batch.segment_ids[b, q] == batch.segment_ids[b, k] > 0
+                seen[b, q, k] = (own and together) or q == k
     return seen
 
 
@@ -83,14 +91,16 @@ ITEMS = st.tuples(st.integers(2, 5), st.lists(st.integers(2, 3), max_size=3))
 
 
 @given(st.lists(st.lists(ITEMS, min_size=1, max_size=3), min_size=1, max_size=3))
-def test_visibility_is_the_rule_and_samples_come_back_whole(rows: list[list[tuple[int, list[int]]]]) -> None:
+def test_the_mask_is_the_rule_and_samples_come_back_whole(
+    rows: list[list[tuple[int, list[int]]]],
+) -> None:
     made = [[encoded(length, branches=branches) for length, branches in row] for row in rows]
     batch = collate([[item(i, one) for i, one in enumerate(row)] for row in made], None, 0)
     seen = visibility(batch)
     np.testing.assert_array_equal(seen, brute_force(batch))
     assert seen.diagonal(axis1=1, axis2=2).all()
     padding = batch.segment_ids == 0
-    assert not (seen & padding[:, None, :] & ~padding[:, :, None]).any()
+    assert not (seen & (padding[:, None, :] != padding[:, :, None])).any()
     assert batch.supervised == sum(one.supervised for row in made for one in row)
     for b, row in enumerate(made):
         for segment, one in enumerate(row, start=1):
@@ -110,6 +120,17 @@ def test_branches_do_not_see_each_other() -> None:
         [1, 1, 1, 1, 0, 0],
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 1, 1],
+    ]
+
+
+def test_samples_of_a_row_and_padding_do_not_see_each_other() -> None:
+    seen = visibility(collate([[item(0, encoded(2)), item(1, encoded(1, learnt=0))]], 5, 0))[0]
+    assert seen.astype(int).tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1],
     ]
 
 

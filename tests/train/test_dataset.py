@@ -12,7 +12,7 @@ from pumice.data.samples import read_samples
 from pumice.errors import DataError
 from pumice.recipes.schema import Grounding
 from pumice.train import dataset
-from pumice.train.dataset import StageData
+from pumice.train.dataset import Pictures, StageData
 from pumice.train.grounding import NO_TOKEN
 from pumice.train.remember import Budget
 
@@ -78,7 +78,7 @@ def test_features_are_of_their_own_pictures_in_any_order(bench: Any) -> None:
 
 
 def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the same size whether full or padded, so that a picture's features do not depend on the rest."""
+    """On one thread a picture's features do not depend on those beside it, nor on being kept."""
     pictures, model = bench.context.pictures, bench.model
     paths = [sample.images[0] for sample in bench.data.samples]
     monkeypatch.setattr(dataset, "CHUNK", 3)
@@ -87,6 +87,57 @@ def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch)
     pictures.prepare(model, paths[::-1], lambda *row: None)
     assert torch.equal(pictures.features(model, paths), whole)
     pictures.forget()
+
+
+def test_a_later_stage_sees_the_same_chunks_whether_an_earlier_one_ran_or_not(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tower that adds to a picture's features its place in the chunk and the chunk's size."""
+    model, paths = bench.model, [sample.images[0] for sample in bench.data.samples]
+    encode, sizes = model.encode_tower, []
+
+    def rough(pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return encode(pixels) + 10 * len(pixels) + torch.arange(len(pixels))[:, None, None]
+
+    monkeypatch.setattr(model, "encode_tower", rough)
+    monkeypatch.setattr(dataset, "CHUNK", 5)
+    # Chunks: 0 to 4, 5 alone, then 7 and 6.
+    first, second = paths[:6], [paths[7], paths[5], paths[2], paths[6]]
+    said: list[tuple[str, int, int]] = []
+
+    def prepared(pictures: Pictures, wanted: list[Path]) -> torch.Tensor:
+        said.clear()
+        pictures.expect(wanted)
+        pictures.prepare(model, wanted, lambda *row: said.append(row))
+        assert pictures._features.keys() == set(wanted), "nothing else is kept"
+        return pictures.features(model, wanted)
+
+    whole, resumed = Pictures(bench.data.processor), Pictures(bench.data.processor)
+    prepared(whole, first)
+    assert said == [("reading pictures", 5, 6), ("reading pictures", 6, 6)]
+    one = prepared(whole, second)
+    assert said == [("reading pictures", 2, 2)]
+    resumed.expect(first)
+    two = prepared(resumed, second)
+    assert said == [("reading pictures", number, 4) for number in (1, 2, 4)]
+    assert torch.equal(one, two)
+    assert sizes == [8, 4, 4, 8, 4, 4]
+    unexpected = prepared(Pictures(bench.data.processor), second)
+    assert not torch.equal(unexpected, one), "places must matter, or nothing was tested"
+
+
+@pytest.mark.parametrize(("pictures", "computed"), [(1, [4]), (3, [4]), (4, [4]), (7, [8]), (9, [8, 4])])
+def test_little_more_than_a_batchs_pictures_goes_through_a_frozen_tower(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, pictures: int, computed: list[int]
+) -> None:
+    encode, sizes = bench.model.encode_tower, []
+    monkeypatch.setattr(bench.model, "encode_tower", lambda x: (sizes.append(len(x)), encode(x))[1])
+    monkeypatch.setattr(dataset, "CHUNK", 8)
+    path = bench.data.samples[0].images[0]
+    found = Pictures(bench.data.processor).features(bench.model, [path] * pictures)
+    assert len(found) == pictures
+    assert sizes == computed
 
 
 def test_features_are_kept_while_they_fit(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.model import VisionLanguageModel
 from pumice.model.save import load_model
 from pumice.recipes.load import dump_recipe
 from pumice.train import dataset
@@ -104,6 +106,64 @@ def test_stopped_and_resumed_is_bit_identical(
     assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["status"] == "interrupted"
     toy.run(recipe, tmp_path / "run", parts, resume=True)
     same_run(toy, tmp_path / "run", whole.folder)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ({}, {}, ["align", "instruct"]),
+        ({"validation": None}, {}, ["align", "instruct"]),
+        ({"steps": 1, "row_length": 24, "validation": None}, {}, ["align"]),
+        ({}, {"steps": 1, "rows_per_step": 1, "row_length": 96, "validation": None}, ["instruct"]),
+        ({"validation": None}, {"validation": None}, []),
+    ],
+)
+def test_a_resumed_run_sees_the_same_features_whatever_a_tower_rounds(
+    toy: Any,
+    parts: Any,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: dict[str, Any],
+    second: dict[str, Any],
+    kept: list[str],
+) -> None:
+    """With a tower whose features depend, far more than any kernel's, on the number of pictures in a chunk
+    and on a picture's place there; some stages keep features and others do not."""
+    encode = VisionLanguageModel.encode_tower
+
+    def rough(model: VisionLanguageModel, pixels: Any) -> Any:
+        features = encode(model, pixels)
+        return features + 0.02 * len(features) + 0.05 * torch.arange(len(features))[:, None, None]
+
+    monkeypatch.setattr(VisionLanguageModel, "encode_tower", rough)
+    monkeypatch.setattr(dataset, "CHUNK", 5)
+    size = 4 * 24 * 4  # patches, width, bytes of a float32
+    monkeypatch.setattr(dataset, "FEATURE_BYTES", {2: 12, 1: 6, 0: 0}[len(kept)] * size)
+    stages = toy.align(**first), toy.instruct(**second)
+    prepared: list[str] = []
+    prepare = dataset.Pictures.prepare
+
+    def told(pictures: Any, model: Any, paths: Any, progress: Any) -> None:
+        language = next(model.lm.parameters()).requires_grad
+        prepared.append("instruct" if language else "align")
+        prepare(pictures, model, paths, progress)
+
+    monkeypatch.setattr(dataset.Pictures, "prepare", told)
+    recipe = toy.make_recipe(data, *stages)
+    toy.run(recipe, tmp_path / "whole", parts)
+    assert prepared == kept
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == stages[0]["steps"] + 1
+
+    with pytest.raises(Interrupted, match="in stage 'instruct'"):
+        toy.run(recipe, tmp_path / "run", parts, stop=stop)
+    toy.run(recipe, tmp_path / "run", parts, resume=True)
+    same_run(toy, tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_finished_run_is_resumed_without_a_step(

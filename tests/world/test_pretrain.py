@@ -22,7 +22,7 @@ from pumice.world import documents, pictures, pretrain_tower
 from pumice.world import pretrain as module
 from pumice.world.documents import Document, Writer
 from pumice.world.pictures import Pool
-from pumice.world.pretrain import LANGUAGE, TOWER, WORK, pretrain, small_plans
+from pumice.world.pretrain import LANGUAGE, TOWER, WORK, pretrain
 from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer, build_llama
 from pumice.world.pretrain_tower import TowerPlan, TowerTrainer
 from pumice.world.pretraining import Trainer
@@ -33,9 +33,14 @@ SMALL = {"pictures": 8, "documents": 12, "workers": 1}
 
 
 def plans() -> tuple[TowerPlan, LanguagePlan]:
-    """The small plans, with a state saved and reported after every step."""
-    tower, language = small_plans()
-    return replace(tower, save_every=1), replace(language, save_every=1)
+    """Plans of three steps, with a state saved and reported after every one."""
+    tower = TowerPlan(
+        width=32, layers=2, heads=2, mlp=64, text_width=32, embed=32, batch=8, steps=3, save_every=1
+    )
+    language = LanguagePlan(
+        width=32, layers=2, heads=2, mlp=64, rows=2, dense_rows=2, steps=3, dense_steps=1, save_every=1
+    )
+    return tower, language
 
 
 @dataclass

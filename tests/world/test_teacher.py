@@ -11,7 +11,7 @@ import pytest
 from pumice.generate.protocol import KINDS, SceneText, Turn
 from pumice.world.samples import scene_text
 from pumice.world.scene import COLOURS, SHAPES, SIDE, SIGN, SIZES, Scene, Thing, make_scene
-from pumice.world.teacher import WorldTeacher, count_names
+from pumice.world.teacher import WorldTeacher, by_frequency, names_in
 
 TEACHER = WorldTeacher(0)
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
@@ -134,7 +134,7 @@ def test_a_described_place_means_one_thing_wherever_opinions_differ(scenes: list
 
 
 def test_existence_is_true_balanced_and_chosen_as_pope_chooses(scenes: list[Scene]) -> None:
-    popular = count_names(map(scene_text, scenes))
+    popular = by_frequency(Counter(name for scene in scenes for name in names_in(scene_text(scene))))
     teacher = WorldTeacher(0, popular)
     tally: Counter[tuple[str | None, str]] = Counter()
     for scene in scenes:
@@ -250,5 +250,5 @@ def test_names_are_counted_by_frequency_then_alphabet() -> None:
     plain = Counter(
         " ".join(i.category.split()[1:]) for t in texts for i in t.instances if i.category != SIGN
     )
-    names = count_names(texts)
+    names = by_frequency(Counter(name for text in texts for name in names_in(text)))
     assert names == [name for name, _ in sorted(plain.items(), key=lambda item: (-item[1], item[0]))]

@@ -1,6 +1,6 @@
 """Data: files of many formats, mixtures, checks before a run, packing, the plan, batches; without torch."""
 
-from pumice.data.collate import collate, visibility
+from pumice.data.collate import collate
 from pumice.data.formats import FORMATS, detect_format
 from pumice.data.index import open_table
 from pumice.data.mixture import Mixture, Source, SourceSummary, read_mixture, summarise
@@ -32,5 +32,4 @@ __all__ = [
     "read_mixture",
     "read_samples",
     "summarise",
-    "visibility",
 ]

@@ -72,22 +72,6 @@ def collate(rows: Sequence[Row], row_length: int | None, pad_id: int) -> Batch:
     return Batch(ids_BT, labels_BT, positions_BT, segments_BT, branches_BT, tuple(images), samples)
 
 
-def visibility(batch: Batch) -> NDArray[np.bool_]:
-    """Which token sees which, bool [B, T, T]: query q along the second axis, key k along the third.
-
-    q sees k when k <= q, both have one segment, and k is on the trunk or on q's own branch. Padding
-    counts as one segment of its own, so that every token sees at least itself and no softmax is empty;
-    no real token sees padding.
-    """
-    width = batch.input_ids.shape[1]
-    segments_BT, branches_BT = batch.segment_ids, batch.branch_ids
-    causal_TT = np.tri(width, dtype=np.bool_)
-    together_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
-    branch_BTT = (branches_BT[:, None, :] == 0) | (branches_BT[:, :, None] == branches_BT[:, None, :])
-    visible_BTT: NDArray[np.bool_] = causal_TT & together_BTT & branch_BTT
-    return visible_BTT
-
-
 def _check(encoded: Encoded, sample: Sample) -> None:
     """Refuse a rendered sample whose parts do not agree with one another."""
     where, tokens = str(sample.origin), len(encoded)

@@ -10,7 +10,7 @@ N images, P features per image, D width of the language model, V size of the voc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +19,6 @@ from torch import Tensor
 from pumice.infer.cache import reserved_cache, take_rows
 from pumice.model.vlm import VisionLanguageModel
 from pumice.types import IntArray
-
-Choose = Callable[[Tensor, Sequence[int]], list[int]]
-"""Picks a token for each row: (scores [B, V], the prompts' numbers) -> ids."""
 
 FIRST_RESERVE = 64
 """Room for new tokens that is reserved at first; buffers grow where answers are longer."""

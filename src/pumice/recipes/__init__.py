@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pumice.recipes.fields import FieldDoc, describe, find_fields, near_fields, recipe_fields
+from pumice.recipes.fields import FieldDoc, find_fields, near_fields, recipe_fields
 from pumice.recipes.load import VARIABLES, dump_recipe, load_recipe, recipe_names, recipe_text
 from pumice.recipes.schema import (
     Evaluation,
@@ -31,7 +31,6 @@ __all__ = [
     "StageKind",
     "Validation",
     "Variant",
-    "describe",
     "dump_recipe",
     "find_fields",
     "load_recipe",

@@ -197,12 +197,3 @@ def _has_beginning(parts: list[str], asked: list[str]) -> bool:
         parts[start : start + len(whole)] == whole and parts[start + len(whole)].startswith(last)
         for start in starts
     )
-
-
-def describe() -> str:
-    """The reference of all fields as plain text, two lines a field."""
-    lines = []
-    for doc in recipe_fields():
-        default = f" [{doc.default}]" if doc.default else ""
-        lines.append(f"{doc.key}: {doc.kind}{default}\n    {doc.description}")
-    return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,11 @@ from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, 
 from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample
 
 CHUNK = 64
-"""Pictures that go through the tower together. Always the same number, padded where fewer are left:
-a matrix product may round differently for other sizes, and a resumed run must see the same features."""
+"""Pictures that go through a frozen tower together, at most."""
+
+MULTIPLE = 4
+"""Chunks are padded to a multiple of this. On one to three threads of a CPU a picture's features then have
+the same bits in chunks of any size (docs/LOG.md), so that keeping them changes nothing there at all."""
 
 FEATURE_BYTES = 2 * 1024**3
 """Features of a frozen tower are kept in memory while those of all pictures fit into this."""
@@ -49,13 +52,18 @@ Key = tuple[str, Origin]
 class Pictures:
     """Pictures by path: decoded and preprocessed, and as features of a frozen tower.
 
-    Features are exact (the tower's own dtype), so whether they are kept changes no result.
+    A matrix product may round differently for other sizes of a chunk, and for another place in it. So which
+    pictures share a chunk, and where each stands, must not depend on where a run was interrupted. Features
+    that are not kept are computed with those of their batch, which the plan decides. Those that are kept are
+    computed in the chunks of ``expect``, which all stages of a run share.
     """
 
     def __init__(self, processor: ImageProcessor) -> None:
         self.processor = processor
         self._features: dict[Picture, Tensor] = {}
         self._origins: dict[Picture, Origin] = {}
+        self._chunks: list[list[Picture]] = []
+        self._chunk_of: dict[Picture, int] = {}
 
     def know(self, samples: Sequence[Sample]) -> None:
         """Remember the first row that shows each picture, for errors."""
@@ -78,19 +86,36 @@ class Pictures:
         """Whether the features of ``count`` pictures fit into memory, were the tower frozen."""
         return bool(count * model.tower.length * model.tower.dim * 4 <= FEATURE_BYTES)
 
+    def expect(self, paths: Iterable[Picture]) -> None:
+        """Put pictures that are in no chunk yet into new ones, in this order.
+
+        A run calls it for every stage whose features are kept, in order, finished ones too: a chunk is then
+        the same whether an earlier stage computed it or a resumed run does.
+        """
+        new = [path for path in dict.fromkeys(paths) if path not in self._chunk_of]
+        for start in range(0, len(new), CHUNK):
+            chunk = new[start : start + CHUNK]
+            self._chunk_of.update(dict.fromkeys(chunk, len(self._chunks)))
+            self._chunks.append(chunk)
+
     @torch.no_grad()
     def prepare(self, model: VisionLanguageModel, paths: Sequence[Picture], progress: Progress) -> None:
-        """Compute the features of all pictures that are not known yet, in the order given."""
-        wanted = [path for path in dict.fromkeys(paths) if path not in self._features]
-        for start in range(0, len(wanted), CHUNK):
-            part = wanted[start : start + CHUNK]
-            for path, feature in zip(part, self._encode(model, part), strict=True):
-                self._features[path] = feature
-            progress("reading pictures", min(start + CHUNK, len(wanted)), len(wanted))
+        """Keep the features of these pictures and no others; those not known yet are computed."""
+        self.expect(paths)
+        self._features = {path: self._features[path] for path in paths if path in self._features}
+        wanted = set(paths) - self._features.keys()
+        total = len(wanted)
+        for number in sorted({self._chunk_of[path] for path in wanted}):
+            chunk = self._chunks[number]
+            for path, feature in zip(chunk, self._encode(model, chunk), strict=True):
+                if path in wanted:
+                    self._features[path] = feature.clone()
+                    wanted.remove(path)
+            progress("reading pictures", total - len(wanted), total)
 
     def _encode(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
         pixels = self.pixels(paths)
-        padded = torch.zeros(CHUNK, *pixels.shape[1:])
+        padded = torch.zeros(-(-len(paths) // MULTIPLE) * MULTIPLE, *pixels.shape[1:])
         padded[: len(paths)] = pixels
         # Without autocast: a stage's precision must not decide what features are, or keeping them would.
         with torch.autocast(model.device.type, enabled=False):
@@ -108,7 +133,7 @@ class Pictures:
         return torch.cat([self._encode(model, chunk) for chunk in chunks]).to(model.device)
 
     def forget(self) -> None:
-        """Drop kept features (the tower changed)."""
+        """Drop kept features (the tower changes, or a stage keeps none)."""
         self._features.clear()
 
 

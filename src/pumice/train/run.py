@@ -201,6 +201,10 @@ def _run_one(
     """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
     place = folder / "stages" / stage.name
     counts = freeze(model, stage)
+    paths = _paths(ready)
+    kept = pictures.keeps(model, len(paths))
+    if kept:
+        pictures.expect(paths)
     done = next((row for row in record["stages"] if row["name"] == stage.name), None)
     if done is not None:
         _load_weights(model, folder / done["model"])
@@ -212,12 +216,10 @@ def _run_one(
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    if "vision" in stage.trainable:
-        pictures.forget()
+    if kept:
+        pictures.prepare(model, paths, observer.on_check)
     else:
-        paths = _paths(ready)
-        if pictures.keeps(model, len(paths)):
-            pictures.prepare(model, paths, observer.on_check)
+        pictures.forget()
     summary = {
         "steps": len(ready.plan),
         "tokens": sum(ready.plan.tokens),

@@ -40,7 +40,7 @@ from pumice.world.gallery import GALLERY_SIZE, gallery_page
 from pumice.world.processes import runner
 from pumice.world.samples import scene_image, scene_text
 from pumice.world.scene import SPLITS, Scene, Split, get_level, make_scene
-from pumice.world.teacher import WorldTeacher, read
+from pumice.world.teacher import WorldTeacher, by_frequency, names_in
 
 FORMAT = 3
 """Raised whenever the same settings would give other bytes."""
@@ -318,7 +318,7 @@ def _choose(run: Any, settings: Settings) -> tuple[dict[Split, list[int]], tuple
                 chosen[split].append(index)
                 if split == "train":
                     names.update(found)
-    return chosen, tuple(sorted(names, key=lambda name: (-names[name], name)))
+    return chosen, tuple(by_frequency(names))
 
 
 def _walk(task: tuple[int, str, int, int]) -> list[tuple[int, Split, list[str]]]:
@@ -327,8 +327,7 @@ def _walk(task: tuple[int, str, int, int]) -> list[tuple[int, Split, list[str]]]
     out = []
     for index in range(start, end):
         scene = make_scene(seed, index, level)
-        names = [thing.name for thing in map(read, scene_text(scene).instances) if thing.color]
-        out.append((index, scene.split, names))
+        out.append((index, scene.split, names_in(scene_text(scene))))
     return out
 
 

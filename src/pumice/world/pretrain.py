@@ -12,7 +12,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,14 +230,3 @@ def _finish(
         encoding="utf-8",
     )
     partial.rename(target)
-
-
-def small_plans() -> tuple[TowerPlan, LanguagePlan]:
-    """Plans of a few steps, for tests of the whole path."""
-    tower = replace(
-        TowerPlan(), width=32, layers=2, heads=2, mlp=64, text_width=32, embed=32, batch=8, steps=3
-    )
-    language = replace(
-        LanguagePlan(), width=32, layers=2, heads=2, mlp=64, rows=2, dense_rows=2, steps=3, dense_steps=1
-    )
-    return tower, language

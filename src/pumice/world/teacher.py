@@ -80,7 +80,7 @@ class WorldTeacher:
     Args:
         seed: with the scene's id it decides what is asked, so one scene always gets one text.
         popular: names (colour and shape) by falling frequency in the data set; negatives of the
-            ``popular`` setting are taken from its head. See ``count_names``.
+            ``popular`` setting are taken from its head. See ``by_frequency``.
     """
 
     name = "world-rules"
@@ -347,7 +347,11 @@ def _pick(rng: np.random.Generator, items: Sequence[_T]) -> _T:
     return items[int(rng.integers(len(items)))]
 
 
-def count_names(scenes: Iterable[SceneText]) -> list[str]:
-    """Names (colour and shape) of a data set by falling frequency, ties in alphabetical order."""
-    counts = Counter(t.name for s in scenes for t in map(read, s.instances) if t.color)
+def names_in(scene: SceneText) -> list[str]:
+    """Colour and shape of each thing of a scene but its sign: the names that existence questions use."""
+    return [thing.name for thing in map(read, scene.instances) if thing.color]
+
+
+def by_frequency(counts: Counter[str]) -> list[str]:
+    """Names of a data set, the most frequent first, ties in alphabetical order."""
     return sorted(counts, key=lambda name: (-counts[name], name))
