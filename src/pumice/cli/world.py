@@ -41,7 +41,10 @@ def make(
         int, typer.Option("--n", min=1, help="How many pictures in all, those held back among them.")
     ] = 1000,
     level: Annotated[
-        Level, typer.Option(help="easy: 1 to 3 objects a picture; full: up to 6, and signs.")
+        Level,
+        typer.Option(
+            help="easy: 1 to 3 objects a picture, signs of 1 or 2 letters; full: up to 6, signs of up to 4."
+        ),
     ] = Level.full,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other pictures.")] = 0,
     validation: Annotated[
