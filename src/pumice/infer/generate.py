@@ -303,11 +303,9 @@ def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:
 
 
 def _context(config: Any) -> int | None:
-    """The most tokens of prompt and answer: the model's positions, or its attention window if smaller."""
-    limits = [getattr(config, "max_position_embeddings", None)]
-    if getattr(config, "use_sliding_window", True):
-        limits.append(getattr(config, "sliding_window", None))
-    return min((limit for limit in limits if limit is not None), default=None)
+    """The most tokens of prompt and answer: the model's positions. Attention windows do not bound them."""
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    return limit
 
 
 def _cache_bytes_per_token(model: VisionLanguageModel) -> int:

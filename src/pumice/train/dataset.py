@@ -174,30 +174,27 @@ class StageData:
         """Compare every sample's last position with what the language model was made for.
 
         Args:
-            config: the language model's; read are ``max_position_embeddings`` and ``sliding_window``.
+            config: the language model's; ``max_position_embeddings`` is read. An attention window
+                (``sliding_window``) bounds nothing: the masks have it.
 
         Raises:
-            DataError: a sample is longer than one of them.
+            DataError: a sample is longer.
         """
-        window = getattr(config, "sliding_window", None)
-        if not getattr(config, "use_sliding_window", True):
-            window = None
-        limits = {
-            "context (max_position_embeddings)": getattr(config, "max_position_embeddings", None),
-            "attention window (sliding_window)": window,
-        }
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None:
+            return
         problems = Problems()
         for sample in {id(sample): sample for sample in self.samples}.values():
             longest = int(self.encode(sample).position_ids.max()) + 1
-            for name, limit in limits.items():
-                if limit is not None and longest > limit:
-                    problems.add(
-                        DataError(
-                            f"the sample has {longest} positions, the language model's {name} is {limit}",
-                            where=str(sample.origin),
-                            remedy="split the conversation, remove the row, or choose another language model",
-                        )
+            if longest > limit:
+                problems.add(
+                    DataError(
+                        f"the sample has {longest} positions, the language model's context "
+                        f"(max_position_embeddings) is {limit}",
+                        where=str(sample.origin),
+                        remedy="split the conversation, remove the row, or choose another language model",
                     )
+                )
         problems.raise_if_any("samples are too long for the language model")
 
     def check_cells(self, grounding: Grounding) -> None:

@@ -1,0 +1,195 @@
+"""The parts of a model as transformers knows them: vision models, causal LMs, tokenizers.
+
+Weights go in tensor by tensor: a model is built without memory and each tensor is read into its place.
+Names that releases of transformers changed are mapped by transformers itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils import logging
+
+from pumice.errors import CheckpointError, suggest
+from pumice.model.names import LmNames, Part, from_disk
+from pumice.model.stored import Stored
+from pumice.model.tower import FAMILIES, FLEXIBLE, tower_family
+from pumice.model.weights import DTYPES, check_keys, open_weights, read_json, refuse_keys, refuse_shapes
+
+WHOLE = ("llava", "llava_next")
+"""The model_type of whole vision-language checkpoints in transformers' layout."""
+
+_TWO_TOWERED = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+"""Contrastive checkpoints, of which only the vision half is read."""
+_OTHER_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_")
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of a name; CheckpointError with the choices."""
+    if name not in DTYPES:
+        raise CheckpointError(f"there is no dtype {name!r}", where="dtype", remedy=suggest(name, DTYPES))
+    return DTYPES[name]
+
+
+def load_config(folder: Path) -> Any:
+    """The transformers config of a local folder; never runs code from it."""
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no such folder", where=str(folder), remedy="give the path of a local checkpoint folder"
+        )
+    read_json(folder / "config.json")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"transformers cannot read the configuration: {error}", where=str(folder / "config.json")
+        ) from error
+
+
+def load_part(auto: Any, config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, where: str) -> Any:
+    """The model of a config with these weights in ``dtype``, in evaluation mode, on the CPU.
+
+    Args:
+        auto: ``AutoModel`` or ``AutoModelForCausalLM``.
+        config: the part's config; it is copied.
+        tensors: by any names that transformers knows for this architecture.
+        dtype: of the weights in memory.
+        where: the folder, for errors.
+
+    Raises:
+        CheckpointError: transformers has no such model; a key is missing or unexpected, a shape differs.
+    """
+    kind = _class(auto, config)
+    with torch.random.fork_rng(devices=[]), _quiet():
+        model, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=dict(tensors),
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    refuse_keys(info["missing_keys"], info["unexpected_keys"], where)
+    refuse_shapes({key: (stored, wanted) for key, stored, wanted in info["mismatched_keys"]}, where)
+    model.config._name_or_path = ""
+    return model
+
+
+def _class(auto: Any, config: Any) -> Any:
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return type(auto.from_config(config))
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"transformers has no {auto.__name__} for model_type {config.model_type!r}: {error}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers without its progress bars and loading report: what is wrong is raised as an error."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_vision(folder: Path, dtype: torch.dtype) -> Any:
+    """The vision model of a folder, in ``dtype``; of a LLaVA folder, its tower."""
+    config, tensors = vision_source(folder)
+    return vision_part(config, tensors, dtype, str(folder))
+
+
+def vision_source(folder: Path) -> tuple[Any, dict[str, Stored]]:
+    """The vision config and tensors of a folder; of a two-towered or LLaVA folder, its vision half.
+
+    Raises:
+        CheckpointError: the folder holds no vision model that is known here.
+    """
+    config = load_config(folder)
+    model_type = str(config.model_type)
+    if model_type in WHOLE:
+        return config.vision_config, split_parts(open_weights(folder), LmNames(), folder)["tower"]
+    if model_type in _TWO_TOWERED:
+        stored = open_weights(folder).items()
+        return config.vision_config, {key: item for key, item in stored if not key.startswith(_OTHER_HALF)}
+    if model_type in FLEXIBLE:
+        tower_family(model_type)
+    if model_type not in FAMILIES:
+        raise CheckpointError(
+            f"a checkpoint of model_type {model_type!r} is no vision tower that is known here",
+            where=str(folder / "config.json"),
+            remedy=suggest(model_type, [*_TWO_TOWERED, *FAMILIES, *WHOLE]),
+        )
+    return config, open_weights(folder)
+
+
+def vision_part(config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, where: str) -> Any:
+    """A vision model of its config and tensors, named with or without the family's prefix."""
+    prefix = tower_family(config.model_type).prefix
+    named = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in tensors.items()}
+    named = {key: value for key, value in named.items() if not key.endswith(".position_ids")}
+    return load_part(AutoModel, config, named, dtype, where)
+
+
+def load_language(folder: Path, dtype: torch.dtype) -> Any:
+    """The causal LM of a folder, in ``dtype``; of a LLaVA folder, its language model."""
+    config = load_config(folder)
+    tensors = open_weights(folder)
+    if config.model_type in WHOLE:
+        config = config.text_config
+        tensors = split_parts(tensors, LmNames(body=body_name(config)), folder)["lm"]
+    return language_part(config, tensors, dtype, folder)
+
+
+def language_part(config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, folder: Path) -> Any:
+    """A causal LM of its config and tensors, with the generation settings of the folder if it has any."""
+    tensors = {key: value for key, value in tensors.items() if not key.endswith(".inv_freq")}
+    model = load_part(AutoModelForCausalLM, config, tensors, dtype, str(folder))
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model
+
+
+def body_name(config: Any) -> str:
+    """How the causal LM of a config calls itself without its head: ``model`` for Llama."""
+    return str(_class(AutoModelForCausalLM, config).base_model_prefix)
+
+
+def split_parts(tensors: Mapping[str, Stored], names: LmNames, folder: Path) -> dict[Part, dict[str, Stored]]:
+    """A LLaVA checkpoint's tensors by part and name; CheckpointError naming keys that belong to no part."""
+    parts: dict[Part, dict[str, Stored]] = {part: {} for part in get_args(Part)}
+    unknown = {}
+    for key, tensor in tensors.items():
+        try:
+            place = from_disk(key, names)
+        except KeyError:
+            unknown[key] = tensor
+            continue
+        if place is not None:
+            parts[place[0]][place[1]] = tensor
+    check_keys({}, unknown, str(folder))
+    return parts
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; never runs code from it."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"the tokenizer cannot be read: {error}",
+            where=str(folder),
+            remedy="the folder needs tokenizer.json and tokenizer_config.json",
+        ) from error

@@ -1,0 +1,108 @@
+"""Which conversation template a checkpoint was trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.sandbox
+
+from pumice.errors import CheckpointError, suggest
+from pumice.model.weights import read_json
+from pumice.text.chat import chat_template
+from pumice.text.templates import TEMPLATES, get_template
+from pumice.types import PLACEHOLDER
+
+PUBLISHED = {
+    "llava-v1.5-7b": "v1",
+    "llava-v1.5-13b": "v1",
+    "llava-v1.5-7b-lora": "v1",
+    "llava-v1.5-13b-lora": "v1",
+    "llava-v1.6-vicuna-7b": "v1",
+    "llava-v1.6-vicuna-13b": "v1",
+    "llava-v1.6-mistral-7b": "mistral_instruct",
+    "llava-v1.6-34b": "chatml_direct",
+    "llava-1.5-7b-hf": "v1",
+    "llava-1.5-13b-hf": "v1",
+    "llava-v1.6-vicuna-7b-hf": "v1",
+    "llava-v1.6-vicuna-13b-hf": "v1",
+    "llava-v1.6-mistral-7b-hf": "mistral_instruct",
+    "llava-v1.6-34b-hf": "chatml_direct",
+}
+"""Templates of published checkpoints, by the exact name of their folder or repository."""
+
+
+def template_name(explicit: str | None, recorded: str | None, folder: Path, name: str) -> str:
+    """The template: as asked for, as recorded, as the chat template shows, or of a published name.
+
+    Args:
+        explicit: what the caller asks for.
+        recorded: what the checkpoint's own record says.
+        folder: the checkpoint; its chat template is read.
+        name: the checkpoint's name on the hub, or its folder's.
+
+    Raises:
+        TemplateError: no template has the name that was given or recorded.
+        CheckpointError: nothing tells.
+    """
+    chosen = explicit or recorded
+    if chosen is not None:
+        get_template(chosen)
+        return chosen
+    own = own_chat_template(folder)
+    if own is not None:
+        for known in TEMPLATES:
+            if _alike(own, chat_template(known)):
+                return known
+    published = PUBLISHED.get(name)
+    if published in TEMPLATES:
+        assert published is not None
+        return published
+    raise CheckpointError(
+        "the checkpoint does not tell which conversation template it was trained with",
+        where=str(folder),
+        remedy=f"give the template: {suggest('', TEMPLATES)}",
+    )
+
+
+def own_chat_template(folder: Path) -> str | None:
+    """The Jinja chat template of a folder, from whichever of the four places it lies in."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found = read_json(folder / name).get("chat_template")
+            if isinstance(found, str):
+                return found
+    return None
+
+
+def _alike(left: str, right: str) -> bool:
+    """Whether two Jinja templates write one conversation alike, blanks between words aside."""
+    if left.strip() == right.strip():
+        return True
+    probe: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "\nfirst"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "second"}]},
+        {"role": "user", "content": [{"type": "text", "text": "third"}]},
+    ]
+    texts = [_written(template, probe) for template in (left, right)]
+    return texts[0] is not None and texts[0] == texts[1]
+
+
+def _written(template: str, messages: list[dict[str, Any]]) -> list[str] | None:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = _refuse
+    try:
+        text = environment.from_string(template).render(
+            messages=messages, add_generation_prompt=True, bos_token="<s>", eos_token="</s>"
+        )
+    except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        return None
+    return text.replace(PLACEHOLDER, f" {PLACEHOLDER} ").split()
+
+
+def _refuse(message: str) -> None:
+    raise jinja2.TemplateError(message)
