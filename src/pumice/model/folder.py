@@ -49,5 +49,6 @@ def kind_of(folder: Path) -> Kind:
     raise CheckpointError(
         f"a checkpoint of model_type {own!r} is no LLaVA model",
         where=str(folder / "config.json"),
-        remedy=f"give a LLaVA folder, or build a model from two checkpoints; {suggest(own, ORIGINAL_TYPES + WHOLE)}",
+        remedy="give a LLaVA folder, or build a model from two checkpoints; "
+        + suggest(own, {*ORIGINAL_TYPES, *WHOLE}),
     )

@@ -61,6 +61,6 @@ def _fetch(name: str, patterns: tuple[str, ...]) -> Path:
         raise CheckpointError(
             f"there is no such folder, and {name} could not be fetched from the hub: {first}",
             where=name,
-            remedy=f"without a network: run `hf download {name}` where there is one, copy the folder, and give "
-            "its path",
+            remedy=f"without a network: run `hf download {name}` where there is one, copy the folder, "
+            "and give its path",
         ) from error

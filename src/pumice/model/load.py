@@ -29,7 +29,7 @@ def load(
 
     Args:
         name: a folder, or ``ORGANISATION/NAME`` on the hub (its local cache is used where it is filled).
-        dtype: of the weights in memory: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the type on disk.
+        dtype: of the weights in memory: ``float32``, ``bfloat16``, ``float16``, or ``auto``, as on disk.
         device: where they go: ``cpu``, ``cuda``, ``cuda:1``, ...
         attention: ``auto``, ``sdpa`` or ``eager``.
         template: the conversation template; needed only where the checkpoint does not tell.

@@ -122,8 +122,8 @@ def _sum(
     shape = torch.Size([up.shape[0], down.shape[1]] if len(up.shape) == len(down.shape) == 2 else [])
     if shape != (base.shape[::-1] if turned else base.shape) or up.shape[1] != down.shape[0]:
         raise CheckpointError(
-            f"the adapter's matrices for {key} have shapes {list(down.shape)} and {list(up.shape)}, which do not "
-            f"fit the base model's {list(base.shape)}",
+            f"the adapter's matrices for {key} have shapes {list(down.shape)} and {list(up.shape)}, "
+            f"which do not fit the base model's {list(base.shape)}",
             where=str(folder),
             remedy="give the base model that the adapter was trained on",
         )

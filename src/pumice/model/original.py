@@ -53,7 +53,7 @@ def original_pieces(
         kind: ``original``, ``projector`` or ``lora`` (``pumice.model.folder``).
         template: the conversation template, if the caller knows it.
         name: the checkpoint's name on the hub, or its folder's.
-        vision: the folder of the vision tower; needed where neither the checkpoint nor the hub's cache has it.
+        vision: the vision tower's folder; needed where neither the checkpoint nor the hub's cache has it.
         base: the language model's folder, for ``projector`` and ``lora``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The fields of an original LLaVA ``config.json``: the language model's own, and what they say of pictures."""
+"""The fields of an original LLaVA ``config.json``: the language model's, and what they say of pictures."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from logging import ERROR
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,7 +44,13 @@ def load_config(folder: Path) -> Any:
         raise CheckpointError(
             "there is no such folder", where=str(folder), remedy="give the path of a local checkpoint folder"
         )
-    read_json(folder / "config.json")
+    fields = read_json(folder / "config.json")
+    if fields.get("quantization_config"):
+        raise CheckpointError(
+            "the weights are quantised, which is not supported",
+            where=f"{folder / 'config.json'} (quantization_config)",
+            remedy="take the checkpoint that was quantised",
+        )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -95,14 +102,14 @@ def _class(auto: Any, config: Any) -> Any:
 def _quiet() -> Iterator[None]:
     """transformers without its progress bars and loading report: what is wrong is raised as an error."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity(ERROR)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_vision(folder: Path, dtype: torch.dtype) -> Any:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, GenerationConfig
 from transformers.core_model_loading import revert_weight_conversion
@@ -246,7 +245,7 @@ def generation_config(model: VisionLanguageModel, tokenizer: Any) -> GenerationC
     """
     generation = GenerationConfig.from_dict(model.lm.generation_config.to_dict())
     if not generation.do_sample:
-        plain = GenerationConfig()
+        plain = GenerationConfig()  # type: ignore[no-untyped-call]
         for name in _SAMPLING:
             setattr(generation, name, getattr(plain, name, None))
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id

@@ -13,6 +13,7 @@ import pickle
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
@@ -132,7 +133,7 @@ def _reader(
 ) -> Callable[[], Tensor]:
     def read() -> Tensor:
         raw = torch.empty(count, dtype=torch.uint8)
-        view = memoryview(raw.numpy())
+        view = memoryview(raw.numpy().data)
         filled = 0
         try:
             with file.open("rb", buffering=0) as stream:
@@ -165,10 +166,12 @@ def open_pickled(file: Path) -> dict[str, Stored]:
             tensors[key] = held(tensor)
             continue
         # Opened again for each tensor: pages that one mapping touched would all stay with the process.
-        tensors[key] = Stored(
-            tensor.shape, tensor.dtype, lambda name=key: _unpickle(file)[0][name].clone().contiguous()
-        )
+        tensors[key] = Stored(tensor.shape, tensor.dtype, partial(_unpickled, file, key))
     return tensors
+
+
+def _unpickled(file: Path, key: str) -> Tensor:
+    return _unpickle(file)[0][key].clone(memory_format=torch.contiguous_format)
 
 
 def _unpickle(file: Path) -> tuple[dict[str, Tensor], bool]:

@@ -147,8 +147,8 @@ class MultiScaleTower(Tower):
         tiles = pixels_NCHW.reshape(images, channels, count, side, count, side).permute(0, 2, 4, 1, 3, 5)
         found_NPV = self.inner(tiles.reshape(images * count * count, channels, side, side))
         grid = self.inner.grid
-        map_NVgg = _grid(found_NPV, grid).unflatten(0, (images, count, count))
-        map_NVgg = map_NVgg.permute(0, 3, 1, 4, 2, 5).reshape(images, -1, count * grid, count * grid)
+        tiles_NkkVgg = _grid(found_NPV, grid).reshape(images, count, count, -1, grid, grid)
+        map_NVgg = tiles_NkkVgg.permute(0, 3, 1, 4, 2, 5).reshape(images, -1, count * grid, count * grid)
         if count == 1:
             return map_NVgg
         return F.avg_pool2d(map_NVgg.float(), count).to(map_NVgg.dtype)
@@ -165,7 +165,8 @@ def _need_patches(towers: Sequence[VisionTower], what: str) -> None:
 
 def _grid(features_NPV: Tensor, side: int) -> Tensor:
     """Features as a map [N, V, g, g]."""
-    return features_NPV.transpose(1, 2).unflatten(2, (side, side))
+    images, _, width = features_NPV.shape
+    return features_NPV.transpose(1, 2).reshape(images, width, side, side)
 
 
 def _renormalised(pixels_NCHW: Tensor, old: Normal, new: Normal) -> Tensor:

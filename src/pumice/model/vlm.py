@@ -104,10 +104,15 @@ class VisionLanguageModel(nn.Module):
         It acts in training mode alone.
         """
         for module, wanted in ((self.lm, language), *((part.model, tower) for part in self.tower.members)):
-            if wanted:
-                module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            if not hasattr(module, "activation_checkpointing_enable"):  # older releases of transformers
+                if wanted:
+                    module.gradient_checkpointing_enable({"use_reentrant": False})
+                else:
+                    module.gradient_checkpointing_disable()
+            elif wanted:
+                module.activation_checkpointing_enable({"use_reentrant": False})
             else:
-                module.gradient_checkpointing_disable()
+                module.activation_checkpointing_disable()
 
     def embed(
         self, input_ids_BT: Tensor, image_embeds_NPD: Tensor | None, images: Sequence[tuple[int, int, int]]
