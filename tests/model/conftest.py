@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-PARTS = Path(__file__).parents[1] / "model" / "parts.py"
+HERE = Path(__file__).parents[1] / "model"
 
 
-def load_parts() -> ModuleType:
-    """``parts.py`` by its path: test folders are no packages."""
-    name = "pumice_test_parts"
+def load_parts(stem: str = "parts") -> ModuleType:
+    """``parts.py`` (or another file beside it) by its path: test folders are no packages."""
+    name = f"pumice_test_{stem}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PARTS)
+        spec = importlib.util.spec_from_file_location(name, HERE / f"{stem}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -36,3 +36,9 @@ def parts() -> Any:
 def tiny(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model; read only."""
     return parts.make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def original() -> Any:
+    """The writers of folders in the original's layout."""
+    return load_parts("original")

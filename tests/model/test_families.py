@@ -205,7 +205,15 @@ def test_windows_count_what_is_seen() -> None:
     segments = torch.tensor([[1, 1, 1, 2, 2, 2, 2]])
     branches = torch.tensor([[0, 0, 0, 0, 0, 1, 2]])
     seen = windowed(visibility_mask(segments, branches), 2)[0]
-    assert [row.nonzero().flatten().tolist() for row in seen] == [[0], [0, 1], [1, 2], [3], [3, 4], [4, 5], [4, 6]]
+    assert [row.nonzero().flatten().tolist() for row in seen] == [
+        [0],
+        [0, 1],
+        [1, 2],
+        [3],
+        [3, 4],
+        [4, 5],
+        [4, 6],
+    ]
 
 
 def test_capped_attention_is_never_left_out(tiny: Any, tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def text_config(fields: Mapping[str, Any], where: str) -> Any:
             remedy="use a checkpoint with a Llama, Mistral, Qwen or Gemma language model",
         )
     kept = {key: value for key, value in fields.items() if _OURS.fullmatch(key) is None}
+    if kept.get("rope_scaling") is None:
+        kept.pop("rope_scaling", None)
     try:
         return AutoConfig.for_model(kind, **kept)
     except (ValueError, TypeError, KeyError) as error:
