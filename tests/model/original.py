@@ -30,8 +30,9 @@ def projector_tensors(model: Any) -> dict[str, Tensor]:
 
 def tower_tensors(model: Any) -> dict[str, Tensor]:
     """The tower as CLIPVisionTower holds it."""
+    lead = "model.vision_tower.vision_tower.vision_model."
     return {
-        f"model.vision_tower.vision_tower.vision_model.{key.removeprefix('vision_model.')}": value.detach().clone()
+        lead + key.removeprefix("vision_model."): value.detach().clone()
         for key, value in model.tower.model.state_dict().items()
     }
 

@@ -129,7 +129,7 @@ def save_language(tiny: Any, folder: Path, model: Any) -> Path:
 
 @pytest.fixture(params=LANGUAGES)
 def built(tiny: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
-    """Our model of one family; ``theirs`` is transformers' own, attending in the way that knows all options."""
+    """Our model of one family; ``theirs`` is transformers', attending in the way that knows all options."""
     folder = save_language(tiny, tmp_path / "lm", LANGUAGES[request.param]())
     model, tokenizer, processor = build_model(tiny.vision, folder, template="tiny")
     theirs = copy.deepcopy(model.lm)

@@ -15,13 +15,12 @@ from pumice.image.process import ImageProcessor
 from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.config import Flavour, VLMConfig
 from pumice.model.connector import build_connector
-from pumice.model.parts import load_language, load_tokenizer, load_vision, torch_dtype
+from pumice.model.parts import load_tokenizer, torch_dtype
+from pumice.model.sources import load_language, load_vision, read_processor
 from pumice.model.tower import Tower, VisionTower
 from pumice.model.towers import JoinedTowers, MultiScaleTower, Normal
 from pumice.model.vlm import VisionLanguageModel
 from pumice.model.vocabulary import extend_vocabulary
-
-__all__ = ["Tiles", "build_model", "load_language", "load_tokenizer", "load_vision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def build_model(
     language_folder = Path(language_folder)
     kind = torch_dtype(dtype)
     models = [load_vision(folder, kind) for folder in folders]
-    processors = [ImageProcessor.from_pretrained(folder) for folder in folders]
+    processors = [read_processor(folder) for folder in folders]
     tower = compose_tower(
         models, processors, scales, select_layer=select_layer, select_feature=select_feature
     )

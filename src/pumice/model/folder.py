@@ -8,7 +8,7 @@ from typing import Literal
 from pumice.errors import CheckpointError, suggest
 from pumice.model.lora import ADAPTER_CONFIG
 from pumice.model.original import PROJECTORS
-from pumice.model.original_config import ORIGINAL_TYPES
+from pumice.model.original_config import ORIGINAL_TYPES, is_original
 from pumice.model.parts import WHOLE
 from pumice.model.weights import INDEX, PICKLED, PICKLED_INDEX, SINGLE, read_json
 
@@ -34,7 +34,7 @@ def kind_of(folder: Path) -> Kind:
     own = str(fields.get("model_type"))
     if own in WHOLE and "text_config" in fields and "vision_config" in fields:
         return "transformers"
-    if own in ORIGINAL_TYPES and any(key.startswith("mm_") for key in fields):
+    if is_original(fields):
         if (folder / ADAPTER_CONFIG).is_file():
             return "lora"
         if any((folder / name).is_file() for name in _WHOLE_FILES):

@@ -15,8 +15,9 @@ from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
 from pumice.model.config import image_facts
 from pumice.model.names import TRANSFORMERS_CONNECTOR, LmNames
-from pumice.model.parts import body_name, load_config, load_tokenizer, split_parts
+from pumice.model.parts import body_name, load_config, load_tokenizer
 from pumice.model.pieces import PartPieces, Pieces
+from pumice.model.sources import read_processor, split_parts
 from pumice.model.stored import Stored
 from pumice.model.template import template_name
 from pumice.model.weights import check_keys, open_weights, read_json
@@ -37,7 +38,9 @@ def layout_pieces(folder: Path, *, template: str | None, name: str) -> Pieces:
     _check_supported(config, connector, folder)
     parts = split_parts(open_weights(folder), LmNames(body=body_name(config.text_config)), folder)
     where = str(folder)
-    processor = _processor(folder, tiled=config.model_type == NEXT)
+    processor = read_processor(folder)
+    if config.model_type == NEXT:
+        processor = processor.with_mode("squash")  # as the whole picture becomes its first tile
     towers = [PartPieces(config.vision_config, parts["tower"], where)]
     processors = [processor]
     if record.get("joined"):
@@ -90,28 +93,6 @@ def _next_facts(config: Any) -> dict[str, Any]:
         "merge_type": "spatial_unpad",
         "newline": True,
     }
-
-
-def _processor(folder: Path, *, tiled: bool) -> ImageProcessor:
-    """The image processor; of a model that makes tiles, how one tile is normalised."""
-    if not tiled:
-        return ImageProcessor.from_pretrained(folder)
-    for name in ("processor_config.json", "preprocessor_config.json"):
-        fields: Mapping[str, Any] | None = None
-        if (folder / name).is_file():
-            fields = read_json(folder / name)
-            if name == "processor_config.json":
-                fields = fields.get("image_processor")
-        if fields is not None:
-            return tile_processor(fields, where=str(folder / name))
-    raise CheckpointError("the folder has no image processor", where=str(folder / "preprocessor_config.json"))
-
-
-def tile_processor(fields: Mapping[str, Any], where: str) -> ImageProcessor:
-    """How one tile is made: of ``LlavaNextImageProcessor``, everything but the cutting."""
-    own = {key: value for key, value in fields.items() if key not in ("image_grid_pinpoints", "do_pad")}
-    own["image_processor_type"] = "CLIPImageProcessor"
-    return ImageProcessor.from_dict(own, where=where).with_mode("squash")
 
 
 def activation(connector: str) -> str:

@@ -13,15 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pumice.errors import CheckpointError
 from pumice.model.connector import connector_depth
 from pumice.model.lora import merged
-from pumice.model.names import LmNames
 from pumice.model.original_config import original_facts, text_config
-from pumice.model.parts import WHOLE, body_name, load_config, load_tokenizer, split_parts
+from pumice.model.parts import load_tokenizer
 from pumice.model.pieces import PartPieces, Pieces
+from pumice.model.sources import language_source
 from pumice.model.stored import Stored
 from pumice.model.template import template_name
 from pumice.model.tower_source import tower_source
@@ -80,7 +79,7 @@ def original_pieces(
                 + (f"; the folder names {told}" if told else ""),
             )
         own, rows = _trained(folder, kind)
-        config, tensors = _base(base)
+        config, tensors = language_source(base)
         if kind == "lora":
             tensors = {**tensors, **own.lm}
             tensors = merged(tensors, folder)
@@ -168,16 +167,3 @@ def _bridge(tensors: Mapping[str, Stored], connector: str) -> dict[str, Stored]:
     if connector_depth(connector) == 1 and set(tensors) <= {"weight", "bias"}:
         return {f"0.{key}": tensor for key, tensor in tensors.items()}
     return dict(tensors)
-
-
-def _base(folder: Path) -> tuple[Any, dict[str, Stored]]:
-    """Config and tensors of the language model in a folder of any layout."""
-    fields = read_json(folder / "config.json")
-    tensors = open_weights(folder)
-    if "mm_projector_type" in fields or "mm_vision_tower" in fields:
-        return text_config(fields, str(folder)), _sorted(tensors).lm
-    config = load_config(folder)
-    if config.model_type in WHOLE:
-        text = config.text_config
-        return text, split_parts(tensors, LmNames(body=body_name(text)), folder)["lm"]
-    return config, tensors

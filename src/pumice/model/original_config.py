@@ -51,6 +51,11 @@ class OriginalFacts:
     image: dict[str, Any]
 
 
+def is_original(fields: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is the original's: it names a projector or tower (``mm_*``)."""
+    return str(fields.get("model_type")) in ORIGINAL_TYPES and any(key.startswith("mm_") for key in fields)
+
+
 def text_config(fields: Mapping[str, Any], where: str) -> Any:
     """The transformers config of the language model.
 

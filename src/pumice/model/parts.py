@@ -11,24 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import ERROR
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from pumice.errors import CheckpointError, suggest
-from pumice.model.names import LmNames, Part, from_disk
 from pumice.model.stored import Stored
-from pumice.model.tower import FAMILIES, FLEXIBLE, tower_family
-from pumice.model.weights import DTYPES, check_keys, open_weights, read_json, refuse_keys, refuse_shapes
+from pumice.model.weights import DTYPES, read_json, refuse_keys, refuse_shapes
 
 WHOLE = ("llava", "llava_next")
 """The model_type of whole vision-language checkpoints in transformers' layout."""
-
-_TWO_TOWERED = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
-"""Contrastive checkpoints, of which only the vision half is read."""
-_OTHER_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_")
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -112,82 +106,9 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load_vision(folder: Path, dtype: torch.dtype) -> Any:
-    """The vision model of a folder, in ``dtype``; of a LLaVA folder, its tower."""
-    config, tensors = vision_source(folder)
-    return vision_part(config, tensors, dtype, str(folder))
-
-
-def vision_source(folder: Path) -> tuple[Any, dict[str, Stored]]:
-    """The vision config and tensors of a folder; of a two-towered or LLaVA folder, its vision half.
-
-    Raises:
-        CheckpointError: the folder holds no vision model that is known here.
-    """
-    config = load_config(folder)
-    model_type = str(config.model_type)
-    if model_type in WHOLE:
-        return config.vision_config, split_parts(open_weights(folder), LmNames(), folder)["tower"]
-    if model_type in _TWO_TOWERED:
-        stored = open_weights(folder).items()
-        return config.vision_config, {key: item for key, item in stored if not key.startswith(_OTHER_HALF)}
-    if model_type in FLEXIBLE:
-        tower_family(model_type)
-    if model_type not in FAMILIES:
-        raise CheckpointError(
-            f"a checkpoint of model_type {model_type!r} is no vision tower that is known here",
-            where=str(folder / "config.json"),
-            remedy=suggest(model_type, [*_TWO_TOWERED, *FAMILIES, *WHOLE]),
-        )
-    return config, open_weights(folder)
-
-
-def vision_part(config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, where: str) -> Any:
-    """A vision model of its config and tensors, named with or without the family's prefix."""
-    prefix = tower_family(config.model_type).prefix
-    named = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in tensors.items()}
-    named = {key: value for key, value in named.items() if not key.endswith(".position_ids")}
-    return load_part(AutoModel, config, named, dtype, where)
-
-
-def load_language(folder: Path, dtype: torch.dtype) -> Any:
-    """The causal LM of a folder, in ``dtype``; of a LLaVA folder, its language model."""
-    config = load_config(folder)
-    tensors = open_weights(folder)
-    if config.model_type in WHOLE:
-        config = config.text_config
-        tensors = split_parts(tensors, LmNames(body=body_name(config)), folder)["lm"]
-    return language_part(config, tensors, dtype, folder)
-
-
-def language_part(config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, folder: Path) -> Any:
-    """A causal LM of its config and tensors, with the generation settings of the folder if it has any."""
-    tensors = {key: value for key, value in tensors.items() if not key.endswith(".inv_freq")}
-    model = load_part(AutoModelForCausalLM, config, tensors, dtype, str(folder))
-    if (folder / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return model
-
-
 def body_name(config: Any) -> str:
     """How the causal LM of a config calls itself without its head: ``model`` for Llama."""
     return str(_class(AutoModelForCausalLM, config).base_model_prefix)
-
-
-def split_parts(tensors: Mapping[str, Stored], names: LmNames, folder: Path) -> dict[Part, dict[str, Stored]]:
-    """A LLaVA checkpoint's tensors by part and name; CheckpointError naming keys that belong to no part."""
-    parts: dict[Part, dict[str, Stored]] = {part: {} for part in get_args(Part)}
-    unknown = {}
-    for key, tensor in tensors.items():
-        try:
-            place = from_disk(key, names)
-        except KeyError:
-            unknown[key] = tensor
-            continue
-        if place is not None:
-            parts[place[0]][place[1]] = tensor
-    check_keys({}, unknown, str(folder))
-    return parts
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -19,7 +19,8 @@ from pumice.image.process import ImageProcessor
 from pumice.model.build import assemble, compose_tower, fit_processor, lm_width, tower_names
 from pumice.model.config import VLMConfig
 from pumice.model.connector import build_connector
-from pumice.model.parts import language_part, torch_dtype, vision_part
+from pumice.model.parts import torch_dtype
+from pumice.model.sources import language_part, vision_part
 from pumice.model.stored import Stored
 from pumice.model.vlm import VisionLanguageModel
 from pumice.model.vocabulary import IMAGE_END, IMAGE_START, check_rows, extend_vocabulary, token_id

@@ -13,8 +13,8 @@ from transformers import AutoConfig
 from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
 from pumice.model.hub import find_checkpoint
-from pumice.model.parts import vision_source
 from pumice.model.pieces import PartPieces
+from pumice.model.sources import read_processor, vision_source
 from pumice.model.stored import Stored
 
 _CLIP_LARGE: dict[str, Any] = {
@@ -67,7 +67,7 @@ def tower_source(
         return PartPieces(config, inside, where), processor, 0
     folder = vision if vision is not None else _found(name, where)
     config, tensors = vision_source(folder)
-    processor = ImageProcessor.from_pretrained(folder)
+    processor = read_processor(folder)
     if not inside:
         return PartPieces(config, tensors, str(folder)), processor, 0
     lacking = _fit(config, inside)
