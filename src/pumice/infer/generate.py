@@ -16,7 +16,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from pumice.errors import UsageError
+from pumice.errors import CheckpointError, UsageError
 from pumice.image.decode import open_image
 from pumice.infer.batch import Prompt, RunningBatch
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
@@ -108,6 +108,11 @@ class Generator:
         max_rows: int = 64,
         cache_bytes: int = 2 << 30,
     ) -> None:
+        if model.config.tiled:  # a single tile would answer, and worse than the model can
+            raise CheckpointError(
+                f"the model cuts pictures into tiles ({model.config.aspect}); answering does not do that yet",
+                where="image_aspect_ratio",
+            )
         self.model = model
         self.tokenizer = tokenizer
         self.processor = processor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pumice.errors import CheckpointError
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import layout_pieces
@@ -48,6 +49,13 @@ def load(
     title = Path(name).expanduser().resolve().name if folder == Path(name).expanduser() else str(name)
     title = title.rsplit("/", 1)[-1]
     if kind == "transformers":
+        for option, given in (("vision", vision), ("base", base)):
+            if given is not None:
+                raise CheckpointError(
+                    f"{option} was given, but the folder holds a whole model",
+                    where=str(folder),
+                    remedy=f"leave {option} out",
+                )
         pieces = layout_pieces(folder, template=template, name=title)
     else:
         pieces = original_pieces(

@@ -108,7 +108,7 @@ def original_pieces(
         connector=facts.connector,
         bridge=_bridge(found.bridge, facts.connector),
         newline=found.newline,
-        tokenizer=load_tokenizer(home),
+        tokenizer=load_tokenizer(home, config),
         template=template_name(template, None, folder, name),
         image_token_id=None,
         select_layer=layer,

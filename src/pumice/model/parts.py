@@ -67,7 +67,7 @@ def load_part(auto: Any, config: Any, tensors: Mapping[str, Stored], dtype: torc
         CheckpointError: transformers has no such model; a key is missing or unexpected, a shape differs.
     """
     kind = _class(auto, config)
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), quiet():
         model, info = kind.from_pretrained(
             None,
             config=config,
@@ -93,7 +93,7 @@ def _class(auto: Any, config: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers without its progress bars and loading report: what is wrong is raised as an error."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(ERROR)
@@ -111,10 +111,16 @@ def body_name(config: Any) -> str:
     return str(_class(AutoModelForCausalLM, config).base_model_prefix)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder; never runs code from it."""
+def load_tokenizer(folder: Path, config: Any = None) -> Any:
+    """The tokenizer of a folder; never runs code from it.
+
+    ``config`` is the language model's, where the folder's own ``config.json`` is not transformers'.
+    """
+    options = {} if config is None else {"config": config}
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
     except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"the tokenizer cannot be read: {error}",

@@ -68,13 +68,23 @@ def save_model(
     Raises:
         CheckpointError: an unknown dtype, or ``folder`` is something other than a checkpoint.
     """
-    kind = torch_dtype(dtype)
+    torch_dtype(dtype)
+    write_checkpoint(
+        Path(folder), lambda place: write_layout(model, tokenizer, processor, place, dtype, shard_bytes)
+    )
 
-    def write(place: Path) -> None:
-        write_tensors(disk_tensors(model), place, kind, shard_bytes)
-        _write_configs(model, tokenizer, processor, place, dtype)
 
-    write_checkpoint(Path(folder), write)
+def write_layout(
+    model: VisionLanguageModel,
+    tokenizer: Any,
+    processor: ImageProcessor,
+    folder: Path,
+    dtype: str,
+    shard_bytes: int,
+) -> None:
+    """Write the files of ``save_model`` straight into an empty folder."""
+    write_tensors(disk_tensors(model), folder, torch_dtype(dtype), shard_bytes)
+    _write_configs(model, tokenizer, processor, folder, dtype)
 
 
 def write_checkpoint(

@@ -75,6 +75,9 @@ def tower_source(
 
 
 def _found(name: str, where: str) -> Path:
+    beside = Path(where) / name
+    if name and not Path(name).is_absolute() and (beside / "config.json").is_file():
+        return beside  # as exports that bring their tower along name it
     try:
         return find_checkpoint(name)
     except CheckpointError as error:

@@ -53,6 +53,20 @@ def extend_vocabulary(lm: Any, tokenizer: Any, *, extra: tuple[str, ...] = ()) -
     return token_id(tokenizer, PLACEHOLDER)
 
 
+def added_last(tokenizer: Any) -> list[str]:
+    """Of the tokens that ``extend_vocabulary`` adds, those at the very end of the vocabulary, last first.
+
+    They stand for no text, and can be taken out again without moving another token.
+    """
+    found: list[str] = []
+    for number in range(len(tokenizer) - 1, -1, -1):
+        token = tokenizer.convert_ids_to_tokens(number)
+        if token not in (PLACEHOLDER, PAD):
+            break
+        found.append(str(token))
+    return found
+
+
 def check_rows(tokens: int, rows: int, where: str = "vocab_size") -> None:
     """CheckpointError if a tokenizer knows more tokens than a language model has embedding rows."""
     if tokens > rows:
