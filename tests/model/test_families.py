@@ -57,7 +57,7 @@ from transformers import (
 from pumice.errors import CheckpointError
 from pumice.model.attention import visibility_mask, windowed
 from pumice.model.build import build_model
-from pumice.model.load import load_model
+from pumice.model.loading import load_model
 from pumice.model.save import save_model
 
 LM: dict[str, Any] = {

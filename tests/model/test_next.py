@@ -15,7 +15,7 @@ from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from pumice.errors import CheckpointError
 from pumice.model.build import Tiles, build_model
-from pumice.model.load import load
+from pumice.model.loading import load
 from pumice.model.save import save_model
 
 PINPOINTS = ((16, 32), (32, 16), (32, 32), (48, 16))

@@ -14,7 +14,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from pumice.errors import CheckpointError
 from pumice.model.build import build_model
-from pumice.model.load import load
+from pumice.model.loading import load
 from pumice.model.original_config import pinpoints
 from pumice.model.save import save_model
 

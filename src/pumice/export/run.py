@@ -13,7 +13,7 @@ from pumice.export.verify import Evidence, compare, evidence, transformers_evide
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.limits import limits
-from pumice.model.load import load
+from pumice.model.loading import load
 from pumice.model.pieces import Checkpoint
 from pumice.model.save import SHARD_BYTES, write_checkpoint, write_layout
 from pumice.model.weights import DTYPES, read_json

@@ -4,7 +4,7 @@ from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.build import Tiles, build_model
 from pumice.model.config import VLMConfig
 from pumice.model.connector import build_connector
-from pumice.model.load import load, load_model
+from pumice.model.loading import load, load_model
 from pumice.model.pieces import Checkpoint
 from pumice.model.save import save_model
 from pumice.model.tower import Tower, VisionTower

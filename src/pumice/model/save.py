@@ -21,7 +21,7 @@ from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
 from pumice.model.layout import NEXT, RECORD, activation
 from pumice.model.limits import card, limits
-from pumice.model.load import load_model
+from pumice.model.loading import load_model
 from pumice.model.names import to_disk
 from pumice.model.parts import torch_dtype
 from pumice.model.stored import Stored, held
