@@ -42,10 +42,12 @@ def our_logits(model: Any, ids: torch.Tensor, pixels: torch.Tensor, spans: list[
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize(("layer", "feature"), [(-2, "patch"), (-1, "cls_patch"), (1, "patch")])
+@pytest.mark.parametrize(
+    ("layer", "feature"), [(-2, "patch"), (-1, "cls_patch"), (1, "patch"), ((-2, 0, -1), "patch")]
+)
 @torch.no_grad()
 def test_transformers_gives_the_same_logits(
-    parts: Any, tiny: Any, tmp_path: Path, tied: bool, layer: int, feature: str
+    parts: Any, tiny: Any, tmp_path: Path, tied: bool, layer: Any, feature: str
 ) -> None:
     language = parts.make_language(tmp_path / "lm", tied=tied)
     model, tokenizer, processor = build_model(
@@ -272,7 +274,6 @@ class TestLayouts:
     @pytest.mark.parametrize(
         ("field", "value"),
         [
-            ("vision_feature_layer", [-2, -1]),
             ("projector_hidden_act", "relu"),
             ("multimodal_projector_bias", False),
         ],

@@ -107,8 +107,11 @@ def _check_expressible(model: VisionLanguageModel) -> None:
     if tower.config.model_type not in TOWERS:
         _refuse(f"its tower is {tower.config.model_type}; the original has {', '.join(TOWERS)}")
     layers = int(tower.config.num_hidden_layers)
-    if tower.config.model_type == "siglip_vision_model" and tower.depth != layers - 1:
-        _refuse(f"it reads layer {tower.depth} of SigLIP; the original reads layer {layers - 1} of {layers}")
+    if len(tower.depths) > 1:
+        _refuse(f"it joins the features of layers {own.select_layer}")
+    depth = tower.depths[0]
+    if tower.config.model_type == "siglip_vision_model" and depth != layers - 1:
+        _refuse(f"it reads layer {depth} of SigLIP; the original reads layer {layers - 1} of {layers}")
     if getattr(model.lm.get_output_embeddings(), "bias", None) is not None:
         _refuse("the head of its language model has a bias")
     if own.newline and "unpad" not in own.merge_type:

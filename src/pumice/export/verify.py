@@ -182,7 +182,9 @@ def _tile_row(model: Any, ids_1T: Tensor, pixels_1CHW: Tensor) -> Tensor:
     """Embeddings of a row whose image tokens hold one tile, by transformers' own modules."""
     config = model.config
     states = model.model.vision_tower(pixels_1CHW, output_hidden_states=True).hidden_states
-    features_1PV = states[config.vision_feature_layer]
+    layer = config.vision_feature_layer
+    layers = [layer] if isinstance(layer, int) else layer
+    features_1PV = torch.cat([states[number] for number in layers], dim=2)
     if config.vision_feature_select_strategy == "default":
         features_1PV = features_1PV[:, 1:]
     embeds_1TD: Tensor = model.get_input_embeddings()(ids_1T)

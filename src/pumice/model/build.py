@@ -38,7 +38,7 @@ def build_model(
     language_folder: str | Path,
     *,
     connector: str = "mlp2x_gelu",
-    select_layer: int = -2,
+    select_layer: int | tuple[int, ...] = -2,
     select_feature: str = "patch",
     template: str = "v1",
     dtype: str = "float32",
@@ -59,7 +59,7 @@ def build_model(
         language_folder: a causal LM checkpoint with its tokenizer; of a LLaVA checkpoint, its language
             model. The connector is new even where both folders are one LLaVA checkpoint.
         connector: see ``build_connector``.
-        select_layer: the tower's hidden state that is read.
+        select_layer: the tower's hidden state that is read; several are joined along the channels.
         select_feature: ``patch`` or ``cls_patch``.
         template: the conversation template the model is to be trained with.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
@@ -116,7 +116,7 @@ def compose_tower(
     processors: Sequence[ImageProcessor],
     scales: Sequence[int],
     *,
-    select_layer: int,
+    select_layer: int | tuple[int, ...],
     select_feature: str,
 ) -> Tower:
     """One tower, several joined, or one at several scales, of vision models and their image processors.

@@ -24,7 +24,7 @@ class VLMConfig:
 
     Attributes:
         connector: ``linear``, ``identity``, ``mlp2x_gelu``, ``mlp3x_gelu``, ...
-        select_layer: the tower's hidden state that is read.
+        select_layer: the tower's hidden state that is read; several are joined along the channels.
         select_feature: ``patch`` or ``cls_patch``.
         image_token_id: the id of ``<image>``.
         image_seq_length: how many tokens one square input of the tower fills, marks included.
@@ -43,7 +43,7 @@ class VLMConfig:
     """
 
     connector: str
-    select_layer: int
+    select_layer: int | tuple[int, ...]
     select_feature: str
     image_token_id: int
     image_seq_length: int
@@ -81,6 +81,8 @@ class VLMConfig:
         """The fields as plain values of JSON."""
         fields = dataclasses.asdict(self)
         fields["pinpoints"] = [list(pair) for pair in self.pinpoints]
+        if isinstance(self.select_layer, tuple):
+            fields["select_layer"] = list(self.select_layer)
         for name in ("scales", "towers", "image_marks"):
             fields[name] = None if fields[name] is None else list(fields[name])
         return fields

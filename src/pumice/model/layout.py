@@ -61,7 +61,7 @@ def layout_pieces(folder: Path, *, template: str | None, name: str) -> Pieces:
         tokenizer=load_tokenizer(folder),
         template=template_name(template, record.get("template"), folder, name),
         image_token_id=int(config.image_token_index),
-        select_layer=int(config.vision_feature_layer),
+        select_layer=_layers(config.vision_feature_layer),
         select_feature=str(record.get("select_feature") or _select_feature(config)),
         facts={**_next_facts(config), **image_facts(record)},
     )
@@ -103,11 +103,6 @@ def activation(connector: str) -> str:
 def _check_supported(config: Any, connector: str, folder: Path) -> None:
     """CheckpointError for a LLaVA config that this model has no place for."""
     where = str(folder / "config.json")
-    if not isinstance(config.vision_feature_layer, int):
-        raise CheckpointError(
-            f"vision_feature_layer {config.vision_feature_layer} joins layers, which is not supported",
-            where=where,
-        )
     act = str(config.projector_hidden_act)
     known = act == activation(connector) or (act.startswith("pumice_") and (folder / RECORD).is_file())
     if not known or not config.multimodal_projector_bias:
@@ -116,6 +111,10 @@ def _check_supported(config: Any, connector: str, folder: Path) -> None:
             f"{config.projector_hidden_act!r}, multimodal_projector_bias {config.multimodal_projector_bias}",
             where=where,
         )
+
+
+def _layers(value: Any) -> int | tuple[int, ...]:
+    return int(value) if isinstance(value, int) else tuple(int(layer) for layer in value)
 
 
 def _select_feature(config: Any) -> str:

@@ -81,7 +81,7 @@ class Pieces:
     tokenizer: Any
     template: str
     image_token_id: int | None
-    select_layer: int
+    select_layer: int | tuple[int, ...]
     select_feature: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     extra_tokens: tuple[str, ...] = ()

@@ -175,7 +175,9 @@ def _write_configs(
         text_config=model.lm.config.to_dict(),
         image_token_index=own.image_token_id,
         image_seq_length=model.tower.length,
-        vision_feature_layer=own.select_layer,
+        vision_feature_layer=list(own.select_layer)
+        if isinstance(own.select_layer, tuple)
+        else own.select_layer,
         vision_feature_select_strategy=strategy,
         projector_hidden_act=f"pumice_{refused[0]}" if refused else activation(own.connector),
         multimodal_projector_bias=True,

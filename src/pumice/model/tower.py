@@ -130,7 +130,8 @@ class VisionTower(Tower):
     Args:
         model: the vision model (``CLIPVisionModel``, ...).
         select_layer: index into ``hidden_states`` (0 is the embedding, -1 the last layer's output before
-            any last norm); LLaVA's published recipes all use -2. Later layers are not computed.
+            any last norm); LLaVA's published recipes all use -2. Later layers are not computed. Of
+            several, the features are joined along the channels, in their order.
         select_feature: ``patch`` drops the class and register tokens, ``cls_patch`` keeps them.
         image_size: pixels of the input's sides, where the family takes other sizes than its config's.
     """
@@ -139,7 +140,7 @@ class VisionTower(Tower):
         self,
         model: Any,
         *,
-        select_layer: int = -2,
+        select_layer: int | tuple[int, ...] = -2,
         select_feature: str = "patch",
         image_size: int | None = None,
     ) -> None:
@@ -156,13 +157,15 @@ class VisionTower(Tower):
         self._select_feature = select_feature
         self.select_layer = select_layer
         states = int(self.config.num_hidden_layers) + 1
-        if not -states <= select_layer < states:
+        layers = select_layer if isinstance(select_layer, tuple) else (select_layer,)
+        absent = [layer for layer in layers if not -states <= layer < states]
+        if absent or not layers:
             raise CheckpointError(
-                f"layer {select_layer} does not exist: the tower has {states} hidden states",
+                f"layer {absent[0] if absent else ()} does not exist: the tower has {states} hidden states",
                 where="select_layer",
                 remedy=f"choose from {-states} to {states - 1}",
             )
-        self.depth = select_layer % states
+        self.depths = tuple(layer % states for layer in layers)
         own = int(self.config.image_size)
         self._image_size = image_size or own
         if self._image_size != own and not self.family.any_size:
@@ -186,7 +189,7 @@ class VisionTower(Tower):
     @property
     def dim(self) -> int:
         """The width V of a feature."""
-        return int(self.config.hidden_size)
+        return int(self.config.hidden_size) * len(self.depths)
 
     @property
     def image_size(self) -> int:
@@ -230,12 +233,17 @@ class VisionTower(Tower):
         if self.family.pre_norm is not None:
             hidden_NSV = getattr(core, self.family.pre_norm)(hidden_NSV)
         positional, named = self._layer_arguments(core, pixels_NCHW)
-        for layer in core.get_submodule(self.family.layers)[: self.depth]:
+        states = {0: hidden_NSV}
+        for number, layer in enumerate(core.get_submodule(self.family.layers)[: max(self.depths)], start=1):
             hidden_NSV = layer(hidden_NSV, *positional, **named)
+            if number in self.depths:
+                states[number] = hidden_NSV
+        chosen = [states[depth] for depth in self.depths]
+        features_NSV = chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=2)
         if self.select_feature == "patch":
-            hidden_NSV = hidden_NSV[:, self.class_tokens :]
-        assert isinstance(hidden_NSV, torch.Tensor)
-        return hidden_NSV
+            features_NSV = features_NSV[:, self.class_tokens :]
+        assert isinstance(features_NSV, torch.Tensor)
+        return features_NSV
 
     def _layer_arguments(self, core: Any, pixels_NCHW: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self.family.call == "mask":
