@@ -45,6 +45,24 @@ def test_a_template_in_other_words_is_told_by_what_it_writes(tmp_path: Path) -> 
     assert template_name(None, None, tmp_path, "x") == "tiny"
 
 
+def test_the_published_template_of_llava_1_5(tmp_path: Path) -> None:
+    """As transformers' converter wrote it: no default prompt, no tokens at the ends, pictures first."""
+    text = (
+        "{% for message in messages %}{% if message['role'] != 'system' %}"
+        "{{ message['role'].upper() + ': ' }}{% endif %}"
+        "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}"
+        "{{ '<image>\\n' }}{% endfor %}"
+        "{% if message['role'] != 'assistant' %}"
+        "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+        "{{ part['text'] + ' ' }}{% endfor %}{% else %}"
+        "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+        "{% generation %}{{ part['text'] + ' ' }}{% endgeneration %}{% endfor %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+    )
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": text}))
+    assert template_name(None, None, tmp_path, "renamed") == "v1"
+
+
 @pytest.mark.parametrize("text", ["{{ messages }}", "{{ broken", "{% for x in 5 %}{% endfor %}", ""])
 def test_others_are_asked_for(tmp_path: Path, text: str) -> None:
     (tmp_path / "chat_template.jinja").write_text(text)

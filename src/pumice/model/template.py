@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ def template_name(explicit: str | None, recorded: str | None, folder: Path, name
         return chosen
     own = own_chat_template(folder)
     if own is not None:
-        for known in TEMPLATES:
-            if _alike(own, chat_template(known)):
-                return known
+        for alike in (_writes_the_same, _has_the_same_words):
+            for known in TEMPLATES:
+                if alike(own, chat_template(known)):
+                    return known
     published = PUBLISHED.get(name)
     if published in TEMPLATES:
         assert published is not None
@@ -79,29 +81,51 @@ def own_chat_template(folder: Path) -> str | None:
     return None
 
 
-def _alike(left: str, right: str) -> bool:
+def _writes_the_same(left: str, right: str) -> bool:
     """Whether two Jinja templates write one conversation alike, blanks between words aside."""
     if left.strip() == right.strip():
         return True
-    probe: list[dict[str, Any]] = [
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "\nfirst"}]},
-        {"role": "assistant", "content": [{"type": "text", "text": "second"}]},
-        {"role": "user", "content": [{"type": "text", "text": "third"}]},
-    ]
-    texts = [_written(template, probe) for template in (left, right)]
+    texts = [_written(template, _PROBE) for template in (left, right)]
     return texts[0] is not None and texts[0] == texts[1]
 
 
+def _has_the_same_words(left: str, right: str) -> bool:
+    """The same where a system prompt is given, and without a look at where BOS and EOS stand.
+
+    Several published templates leave out what their model was trained with: the prompt that is given by
+    default, the EOS behind answers.
+    """
+    system = [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}]
+    texts = [_written(template, [*system, *_PROBE]) for template in (left, right)]
+    if texts[0] is None or texts[1] is None:
+        return False
+    own, other = ([word for word in text if word not in _ENDS] for text in texts if text is not None)
+    return "kind." in own and own == other
+
+
+_PROBE: list[dict[str, Any]] = [
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "\nfirst"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "second"}]},
+    {"role": "user", "content": [{"type": "text", "text": "third"}]},
+]
+_ENDS = ("<s>", "</s>")
+_TRACKING = re.compile(r"{%-?\s*(?:end)?generation\s*-?%}")
+"""transformers' own tag around answers; it writes nothing."""
+
+
 def _written(template: str, messages: list[dict[str, Any]]) -> list[str] | None:
+    """The words that a template writes, in order; None where it cannot."""
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = _refuse
     try:
-        text = environment.from_string(template).render(
-            messages=messages, add_generation_prompt=True, bos_token="<s>", eos_token="</s>"
+        text = environment.from_string(_TRACKING.sub("", template)).render(
+            messages=messages, add_generation_prompt=True, bos_token=_ENDS[0], eos_token=_ENDS[1]
         )
     except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError):
         return None
-    return text.replace(PLACEHOLDER, f" {PLACEHOLDER} ").split()
+    for token in (PLACEHOLDER, *_ENDS):
+        text = text.replace(token, f" {token} ")
+    return text.split()
 
 
 def _refuse(message: str) -> None:
