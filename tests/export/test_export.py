@@ -23,6 +23,7 @@ from pumice.errors import CheckpointError, UsageError
 from pumice.export import export
 from pumice.export import run as run_module
 from pumice.export import verify as verify_module
+from pumice.export.original import trim_tokenizer
 from pumice.model.build import Tiles, build_model
 from pumice.model.save import save_model
 
@@ -80,6 +81,25 @@ class TestOriginal:
         assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(saved)(text)["input_ids"]
         generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())
         assert "suppress_tokens" not in generation
+
+    @pytest.mark.parametrize(
+        ("pieces", "kind"), [(False, "PreTrainedTokenizerFast"), (True, "LlamaTokenizer")]
+    )
+    def test_the_tokenizers_class_is_one_that_reads_its_file(
+        self, tiny: Any, tmp_path: Path, pieces: bool, kind: str
+    ) -> None:
+        """The original asks for the slow class by name."""
+        folder = tmp_path / "files"
+        tiny.tokenizer.save_pretrained(folder)
+        if pieces:
+            (folder / "tokenizer.model").write_bytes(b"pieces")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        (tmp_path / "out").mkdir()
+        trimmed, rows = trim_tokenizer(tokenizer, tmp_path / "out", "llama")
+        fields = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+        assert fields["tokenizer_class"] == kind
+        assert (tmp_path / "out" / "tokenizer.model").exists() == pieces
+        assert rows == len(trimmed) == ROWS
 
     def test_the_tower_comes_along(self, tiny: Any, saved: Path, tmp_path: Path) -> None:
         done = export(saved, tmp_path / "out", "llava")

@@ -12,10 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from pumice.errors import CheckpointError
+from pumice.errors import CheckpointError, MissingExtraError
+from pumice.model import parts as parts_module
 from pumice.model import save as save_module
 from pumice.model.build import build_model
 from pumice.model.loading import load
+from pumice.model.parts import load_tokenizer
 from pumice.model.save import load_model, save_model
 from pumice.text.render import render
 from pumice.text.templates import get_template
@@ -349,6 +351,29 @@ def test_the_sentencepiece_file_stays_beside_the_tokenizer(parts: Any, tiny: Any
     save_model(*build_model(tiny.vision, language, template="tiny"), tmp_path / "m")
     save_model(*load(tmp_path / "m"), tmp_path / "again")
     assert (tmp_path / "again" / "tokenizer.model").read_bytes() == b"pieces"
+
+
+def test_the_tokenizer_is_written_as_every_release_reads_it(tiny: Any, tmp_path: Path) -> None:
+    fields = json.loads((save(tiny, tmp_path / "m") / "tokenizer_config.json").read_text())
+    assert fields["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert not {"is_local", "local_files_only", "backend_class", "extra_special_tokens"} & fields.keys()
+    again = load(tmp_path / "m").tokenizer
+    assert again.get_vocab() == tiny.tokenizer.get_vocab()
+    assert again.all_special_ids == tiny.tokenizer.all_special_ids
+    assert again.pad_token == "<pad>"
+
+
+def test_a_sentencepiece_file_without_its_library(
+    parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = parts.make_language(tmp_path / "lm")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    (folder / "tokenizer.model").write_bytes(b"pieces")
+    monkeypatch.setattr(parts_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="SentencePiece") as caught:
+        load_tokenizer(folder)
+    assert "pumice[sentencepiece]" in str(caught.value)
 
 
 def test_load_is_lazy_and_public() -> None:

@@ -23,7 +23,7 @@ from pumice.model.tower import VisionTower
 from pumice.model.towers import MultiScaleTower
 from pumice.model.vlm import VisionLanguageModel
 from pumice.model.vocabulary import added_last, token_id
-from pumice.model.weights import write_tensors
+from pumice.model.weights import read_json, write_tensors
 
 CLASSES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
     {
@@ -61,7 +61,7 @@ def write_original(
     _check_expressible(model)
     notes: list[str] = []
     own, kind = model.config, torch_dtype(dtype)
-    trimmed, rows = trim_tokenizer(tokenizer, folder)
+    trimmed, rows = trim_tokenizer(tokenizer, folder, model.lm.config.model_type)
     tensors = _language_tensors(model, rows)
     linear = own.connector == "linear"
     for key, tensor in model.connector.state_dict().items():
@@ -89,11 +89,6 @@ def write_original(
     generation.save_pretrained(folder)
     if own.tiled and own.flavour == "transformers":
         notes.append("The original lays tiles of small and of some odd shapes of pictures out differently.")
-    if not (folder / "tokenizer.model").is_file() and model.lm.config.model_type in ("llama", "mistral"):
-        notes.append(
-            "There is no tokenizer.model (SentencePiece), which the original's code asks for: copy it from "
-            "the language model's folder, or load the tokenizer with use_fast=True there."
-        )
     return notes
 
 
@@ -248,11 +243,11 @@ def _plain(processor: ImageProcessor, model: VisionLanguageModel) -> ImageProces
     return replace(one, image_size=tower.image_size, shortest_edge=edge)
 
 
-def trim_tokenizer(tokenizer: Any, folder: Path) -> tuple[Any, int]:
+def trim_tokenizer(tokenizer: Any, folder: Path, language: str) -> tuple[Any, int]:
     """Save the tokenizer without ``<image>`` and our padding token; it and how many tokens it knows.
 
     The original has no token for pictures: it cuts the text at ``<image>``. Tokens in the middle of the
-    vocabulary cannot be taken out, they stay.
+    vocabulary cannot be taken out, they stay. ``language`` is the language model's ``model_type``.
     """
     from transformers import AutoTokenizer
 
@@ -261,6 +256,7 @@ def trim_tokenizer(tokenizer: Any, folder: Path) -> tuple[Any, int]:
     removed = added_last(tokenizer)
     if removed:
         _edit(folder, tokenizer, removed)
+    _name_class(folder, language)
     trimmed = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if len(trimmed) != total - len(removed):
         raise CheckpointError(
@@ -269,6 +265,21 @@ def trim_tokenizer(tokenizer: Any, folder: Path) -> tuple[Any, int]:
             remedy="please report this with the model's tokenizer.json",
         )
     return trimmed, len(trimmed)
+
+
+def _name_class(folder: Path, language: str) -> None:
+    """Name the class that the original is to load: with ``use_fast=False`` it takes the one named here.
+
+    Llama's and Gemma's own classes read ``tokenizer.model``; without it, it is that of ``tokenizer.json``.
+    """
+    file = folder / "tokenizer_config.json"
+    fields = read_json(file)
+    if (folder / "tokenizer.model").is_file():
+        own = "GemmaTokenizer" if language == "gemma" else "LlamaTokenizer"
+        fields = {"add_bos_token": True, "legacy": False, **fields, "tokenizer_class": own}
+    else:
+        fields["tokenizer_class"] = "PreTrainedTokenizerFast"
+    write_json(file, fields)
 
 
 def _edit(folder: Path, tokenizer: Any, removed: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from logging import ERROR
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from pumice.errors import CheckpointError, suggest
+from pumice.errors import CheckpointError, MissingExtraError, suggest
 from pumice.model.stored import Stored
 from pumice.model.weights import DTYPES, read_json, refuse_keys, refuse_shapes
 
@@ -121,7 +122,13 @@ def load_tokenizer(folder: Path, config: Any = None) -> Any:
         return AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, json.JSONDecodeError) as error:
+        if (folder / "tokenizer.model").is_file() and find_spec("sentencepiece") is None:
+            raise MissingExtraError(
+                "the tokenizer is a SentencePiece file, and the library that reads it is not installed",
+                where=str(folder / "tokenizer.model"),
+                remedy="pip install 'pumice[sentencepiece]'",
+            ) from error
         raise CheckpointError(
             f"the tokenizer cannot be read: {error}",
             where=str(folder),

@@ -28,7 +28,7 @@ from pumice.model.stored import Stored, held
 from pumice.model.towers import JoinedTowers
 from pumice.model.vlm import VisionLanguageModel
 from pumice.model.vocabulary import IMAGE_END, IMAGE_START
-from pumice.model.weights import write_tensors
+from pumice.model.weights import read_json, write_tensors
 from pumice.text.chat import chat_template
 from pumice.types import PLACEHOLDER
 
@@ -269,8 +269,23 @@ def generation_config(model: VisionLanguageModel, tokenizer: Any) -> GenerationC
 
 
 def write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer, and beside it the SentencePiece file it came from: older programs read that alone."""
+    """Save a tokenizer so that releases of transformers before 5 read it too, as other programs need.
+
+    Names that only newer releases know are written as all know them; how the tokenizer was once loaded is
+    left out. Beside it goes the SentencePiece file it came from: older programs read that alone.
+    """
     tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    fields = read_json(file)
+    for name in ("is_local", "local_files_only"):
+        fields.pop(name, None)
+    if fields.get("tokenizer_class") == "TokenizersBackend":
+        fields["tokenizer_class"] = "PreTrainedTokenizerFast"
+    extra = fields.get("extra_special_tokens")
+    if isinstance(extra, list):  # before 5 it had to be a dictionary
+        del fields["extra_special_tokens"]
+        fields["additional_special_tokens"] = extra
+    write_json(file, dict(sorted(fields.items())))
     pieces = Path(str(tokenizer.name_or_path)) / "tokenizer.model"
     if pieces.is_file() and not (folder / pieces.name).exists():
         shutil.copyfile(pieces, folder / pieces.name)
