@@ -75,6 +75,14 @@ def parts() -> Any:
 
 
 @pytest.fixture(scope="session")
+def original() -> Any:
+    """``tests/model/original.py``: the writers of folders in the original's layout."""
+    from .model import original
+
+    return original
+
+
+@pytest.fixture(scope="session")
 def tiny(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model; read only."""
     return parts.make_tiny(tmp_path_factory.mktemp("tiny"))

@@ -30,12 +30,16 @@ VERBS = (
     ("data", "stats"),
     ("data", "convert"),
     ("data", "build-mix"),
+    ("export",),
     ("world", "make"),
     ("world", "pretrain"),
     ("recipe", "list"),
     ("recipe", "show"),
     ("recipe", "fields"),
 )
+
+
+ORDER = ("world", "data", "train", "eval", "chat", "report", "export", "recipe")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -57,8 +61,7 @@ def test_every_option_has_a_help_text(verb: tuple[str, ...]) -> None:
 
 def test_help_lists_all_verbs_in_the_order_of_use(pumice: Any) -> None:
     text = pumice("--help").out
-    verbs = ("world", "data", "train", "eval", "chat", "report", "recipe")
-    places = [text.index(f"│ {verb} ") for verb in verbs]
+    places = [text.index(f"│ {verb} ") for verb in ORDER]
     assert places == sorted(places)
 
 

@@ -16,10 +16,10 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from pumice.errors import ImageError, UsageError
+from pumice.errors import CheckpointError, ImageError, UsageError
 from pumice.infer import Completion, Generator, Request, Sampling
 from pumice.infer import batch as batch_module
-from pumice.model.build import build_model
+from pumice.model.build import Tiles, build_model
 from pumice.model.save import save_model
 from pumice.text.render import render
 from pumice.types import Message, text_message
@@ -244,16 +244,30 @@ def test_rows_at_the_context_do_not_step_beyond_it(tiny: Any, tmp_path: Path) ->
     assert {c.prompt_tokens + len(c.token_ids) for c in together[:4]} == {64}
 
 
-def test_answer_ends_at_the_attention_window(tiny: Any, tmp_path: Path) -> None:
+def test_answers_go_on_beyond_the_attention_window(tiny: Any, tmp_path: Path) -> None:
+    """Prompt and answer are longer than the window; what is seen is what transformers shows the model."""
     fields: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     fields |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320, "pad_token_id": None}
     torch.manual_seed(5)
-    lm = MistralForCausalLM(MistralConfig(**fields, sliding_window=48, max_position_embeddings=256))
+    lm = MistralForCausalLM(MistralConfig(**fields, sliding_window=12, max_position_embeddings=256))
     generator = other_language(tiny, tmp_path / "mistral", lm)
-    completion = generator.generate([question("a b", max_new_tokens=4096)])[0]
-    assert completion.prompt_tokens + len(completion.token_ids) == 48
-    with pytest.raises(UsageError, match="48"):
-        generator.generate([question("a " * 60)])
+    requests = [question("a " * n, max_new_tokens=30) for n in (10, 3)]
+    together = generator.generate(requests)
+    assert together == [generator.generate([request])[0] for request in requests]
+    for request, completion in zip(requests, together, strict=True):
+        assert completion.prompt_tokens + len(completion.token_ids) > 24
+        prompt = render(
+            request.messages,
+            generator.tokenizer,
+            generator.template,
+            image_lengths=[],
+            image_token_id=generator.model.config.image_token_id,
+            generation_prompt=True,
+        ).input_ids
+        ids = torch.tensor([[*prompt.tolist(), *completion.token_ids]])
+        with torch.no_grad():
+            scores = generator._allowed(generator.model.lm(input_ids=ids).logits[0, len(prompt) - 1 : -1])
+        assert scores.argmax(-1).tolist() == list(completion.token_ids)
 
 
 @pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"stop": ("",)}])
@@ -271,3 +285,10 @@ def test_several_turns(generator: Generator, reference: Any) -> None:
     request = Request(messages, (picture(0),), max_new_tokens=NEW)
     completion: Completion = generator.generate([request])[0]
     assert list(completion.token_ids) == by_transformers(reference, generator, request)
+
+
+def test_a_model_of_tiles_does_not_answer_with_one(tiny: Any) -> None:
+    """Until tiles are laid out here, such a model is refused rather than read badly."""
+    tiles = Tiles(((16, 32), (32, 16)))
+    with pytest.raises(CheckpointError, match="anyres"):
+        Generator(*build_model(tiny.vision, tiny.language, template="tiny", tiles=tiles))

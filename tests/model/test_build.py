@@ -261,14 +261,6 @@ def test_language_models_that_do_not_fit_are_refused(
     assert reason in refused(tiny.vision, language(tmp_path, tiny, make()))
 
 
-def test_sliding_window_is_never_silently_ignored(tiny: Any, tmp_path: Path) -> None:
-    lm = MistralForCausalLM(MistralConfig(**{**LM, "sliding_window": 5}))
-    model = build_model(tiny.vision, language(tmp_path, tiny, lm))[0]
-    mask = torch.ones(1, 6, 6, dtype=torch.bool).tril()
-    with pytest.raises(CheckpointError, match="window of 5"):
-        model.hidden(torch.zeros(1, 6, 32), torch.arange(6)[None], mask)
-
-
 def test_parts_of_a_saved_model_start_another(tiny: Any, tmp_path: Path) -> None:
     """Both parts come from the whole model, in both layouts; the connector is new."""
     saved, theirs = tmp_path / "saved", tmp_path / "theirs"

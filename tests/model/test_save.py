@@ -12,9 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from pumice.errors import CheckpointError
+from pumice.errors import CheckpointError, MissingExtraError
+from pumice.model import parts as parts_module
 from pumice.model import save as save_module
 from pumice.model.build import build_model
+from pumice.model.loading import load
+from pumice.model.parts import load_tokenizer
 from pumice.model.save import load_model, save_model
 from pumice.text.render import render
 from pumice.text.templates import get_template
@@ -42,10 +45,12 @@ def our_logits(model: Any, ids: torch.Tensor, pixels: torch.Tensor, spans: list[
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize(("layer", "feature"), [(-2, "patch"), (-1, "cls_patch"), (1, "patch")])
+@pytest.mark.parametrize(
+    ("layer", "feature"), [(-2, "patch"), (-1, "cls_patch"), (1, "patch"), ((-2, 0, -1), "patch")]
+)
 @torch.no_grad()
 def test_transformers_gives_the_same_logits(
-    parts: Any, tiny: Any, tmp_path: Path, tied: bool, layer: int, feature: str
+    parts: Any, tiny: Any, tmp_path: Path, tied: bool, layer: Any, feature: str
 ) -> None:
     language = parts.make_language(tmp_path / "lm", tied=tied)
     model, tokenizer, processor = build_model(
@@ -272,7 +277,6 @@ class TestLayouts:
     @pytest.mark.parametrize(
         ("field", "value"),
         [
-            ("vision_feature_layer", [-2, -1]),
             ("projector_hidden_act", "relu"),
             ("multimodal_projector_bias", False),
         ],
@@ -292,3 +296,89 @@ class TestLayouts:
     def test_a_language_model_is_no_llava(self, tiny: Any) -> None:
         with pytest.raises(CheckpointError, match="'llama'"):
             load_model(tiny.language)
+
+
+@pytest.mark.parametrize("option", ["vision", "base"])
+def test_options_that_do_nothing_are_refused(tiny: Any, tmp_path: Path, option: str) -> None:
+    folder = save(tiny, tmp_path / "m")
+    with pytest.raises(CheckpointError, match=f"leave {option} out"):
+        load(folder, **{option: tiny.vision})
+
+
+@pytest.mark.parametrize(("dtype", "held"), [("auto", torch.bfloat16), ("float32", torch.float32)])
+def test_auto_is_the_type_on_disk(tiny: Any, tmp_path: Path, dtype: str, held: torch.dtype) -> None:
+    model = load(save(tiny, tmp_path / "m", dtype="bfloat16"), dtype=dtype).model
+    assert {parameter.dtype for parameter in model.parameters()} == {held}
+
+
+def test_a_device_that_is_not_there(tiny: Any, tmp_path: Path) -> None:
+    folder = save(tiny, tmp_path / "m")
+    with pytest.raises(CheckpointError, match="the device 'cuda:77' cannot be used"):
+        load(folder, device="cuda:77")
+
+
+def test_quantised_weights_are_refused(tiny: Any, tmp_path: Path) -> None:
+    folder = save(tiny, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"bits": 4}}))
+    with pytest.raises(CheckpointError, match="quantised"):
+        load(folder)
+
+
+def test_settings_of_sampling_that_cannot_be_saved_again_are_left_out(
+    parts: Any, tiny: Any, tmp_path: Path
+) -> None:
+    """Vicuna's generation config has them without do_sample: transformers then refuses to save it."""
+    language = parts.make_language(tmp_path / "lm")
+    fields = {"temperature": 0.9, "top_p": 0.6, "max_length": 4096, "bos_token_id": 0, "eos_token_id": 1}
+    (language / "generation_config.json").write_text(json.dumps(fields))
+    model, tokenizer, processor = build_model(tiny.vision, language, template="tiny")
+    save_model(model, tokenizer, processor, tmp_path / "m", dtype="float32")
+    theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "m")
+    theirs.save_pretrained(tmp_path / "again")
+    written = json.loads((tmp_path / "m" / "generation_config.json").read_text())
+    assert written["max_length"] == 4096
+    assert "temperature" not in written
+    fields["do_sample"] = True
+    (language / "generation_config.json").write_text(json.dumps(fields))
+    save_model(*build_model(tiny.vision, language, template="tiny"), tmp_path / "m", dtype="float32")
+    assert json.loads((tmp_path / "m" / "generation_config.json").read_text())["temperature"] == 0.9
+
+
+def test_the_sentencepiece_file_stays_beside_the_tokenizer(parts: Any, tiny: Any, tmp_path: Path) -> None:
+    language = parts.make_language(tmp_path / "lm")
+    (language / "tokenizer.model").write_bytes(b"pieces")
+    save_model(*build_model(tiny.vision, language, template="tiny"), tmp_path / "m")
+    save_model(*load(tmp_path / "m"), tmp_path / "again")
+    assert (tmp_path / "again" / "tokenizer.model").read_bytes() == b"pieces"
+
+
+def test_the_tokenizer_is_written_as_every_release_reads_it(tiny: Any, tmp_path: Path) -> None:
+    fields = json.loads((save(tiny, tmp_path / "m") / "tokenizer_config.json").read_text())
+    assert fields["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert not {"is_local", "local_files_only", "backend_class", "extra_special_tokens"} & fields.keys()
+    again = load(tmp_path / "m").tokenizer
+    assert again.get_vocab() == tiny.tokenizer.get_vocab()
+    assert again.all_special_ids == tiny.tokenizer.all_special_ids
+    assert again.pad_token == "<pad>"
+
+
+def test_a_sentencepiece_file_without_its_library(
+    parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = parts.make_language(tmp_path / "lm")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    (folder / "tokenizer.model").write_bytes(b"pieces")
+    monkeypatch.setattr(parts_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="SentencePiece") as caught:
+        load_tokenizer(folder)
+    assert "pumice[sentencepiece]" in str(caught.value)
+
+
+def test_load_is_lazy_and_public() -> None:
+    import pumice
+
+    assert pumice.load is load
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = pumice.lode  # type: ignore[attr-defined]

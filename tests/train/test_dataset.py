@@ -215,18 +215,19 @@ def test_a_batch_is_padded_with_the_tokenizers_token(bench: Any) -> None:
     assert np.unique(batch.segment_ids[1]).tolist() == [0, 1, 2]
 
 
-def test_a_sample_longer_than_the_window_is_refused(bench: Any) -> None:
-    """The window counts only where it is used; branches and packed neighbours do not add up."""
+def test_a_sample_longer_than_the_context_is_refused(bench: Any) -> None:
+    """Branches and packed neighbours do not add up, and an attention window is no limit."""
     from types import SimpleNamespace
 
     data = bench.data
     longest = max(int(data.encode(sample).position_ids.max()) + 1 for sample in data.samples)
     lengths = np.array([len(data.encode(sample)) for sample in data.samples])
-    data.check_context(SimpleNamespace(sliding_window=longest, max_position_embeddings=longest), lengths)
-    data.check_context(SimpleNamespace(sliding_window=2, use_sliding_window=False), lengths)
+    data.check_context(SimpleNamespace(sliding_window=2, max_position_embeddings=longest), lengths)
     data.check_context(SimpleNamespace(), lengths)
-    with pytest.raises(DataError, match=rf"has {longest} positions.*sliding_window\) is {longest - 1}"):
-        data.check_context(SimpleNamespace(sliding_window=longest - 1), lengths)
+    with pytest.raises(
+        DataError, match=rf"has {longest} positions.*max_position_embeddings\) is {longest - 1}"
+    ):
+        data.check_context(SimpleNamespace(max_position_embeddings=longest - 1), lengths)
 
 
 def test_settings_stand_for_what_decides_the_tokens(bench: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import chat, data, evaluate, recipe, report, train, world
+from pumice.cli import chat, data, evaluate, export, recipe, report, train, world
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -30,6 +30,7 @@ app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.command("export", epilog=export.EPILOG)(export.export)
 app.add_typer(recipe.app, name="recipe")
 
 

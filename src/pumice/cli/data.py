@@ -232,7 +232,7 @@ def build_mix(
 
 def _counter(folder: Path) -> CountTokens:
     """Counts a conversation's tokens as LLaVA-1.5 writes it."""
-    from pumice.model.build import load_tokenizer
+    from pumice.model.parts import load_tokenizer
     from pumice.text import get_template, render
     from pumice.types import Message
 

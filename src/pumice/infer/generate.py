@@ -16,7 +16,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from pumice.errors import UsageError
+from pumice.errors import CheckpointError, UsageError
 from pumice.image.decode import open_image
 from pumice.infer.batch import Prompt, RunningBatch
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
@@ -110,6 +110,11 @@ class Generator:
         max_rows: int = 64,
         cache_bytes: int = 2 << 30,
     ) -> None:
+        if model.config.tiled:  # a single tile would answer, and worse than the model can
+            raise CheckpointError(
+                f"the model cuts pictures into tiles ({model.config.aspect}); answering does not do that yet",
+                where="image_aspect_ratio",
+            )
         self.model = model
         self.tokenizer = tokenizer
         self.processor = processor
@@ -305,11 +310,9 @@ def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:
 
 
 def _context(config: Any) -> int | None:
-    """The most tokens of prompt and answer: the model's positions, or its attention window if smaller."""
-    limits = [getattr(config, "max_position_embeddings", None)]
-    if getattr(config, "use_sliding_window", True):
-        limits.append(getattr(config, "sliding_window", None))
-    return min((limit for limit in limits if limit is not None), default=None)
+    """The most tokens of prompt and answer: the model's positions. Attention windows do not bound them."""
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    return limit
 
 
 def _cache_bytes_per_token(model: VisionLanguageModel) -> int:

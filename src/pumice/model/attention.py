@@ -43,6 +43,44 @@ def visibility_mask(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor:
     return seen_BTT | torch.eye(length, dtype=torch.bool, device=segment_ids_BT.device)
 
 
+def attention_windows(config: Any) -> dict[str, int | None]:
+    """How many keys the layers of a language model see, by kind of layer; None for all that come before.
+
+    Models whose layers are all alike have one nameless kind.
+
+    Raises:
+        CheckpointError: a kind of layer that our masks do not describe (chunked or linear attention).
+    """
+    window = getattr(config, "sliding_window", None)
+    if not getattr(config, "use_sliding_window", True):
+        window = None
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return {"": window}
+    known = {"full_attention": None, "sliding_attention": window}
+    unknown = sorted(set(kinds) - set(known))
+    if unknown:
+        raise CheckpointError(
+            f"the language model has layers of kind {', '.join(unknown)}; such a layer does not take a mask "
+            "for each row",
+            where="layer_types",
+            remedy=f"choose a model whose layers are {' or '.join(known)}",
+        )
+    return {kind: known[kind] for kind in sorted(set(kinds))}
+
+
+def windowed(mask_BQK: Tensor, window: int | None) -> Tensor:
+    """The mask of a layer that sees a window: of the keys each query sees, the last ``window``.
+
+    Keys stand in the order of their positions within every sample and branch, so the last ones are the
+    nearest, the query itself among them (``kv > q - window``, as transformers counts).
+    """
+    if window is None or mask_BQK.shape[2] <= window:
+        return mask_BQK
+    behind_BQK = mask_BQK.flip(2).cumsum(2, dtype=torch.int32).flip(2)
+    return mask_BQK & (behind_BQK <= window)
+
+
 def auto_attention(
     module: nn.Module,
     query_BHQD: Tensor,
@@ -115,6 +153,12 @@ def set_attention(model: Any, kind: str) -> None:
     if kind not in ATTENTION_CHOICES:
         raise CheckpointError(
             f"there is no attention {kind!r}", where="attention", remedy=suggest(kind, ATTENTION_CHOICES)
+        )
+    if kind == "sdpa" and getattr(model.config, "attn_logit_softcapping", None) is not None:
+        raise CheckpointError(
+            f"{type(model).__name__} caps its attention scores, which torch's SDPA cannot",
+            where="attention",
+            remedy="choose auto or eager",
         )
     wanted = _AUTO if kind == "auto" else kind
     if kind == "auto" and not getattr(model, "_supports_sdpa", False):

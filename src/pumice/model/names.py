@@ -10,8 +10,10 @@ On disk transformers has had three layouts (all are read, the first is written):
    ``lm_head.*``;
 3. as 1, but ``vision_tower.*`` without ``vision_model`` (what transformers 5.23 itself saves).
 
+LLaVA-NeXT's ``image_newline`` lies beside them, in layout 2 at ``model.image_newline``.
+
 A connector that transformers' LLaVA has no place for lies at ``multi_modal_projector.layers.N.*``,
-with N its index in our connector.
+with N its index in our connector. Of several towers, number N lies at ``vision_towers.N.*``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Part = Literal["tower", "connector", "lm"]
+Part = Literal["tower", "towers", "connector", "lm", "newline"]
+"""``towers`` holds all of several, each name led by its number; ``newline`` one tensor, without a name."""
 
 TRANSFORMERS_CONNECTOR = "mlp2x_gelu"
 """The one connector that transformers' LLaVA architecture has."""
@@ -28,6 +31,7 @@ _LINEAR = {"linear_1": "0", "linear_2": "2"}
 _LINEAR_BACK = {index: name for name, index in _LINEAR.items()}
 _NOT_WEIGHTS = (".inv_freq", ".position_ids")
 """Buffers that old releases saved and new ones compute."""
+NEWLINE = "image_newline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,19 @@ class LmNames:
     head: str = "lm_head"
 
 
-def to_disk(part: Part, name: str, connector: str) -> str:
-    """The key of layout 1 for the tensor ``name`` of a part (named as the part itself names it)."""
+def to_disk(part: Part, name: str, connector: str, prefix: str = "vision_model.") -> str:
+    """The key of layout 1 for the tensor ``name`` of a part (named as the part itself names it).
+
+    ``prefix`` stands before every name of the tower's family (``TowerFamily.prefix``).
+    """
+    if part == "newline":
+        return NEWLINE
     if part == "lm":
         return f"language_model.{name}"
     if part == "tower":
-        return f"vision_tower.vision_model.{name.removeprefix('vision_model.')}"
+        return f"vision_tower.{prefix}{name.removeprefix(prefix)}"
+    if part == "towers":
+        return f"vision_towers.{name}"
     index, _, leaf = name.partition(".")
     if connector == TRANSFORMERS_CONNECTOR:
         return f"multi_modal_projector.{_LINEAR_BACK[index]}.{leaf}"
@@ -72,8 +83,12 @@ def from_disk(key: str, lm: LmNames) -> tuple[Part, str] | None:
     if key.startswith("language_model."):
         return "lm", key.removeprefix("language_model.")
     key = key.removeprefix("model.")
+    if key == NEWLINE:
+        return "newline", ""
     if key.startswith("vision_tower."):
         return "tower", key.removeprefix("vision_tower.").removeprefix("vision_model.")
+    if key.startswith("vision_towers."):
+        return "towers", key.removeprefix("vision_towers.")
     if key.startswith("multi_modal_projector.layers."):
         return "connector", key.removeprefix("multi_modal_projector.layers.")
     if key.startswith("multi_modal_projector."):

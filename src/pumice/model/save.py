@@ -1,6 +1,6 @@
-"""Saving and loading a whole model in transformers' LLaVA layout, our own facts beside it.
+"""Saving a whole model in transformers' LLaVA layout, our own facts beside it.
 
-``pumice.json`` holds what ``config.json`` has no field for: the connector's kind and the template.
+``pumice.json`` holds what ``config.json`` has no field for: the connector's kind, the template, ...
 """
 
 from __future__ import annotations
@@ -9,38 +9,35 @@ import glob
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig
+from torch import Tensor, nn
+from transformers import AutoConfig, GenerationConfig
+from transformers.core_model_loading import revert_weight_conversion
 
-from pumice.errors import CheckpointError, TemplateError, suggest
+from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
-from pumice.model.build import (
-    LLAVA,
-    assemble,
-    lm_width,
-    load_config,
-    load_tokenizer,
-    new_part,
-    split_parts,
-    torch_dtype,
-)
-from pumice.model.connector import build_connector
-from pumice.model.names import TRANSFORMERS_CONNECTOR, LmNames, Part, to_disk
-from pumice.model.tower import VisionTower
-from pumice.model.vlm import VisionLanguageModel, VLMConfig
-from pumice.model.weights import fill, read_json, read_tensors, write_tensors
+from pumice.model.layout import NEXT, RECORD, activation
+from pumice.model.limits import card, limits
+from pumice.model.loading import load_model
+from pumice.model.names import to_disk
+from pumice.model.parts import torch_dtype
+from pumice.model.stored import Stored, held
+from pumice.model.towers import JoinedTowers
+from pumice.model.vlm import VisionLanguageModel
+from pumice.model.vocabulary import IMAGE_END, IMAGE_START
+from pumice.model.weights import read_json, write_tensors
 from pumice.text.chat import chat_template
 from pumice.text.ends import answer_ends
-from pumice.text.resolve import resolve_template, template_of_chat
-from pumice.text.templates import check_template_name, template_names
+from pumice.text.resolve import resolve_template
 from pumice.types import PLACEHOLDER
 
-RECORD = "pumice.json"
+__all__ = ["RECORD", "disk_tensors", "load_model", "save_model", "write_checkpoint"]
+
 SHARD_BYTES = 4 * 1000**3
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
 def save_model(
@@ -52,11 +49,12 @@ def save_model(
     dtype: str = "bfloat16",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write a model so that ``LlavaForConditionalGeneration.from_pretrained(folder)`` loads it.
+    """Write a model so that transformers loads ``folder``: ``LlavaForConditionalGeneration`` or, of a model
+    that cuts pictures into tiles, ``LlavaNextForConditionalGeneration``.
 
-    Of the connectors, transformers' LLaVA has ``mlp2x_gelu`` alone. A model with any other is written in
-    the same layout, but with a ``projector_hidden_act`` that transformers does not know
-    (``pumice_CONNECTOR``): it raises there instead of drawing a random projector. ``load_model`` reads all.
+    What transformers has no place for (``pumice.model.limits``) is written in the same layout, but with a
+    ``projector_hidden_act`` that transformers does not know (``pumice_...``): it raises there instead of
+    drawing random weights, and ``README.md`` says why. ``load_model`` reads all.
 
     Everything is written to a sibling folder, synced and renamed: ``folder`` is whole or absent. A
     checkpoint that was there is replaced.
@@ -72,8 +70,35 @@ def save_model(
     Raises:
         CheckpointError: an unknown dtype, or ``folder`` is something other than a checkpoint.
     """
-    kind = torch_dtype(dtype)
-    folder = Path(folder)
+    torch_dtype(dtype)
+    write_checkpoint(
+        Path(folder), lambda place: write_layout(model, tokenizer, processor, place, dtype, shard_bytes)
+    )
+
+
+def write_layout(
+    model: VisionLanguageModel,
+    tokenizer: Any,
+    processor: ImageProcessor,
+    folder: Path,
+    dtype: str,
+    shard_bytes: int,
+) -> None:
+    """Write the files of ``save_model`` straight into an empty folder."""
+    write_tensors(disk_tensors(model), folder, torch_dtype(dtype), shard_bytes)
+    _write_configs(model, tokenizer, processor, folder, dtype)
+
+
+def write_checkpoint(
+    folder: Path, write: Callable[[Path], None], check: Callable[[Path], None] | None = None
+) -> None:
+    """Let ``write`` fill a new folder beside ``folder``, ``check`` it, and put it in its place.
+
+    Nothing is left behind on failure, and ``folder`` is as it was.
+
+    Raises:
+        CheckpointError: ``folder`` holds something other than a checkpoint.
+    """
     if folder.exists() and not (folder / "config.json").is_file() and any(folder.iterdir()):
         raise CheckpointError(
             "the folder holds no checkpoint, but other files",
@@ -86,203 +111,202 @@ def save_model(
     temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
     temporary.mkdir()
     try:
-        write_tensors(disk_tensors(model, kind), temporary, shard_bytes)
-        _write_configs(model, tokenizer, processor, temporary, dtype)
+        write(temporary)
+        if check is not None:
+            check(temporary)
         _sync(temporary)
         _replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_model(
-    folder: str | Path, *, dtype: str = "float32", attention: str = "auto", template: str | None = None
-) -> tuple[VisionLanguageModel, Any, ImageProcessor]:
-    """Read a model that ``save_model`` or transformers wrote; weights become ``dtype``.
-
-    Args:
-        folder: a LLaVA checkpoint in any of transformers' layouts (see ``pumice.model.names``).
-        dtype: of the weights in memory: ``float32``, ``bfloat16`` or ``float16``.
-        attention: ``auto``, ``sdpa`` or ``eager``.
-        template: the conversation template; needed only where the checkpoint does not tell.
-
-    Returns:
-        (model, tokenizer, image processor).
-
-    Raises:
-        CheckpointError: a file, key, shape or option that does not fit.
-    """
-    folder = Path(folder)
-    kind = torch_dtype(dtype)
-    config = load_config(folder)
-    if config.model_type != LLAVA:
-        raise CheckpointError(
-            f"a checkpoint of model_type {config.model_type!r} is no LLaVA model",
-            where=str(folder / "config.json"),
-            remedy="give a folder with model_type llava, or build one from two checkpoints",
-        )
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    connector = str(record.get("connector", TRANSFORMERS_CONNECTOR))
-    _check_supported(config, connector, folder)
-    tower = VisionTower(
-        new_part(AutoModel, config.vision_config),
-        select_layer=config.vision_feature_layer,
-        select_feature=str(record.get("select_feature") or _select_feature(config)),
-    )
-    lm = new_part(AutoModelForCausalLM, config.text_config)
-    bridge = build_connector(connector, tower.dim, lm_width(lm))
-    parts = split_parts(read_tensors(folder), LmNames(body=lm.base_model_prefix), folder)
-    prefix = "vision_model." if hasattr(tower.model, "vision_model") else ""
-    where = str(folder)
-    fill(tower.model, {f"{prefix}{key}": value for key, value in parts["tower"].items()}, where, kind)
-    fill(bridge, parts["connector"], where, kind)
-    fill(lm, parts["lm"], where, kind)
-    tokenizer = load_tokenizer(folder)
-    if (folder / "generation_config.json").is_file():
-        lm.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    image_token_id = int(config.image_token_index)
-    if tokenizer.convert_tokens_to_ids(PLACEHOLDER) != image_token_id:
-        raise CheckpointError(
-            f"config.json says image_token_index {image_token_id}, but the tokenizer's {PLACEHOLDER} is "
-            f"{tokenizer.convert_tokens_to_ids(PLACEHOLDER)}",
-            where=where,
-            remedy="use the tokenizer that was saved with this model",
-        )
-    vlm_config = VLMConfig(
-        connector=connector,
-        select_layer=int(config.vision_feature_layer),
-        select_feature=tower.select_feature,
-        image_token_id=image_token_id,
-        image_seq_length=tower.length,
-        template=_template(template, record, tokenizer, folder),
-    )
-    model = assemble(tower, bridge, lm, vlm_config, attention)
-    return model, tokenizer, ImageProcessor.from_pretrained(folder)
-
-
-def disk_tensors(model: VisionLanguageModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors of a model under their keys on disk, contiguous in ``dtype``; tied ones once."""
-    tensors: dict[str, Tensor] = {}
+def disk_tensors(model: VisionLanguageModel) -> dict[str, Stored]:
+    """All tensors of a model under their keys on disk, as they are; tied ones once."""
+    tensors: dict[str, Stored] = {}
     seen: set[int] = set()
-    parts: tuple[tuple[Part, Any], ...] = (
-        ("tower", model.tower.model),
-        ("connector", model.connector),
-        ("lm", model.lm),
-    )
-    for part, module in parts:
-        for name, tensor in module.state_dict().items():
-            if tensor.data_ptr() in seen and tensor.numel():
-                continue
-            seen.add(tensor.data_ptr())
-            key = to_disk(part, name, model.config.connector)
-            stored = dtype if tensor.is_floating_point() else tensor.dtype
-            tensors[key] = tensor.detach().to("cpu", stored).contiguous()
+    for key, tensor in _named(model, seen):
+        tensors[key] = held(tensor.detach())
     return tensors
+
+
+def _named(model: VisionLanguageModel, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    connector = model.config.connector
+    for number, member in enumerate(model.tower.members):
+        for name, tensor in canonical(member.model, seen).items():
+            if number:
+                yield to_disk("towers", f"{number}.{name}", connector), tensor
+            else:
+                yield to_disk("tower", name, connector, member.family.prefix), tensor
+    for name, tensor in model.connector.state_dict().items():
+        yield to_disk("connector", name, connector), tensor
+    for name, tensor in canonical(model.lm, seen).items():
+        yield to_disk("lm", name, connector), tensor
+    if model.image_newline is not None:
+        yield to_disk("newline", "", connector), model.image_newline
+
+
+def canonical(module: nn.Module, seen: set[int]) -> dict[str, Tensor]:
+    """A transformers model's tensors by the names of checkpoint files, which outlive its releases.
+
+    Tensors whose memory is in ``seen`` are left out; those that are given are added to it.
+    """
+    own: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            continue
+        seen.add(tensor.data_ptr())
+        own[name] = tensor
+    renamed: dict[str, Tensor] = revert_weight_conversion(module, own)  # type: ignore[arg-type]
+    return renamed
 
 
 def _write_configs(
     model: VisionLanguageModel, tokenizer: Any, processor: ImageProcessor, folder: Path, dtype: str
 ) -> None:
     own = model.config
-    strategy = "default" if own.select_feature == "patch" and model.tower.class_tokens else "full"
+    first = model.tower.members[0]
+    found = limits(model)
+    strategy = "default" if own.select_feature == "patch" and first.class_tokens else "full"
+    refused = [limit.tag for limit in found if limit.refused]
+    tiles = {}
+    if own.tiled:
+        tiles = {"image_grid_pinpoints": [[height, width] for width, height in own.pinpoints]}
     config: Any = AutoConfig.for_model(
-        "llava",
-        vision_config=model.tower.config.to_dict(),
+        NEXT if own.tiled else "llava",
+        vision_config=first.config.to_dict(),
         text_config=model.lm.config.to_dict(),
         image_token_index=own.image_token_id,
-        image_seq_length=own.image_seq_length,
-        vision_feature_layer=own.select_layer,
+        image_seq_length=model.tower.length,
+        vision_feature_layer=list(own.select_layer)
+        if isinstance(own.select_layer, tuple)
+        else own.select_layer,
         vision_feature_select_strategy=strategy,
-        projector_hidden_act=_activation(own.connector),
+        projector_hidden_act=f"pumice_{refused[0]}" if refused else activation(own.connector),
         multimodal_projector_bias=True,
         tie_word_embeddings=bool(getattr(model.lm.config, "tie_word_embeddings", False)),
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        **tiles,
     )
-    config.architectures = ["LlavaForConditionalGeneration"]
+    name = "LlavaNext" if own.tiled else "Llava"
+    config.architectures = [f"{name}ForConditionalGeneration"]
     config.dtype = config.text_config.dtype = config.vision_config.dtype = torch_dtype(dtype)
     # transformers keeps where a part was loaded from; a path of this machine is nobody else's business.
     config.text_config._name_or_path = config.vision_config._name_or_path = ""
     config.save_pretrained(folder)
+    generation_config(model, tokenizer).save_pretrained(folder)
+    write_tokenizer(tokenizer, folder)
+    write_chat_template(model, tokenizer, folder)
+    _write_processor(model, processor, folder, f"{name}Processor", strategy)
+    write_json(folder / RECORD, {"format": 1, **_record(model, processor)})
+    if found:
+        (folder / "README.md").write_text(card(found), encoding="utf-8")
+
+
+def _write_processor(
+    model: VisionLanguageModel, processor: ImageProcessor, folder: Path, kind: str, strategy: str
+) -> None:
+    own, first = model.config, model.tower.members[0]
+    fields = {**processor.to_dict(), "processor_class": kind}
+    if own.tiled:
+        side = {"height": processor.image_size, "width": processor.image_size}
+        fields |= {
+            "image_processor_type": "LlavaNextImageProcessor",
+            "size": {"shortest_edge": processor.image_size},
+            "crop_size": side,
+            "do_center_crop": True,
+            "do_pad": True,
+            "image_grid_pinpoints": [[height, width] for width, height in own.pinpoints],
+        }
+    write_json(folder / "preprocessor_config.json", fields)
+    write_json(
+        folder / "processor_config.json",
+        {
+            "processor_class": kind,
+            "image_token": PLACEHOLDER,
+            "patch_size": first.patch_size,
+            "num_additional_image_tokens": first.class_tokens,
+            "vision_feature_select_strategy": strategy,
+        },
+    )
+
+
+def _record(model: VisionLanguageModel, processor: ImageProcessor) -> dict[str, Any]:
+    """The content of ``pumice.json``."""
+    own = model.config
+    record = own.to_dict()
+    if not own.tiled:  # the image processor has the last word on how a picture becomes one square
+        record["aspect"] = "pad" if processor.mode == "pad" else "square"
+    if isinstance(model.tower, JoinedTowers):
+        record["joined"] = [
+            {
+                "image_size": member.image_size,
+                "mean": list(normal.mean),
+                "std": list(normal.std),
+                "config": {**member.config.to_dict(), "_name_or_path": ""},
+            }
+            for member, normal in zip(model.tower.members, model.tower.normals, strict=True)
+        ]
+    return record
+
+
+def generation_config(model: VisionLanguageModel, tokenizer: Any) -> GenerationConfig:
+    """The language model's generation settings, in a form that transformers saves again.
+
+    Settings of sampling are dropped where nothing is sampled: several published language models have them,
+    transformers ignores them then, and refuses to save them.
+    """
     generation = GenerationConfig.from_dict(model.lm.generation_config.to_dict())
+    if not generation.do_sample:
+        plain = GenerationConfig()  # type: ignore[no-untyped-call]
+        for name in _SAMPLING:
+            setattr(generation, name, getattr(plain, name, None))
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
-    template = resolve_template(own.template, tokenizer)
+    template = resolve_template(model.config.template, tokenizer)
     held = generation.eos_token_id or tokenizer.eos_token_id
     held = [held] if isinstance(held, int) else list(held or ())
     ends = list(dict.fromkeys([*held, *sorted(answer_ends(template, tokenizer)[0])]))
     generation.eos_token_id = ends[0] if len(ends) == 1 else ends
     # What is no text never comes out of transformers' generate either: <image>, and spare embedding rows.
     rows = model.lm.get_input_embeddings().weight.shape[0]
-    generation.suppress_tokens = [own.image_token_id, *range(len(tokenizer), rows)]
-    generation.save_pretrained(folder)
+    generation.suppress_tokens = [model.config.image_token_id, *range(len(tokenizer), rows)]
+    return generation
+
+
+def write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a tokenizer so that releases of transformers before 5 read it too, as other programs need.
+
+    Names that only newer releases know are written as all know them; how the tokenizer was once loaded is
+    left out. Beside it goes the SentencePiece file it came from: older programs read that alone.
+    """
     tokenizer.save_pretrained(folder)
-    _write_json(
-        folder / "preprocessor_config.json", {**processor.to_dict(), "processor_class": "LlavaProcessor"}
-    )
-    _write_json(
-        folder / "processor_config.json",
-        {
-            "processor_class": "LlavaProcessor",
-            "image_token": PLACEHOLDER,
-            "patch_size": model.tower.patch_size,
-            "num_additional_image_tokens": model.tower.class_tokens,
-            "vision_feature_select_strategy": strategy,
-        },
-    )
-    (folder / "chat_template.jinja").write_text(chat_template(template, tokenizer), encoding="utf-8")
-    _write_json(folder / RECORD, {"format": 1, **own.to_dict()})
+    file = folder / "tokenizer_config.json"
+    fields = read_json(file)
+    for name in ("is_local", "local_files_only"):
+        fields.pop(name, None)
+    if fields.get("tokenizer_class") == "TokenizersBackend":
+        fields["tokenizer_class"] = "PreTrainedTokenizerFast"
+    extra = fields.get("extra_special_tokens")
+    if isinstance(extra, list):  # before 5 it had to be a dictionary
+        del fields["extra_special_tokens"]
+        fields["additional_special_tokens"] = extra
+    write_json(file, dict(sorted(fields.items())))
+    pieces = Path(str(tokenizer.name_or_path)) / "tokenizer.model"
+    if pieces.is_file() and not (folder / pieces.name).exists():
+        shutil.copyfile(pieces, folder / pieces.name)
 
 
-def _activation(connector: str) -> str:
-    """``projector_hidden_act``: one that transformers refuses where its projector is not ours."""
-    return "gelu" if connector == TRANSFORMERS_CONNECTOR else f"pumice_{connector}"
+def write_chat_template(model: VisionLanguageModel, tokenizer: Any, folder: Path) -> None:
+    """``chat_template.jinja`` of the model's template, with the marks around pictures if it has them."""
+    text = chat_template(resolve_template(model.config.template, tokenizer), tokenizer)
+    if model.config.image_marks is not None:
+        text = text.replace(PLACEHOLDER, f"{IMAGE_START}{PLACEHOLDER}{IMAGE_END}")
+    (folder / "chat_template.jinja").write_text(text, encoding="utf-8")
 
 
-def _check_supported(config: Any, connector: str, folder: Path) -> None:
-    """CheckpointError for a LLaVA config that this model has no place for."""
-    where = str(folder / "config.json")
-    if not isinstance(config.vision_feature_layer, int):
-        raise CheckpointError(
-            f"vision_feature_layer {config.vision_feature_layer} joins layers, which is not supported",
-            where=where,
-        )
-    known = ("gelu", _activation(connector))
-    if config.projector_hidden_act not in known or not config.multimodal_projector_bias:
-        raise CheckpointError(
-            "only connectors with exact GELU and biases are supported, but projector_hidden_act is "
-            f"{config.projector_hidden_act!r}, multimodal_projector_bias {config.multimodal_projector_bias}",
-            where=where,
-        )
-
-
-def _select_feature(config: Any) -> str:
-    return "patch" if config.vision_feature_select_strategy == "default" else "cls_patch"
-
-
-def _template(explicit: str | None, record: dict[str, Any], tokenizer: Any, folder: Path) -> str:
-    """The template's name: as asked for, as recorded, or as the checkpoint's chat template shows."""
-    name = explicit or record.get("template")
-    if name is not None:
-        check_template_name(str(name))
-        return str(name)
-    own = getattr(tokenizer, "chat_template", None)
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        own = file.read_text(encoding="utf-8")
-    why = "it has no chat template"
-    if isinstance(own, str):
-        try:
-            return template_of_chat(own, tokenizer).name
-        except TemplateError as error:
-            why = error.what
-    raise CheckpointError(
-        f"the checkpoint does not tell which conversation template it was trained with: {why}",
-        where=str(folder),
-        remedy=f"give the template: {suggest('', template_names())}",
-    )
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object, indented."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 

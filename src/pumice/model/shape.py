@@ -9,9 +9,10 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
 from pumice.cost.shape import LanguageShape, Shape, TowerShape
-from pumice.model.build import lm_width, new_part
+from pumice.errors import CheckpointError
+from pumice.model.build import lm_width
 from pumice.model.connector import build_connector
-from pumice.model.tower import VisionTower
+from pumice.model.tower import Tower, VisionTower
 from pumice.model.vlm import VisionLanguageModel
 
 
@@ -37,21 +38,53 @@ def config_shape(
     """
     with torch.device("meta"):
         tower = VisionTower(
-            new_part(AutoModel, vision), select_layer=select_layer, select_feature=select_feature
+            _empty(AutoModel, vision), select_layer=select_layer, select_feature=select_feature
         )
-        lm = new_part(AutoModelForCausalLM, language)
+        lm = _empty(AutoModelForCausalLM, language)
     width, dim = lm_width(lm), tower.dim
     bridge = build_connector(connector, dim, width)
     return Shape(_tower(tower), _count(bridge), _language(lm))
 
 
-def _tower(tower: VisionTower) -> TowerShape:
+def _empty(auto: Any, config: Any) -> Any:
+    """A model of a config, without weights where the default device is the meta device."""
+    try:
+        return auto.from_config(config)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"transformers has no {auto.__name__} for model_type {config.model_type!r}: {error}"
+        ) from error
+
+
+def _tower(tower: Tower) -> TowerShape:
+    """The sizes of a tower; of several, those of one that costs as much as all together."""
+    shapes = [_member(member) for member in tower.members]
+    if len(shapes) == 1:
+        return shapes[0]
+    widest = max(shapes, key=lambda shape: shape.used)
+    return TowerShape(
+        params=sum(shape.params for shape in shapes),
+        used=sum(shape.used * shape.tokens for shape in shapes) // widest.tokens,
+        layers=widest.layers,
+        width=widest.width,
+        tokens=widest.tokens,
+    )
+
+
+def _member(tower: VisionTower) -> TowerShape:
     core: Any = getattr(tower.model, "vision_model", tower.model)
-    layers = core.get_submodule(tower.family.layers)
+    layers: Any = core.get_submodule(tower.family.layers)
+    depth = max(tower.depths)
     each = _count(layers[0]) if len(layers) else 0
-    patches = _count(core.embeddings)
-    tokens = tower.length + (tower.class_tokens if tower.select_feature == "patch" else 0)
-    return TowerShape(_count(tower.model), patches + each * tower.depth, tower.depth, tower.dim, tokens)
+    classes = int(tower.class_tokens)
+    tokens = tower.length + (classes if tower.select_feature == "patch" else 0)
+    return TowerShape(
+        _count(tower.model),
+        _count(core.embeddings) + each * depth,
+        depth,
+        int(tower.config.hidden_size),
+        tokens,
+    )
 
 
 def _language(lm: Any) -> LanguageShape:

@@ -7,9 +7,7 @@ S supervised tokens, K keys (cached tokens and this row's), Q queries.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,37 +16,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pumice.errors import CheckpointError, DataError
-from pumice.model.attention import kernel_mask, visibility_mask
-from pumice.model.tower import VisionTower
+from pumice.model.attention import attention_windows, kernel_mask, visibility_mask, windowed
+from pumice.model.config import VLMConfig
+from pumice.model.tower import Tower
 from pumice.types import IGNORE_INDEX
 
 LOGIT_CHUNK = 1 << 25
 """How many logits are held at once while the loss is computed (128 MiB in float32)."""
-
-
-@dataclass(frozen=True, slots=True)
-class VLMConfig:
-    """What the parts' own configurations do not say.
-
-    Attributes:
-        connector: ``linear``, ``identity``, ``mlp2x_gelu``, ``mlp3x_gelu``, ...
-        select_layer: the tower's hidden state that is read.
-        select_feature: ``patch`` or ``cls_patch``.
-        image_token_id: the id of ``<image>``.
-        image_seq_length: P, how many tokens one picture fills.
-        template: the conversation template the model was trained with.
-    """
-
-    connector: str
-    select_layer: int
-    select_feature: str
-    image_token_id: int
-    image_seq_length: int
-    template: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        return dataclasses.asdict(self)
 
 
 class VisionLanguageModel(nn.Module):
@@ -59,18 +33,30 @@ class VisionLanguageModel(nn.Module):
         connector: maps the tower's width to the language model's (``build_connector``).
         lm: any model of ``transformers.AutoModelForCausalLM``.
         config: see ``VLMConfig``.
+
+    Attributes:
+        image_newline: the embedding [D] that ends a line of patches, where ``config.newline`` says so.
+        masks_by_layer: whether the language model takes a mask for each kind of layer (``layer_types``).
     """
 
-    def __init__(self, tower: VisionTower, connector: nn.Module, lm: Any, config: VLMConfig) -> None:
+    def __init__(self, tower: Tower, connector: nn.Module, lm: Any, config: VLMConfig) -> None:
         super().__init__()
         self.tower = tower
         self.connector = connector
         self.lm = lm
         self.config = config
-        if config.image_seq_length != tower.length:
+        self.image_newline: nn.Parameter | None = None
+        if config.newline:
+            table_VD = lm.get_input_embeddings().weight
+            self.image_newline = nn.Parameter(torch.zeros(table_VD.shape[1], dtype=table_VD.dtype))
+        self._windows = attention_windows(lm.config)
+        self.masks_by_layer = getattr(lm.config, "layer_types", None) is not None
+        self._softcap: float | None = getattr(lm.config, "final_logit_softcapping", None)
+        marks = 0 if config.image_marks is None else 2
+        if config.image_seq_length != tower.length + marks:
             raise CheckpointError(
                 f"the tower gives {tower.length} features per picture, but image_seq_length is "
-                f"{config.image_seq_length}",
+                f"{config.image_seq_length - marks}",
                 where="image_seq_length",
                 remedy="use the vision tower this model was trained with",
             )
@@ -101,7 +87,32 @@ class VisionLanguageModel(nn.Module):
         if first is not None and not torch.is_autocast_enabled(features_NPV.device.type):
             features_NPV = features_NPV.to(first.dtype)
         embeds_NPD: Tensor = self.connector(features_NPV)
-        return embeds_NPD
+        return embeds_NPD if self.config.tiled else self.mark(embeds_NPD)
+
+    def mark(self, embeds_NPD: Tensor) -> Tensor:
+        """The same between the embeddings of ``<im_start>`` and ``<im_end>``, where the model has them."""
+        if self.config.image_marks is None:
+            return embeds_NPD
+        ids_2 = torch.tensor(self.config.image_marks, device=self.device)
+        marks_2D = self.lm.get_input_embeddings()(ids_2).to(embeds_NPD.dtype)
+        start_N1D, end_N1D = (mark_D.expand(embeds_NPD.shape[0], 1, -1) for mark_D in marks_2D)
+        return torch.cat([start_N1D, embeds_NPD, end_N1D], dim=1)
+
+    def set_gradient_checkpointing(self, *, tower: bool, language: bool) -> None:
+        """Compute layers again in the backward pass instead of keeping what they held: less memory, slower.
+
+        It acts in training mode alone.
+        """
+        for module, wanted in ((self.lm, language), *((part.model, tower) for part in self.tower.members)):
+            if not hasattr(module, "activation_checkpointing_enable"):  # older releases of transformers
+                if wanted:
+                    module.gradient_checkpointing_enable({"use_reentrant": False})
+                else:
+                    module.gradient_checkpointing_disable()
+            elif wanted:
+                module.activation_checkpointing_enable({"use_reentrant": False})
+            else:
+                module.activation_checkpointing_disable()
 
     def embed(
         self, input_ids_BT: Tensor, image_embeds_NPD: Tensor | None, images: Sequence[tuple[int, int, int]]
@@ -148,44 +159,49 @@ class VisionLanguageModel(nn.Module):
     ) -> Tensor:
         """Last hidden states [B, T, D] (after the final norm) of embeddings.
 
+        Layers that attend in a sliding window see the last so many of the keys that the mask shows.
+
         Args:
             embeds_BTD: the row's embeddings.
             position_ids_BT: int64, the position of each token within its sample.
             mask_BTT: bool [B, T, K], True where a query sees a key; K counts cached tokens too.
             cache: a transformers ``Cache`` that is read and extended, or None.
         """
-        self._check_window(position_ids_BT)
-        implementation = self.lm.config._attn_implementation
         dtype = embeds_BTD.dtype
         if torch.is_autocast_enabled(embeds_BTD.device.type):
             dtype = torch.get_autocast_dtype(embeds_BTD.device.type)
         output = self.lm.base_model(
             inputs_embeds=embeds_BTD,
             position_ids=position_ids_BT,
-            attention_mask=kernel_mask(mask_BTT, implementation, dtype),
+            attention_mask=self._masks(mask_BTT, dtype),
             past_key_values=cache,
             use_cache=cache is not None,
         )
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
 
-    def _check_window(self, position_ids_BT: Tensor) -> None:
-        """CheckpointError for samples longer than a sliding attention window, which our masks do not have."""
-        config = self.lm.config
-        window = getattr(config, "sliding_window", None)
-        if window is None or not getattr(config, "use_sliding_window", True):
-            return
-        longest = int(position_ids_BT.max()) + 1
-        if longest > window:
+    def _masks(self, mask_BTK: Tensor, dtype: torch.dtype) -> Any:
+        """The mask as the language model takes it: one, or one for each kind of layer."""
+        kind = self.lm.config._attn_implementation
+        made: dict[int | None, Tensor] = {}
+        for window in self._windows.values():
+            if window not in made:
+                made[window] = kernel_mask(windowed(mask_BTK, window), kind, dtype)
+        if self.masks_by_layer:
+            return {name: made[window] for name, window in self._windows.items()}
+        if len(made) > 1:
             raise CheckpointError(
-                f"a sample of {longest} tokens, but the language model attends in a window of {window}",
-                where="sliding_window",
-                remedy=f"use samples of at most {window} tokens",
+                f"{type(self.lm).__name__} has layers of several attention windows, but takes one mask",
+                where="layer_types of the language model",
+                remedy="choose another language model",
             )
+        return next(iter(made.values()))
 
     def logits(self, hidden_xD: Tensor) -> Tensor:
         """Scores [..., V] over the vocabulary for hidden states [..., D]."""
         logits_xV: Tensor = self.lm.get_output_embeddings()(hidden_xD)
+        if self._softcap is not None:  # Gemma 2
+            logits_xV = torch.tanh(logits_xV / self._softcap) * self._softcap
         return logits_xV
 
     def loss(

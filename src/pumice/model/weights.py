@@ -1,20 +1,24 @@
-"""Reading and writing tensors: safetensors only, every key and shape accounted for."""
+"""The weights of a checkpoint folder: which files, which keys; every key and shape is accounted for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from pumice.errors import CheckpointError
+from pumice.model.stored import Stored, open_pickled, open_safetensors
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
+_OWN_CONFIG = "use the config.json that was saved with these weights"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -36,121 +40,143 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint folder.
+    """The files that hold a checkpoint's weights: safetensors, else pickles (``pytorch_model.bin``).
 
     Raises:
-        CheckpointError: the folder or its weights are missing, or the weights are pickles.
+        CheckpointError: the folder or its weights are missing.
     """
     if not folder.is_dir():
         raise CheckpointError(
             "there is no such folder", where=str(folder), remedy="give the path of a local checkpoint folder"
         )
-    if (folder / INDEX).is_file():
-        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-        files = [folder / Path(name).name for name in names]
-        missing = [file.name for file in files if not file.is_file()]
-        if missing:
-            raise CheckpointError(
-                f"weight files are missing: {', '.join(missing)}",
-                where=str(folder),
-                remedy="copy the whole folder",
-            )
-        return files
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth"))
-    what = f"{SINGLE} is missing" + (
-        f" (pickled weights are not read: {', '.join(pickles)})" if pickles else ""
+    for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
+        if (folder / index).is_file():
+            return _shards(folder, index)
+        if (folder / single).is_file():
+            return [folder / single]
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHT_ENDINGS)
+    raise CheckpointError(
+        f"{SINGLE} is missing" + (f" (the folder has {', '.join(others)})" if others else ""),
+        where=str(folder),
+        remedy="copy the whole folder",
     )
-    raise CheckpointError(what, where=str(folder), remedy="save the checkpoint again with safetensors")
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint folder by their keys, on the CPU, as stored."""
-    tensors: dict[str, Tensor] = {}
+def _shards(folder: Path, index: str) -> list[Path]:
+    weight_map = read_json(folder / index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError("the index has no weight_map", where=str(folder / index))
+    files = [folder / Path(str(name)).name for name in sorted(set(weight_map.values()))]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"weight files are missing: {', '.join(missing)}",
+            where=str(folder),
+            remedy="copy the whole folder",
+        )
+    return files
+
+
+def open_file(file: Path) -> dict[str, Stored]:
+    """The tensors of one weight file, none of them read yet; the kind of file is told by its ending."""
+    return open_safetensors(file) if file.suffix == ".safetensors" else open_pickled(file)
+
+
+def open_weights(folder: Path) -> dict[str, Stored]:
+    """All tensors of a checkpoint folder by their keys, none of them read yet.
+
+    Raises:
+        CheckpointError: a file is missing or broken; names it.
+    """
+    tensors: dict[str, Stored] = {}
     for file in weight_files(folder):
         try:
-            tensors.update(load_file(file))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"the weights cannot be read: {error}",
-                where=str(file),
-                remedy="copy or download the file again",
-            ) from error
+            tensors.update(open_file(file))
+        except CheckpointError as error:
+            if file.suffix == ".safetensors":
+                raise
+            what = f"{error.what} ({SINGLE} is missing, so {file.name} was opened)"
+            raise CheckpointError(what, where=error.where, remedy=error.remedy) from error
     return tensors
 
 
-def write_tensors(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int) -> None:
-    """Write tensors to ``folder`` as one file, or as shards of at most ``shard_bytes`` with an index."""
-    shards: list[dict[str, Tensor]] = [{}]
+def write_tensors(tensors: Mapping[str, Stored], folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
+    """Write tensors to ``folder`` as one file, or as shards of at most ``shard_bytes`` with an index.
+
+    Floating ones become ``dtype``. One shard at a time is in memory.
+    """
+    sizes = {key: math.prod(tensor.shape) * _kind(tensor, dtype).itemsize for key, tensor in tensors.items()}
+    shards: list[list[str]] = [[]]
     filled = 0
     for key in sorted(tensors):
-        size = tensors[key].nbytes
-        if shards[-1] and filled + size > shard_bytes:
-            shards.append({})
+        if shards[-1] and filled + sizes[key] > shard_bytes:
+            shards.append([])
             filled = 0
-        shards[-1][key] = tensors[key]
-        filled += size
-    if len(shards) == 1:
-        save_file(shards[0], folder / SINGLE, metadata={"format": "pt"})
-        return
+        shards[-1].append(key)
+        filled += sizes[key]
     weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+    for number, keys in enumerate(shards, start=1):
+        name = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        shard = {key: tensors[key].read().to("cpu", _kind(tensors[key], dtype)).contiguous() for key in keys}
         save_file(shard, folder / name, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(shard, name)
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        weight_map |= dict.fromkeys(keys, name)
+    if len(shards) > 1:
+        index = {
+            "metadata": {"total_size": sum(sizes.values())},
+            "weight_map": dict(sorted(weight_map.items())),
+        }
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _kind(tensor: Stored, dtype: torch.dtype) -> torch.dtype:
+    return dtype if tensor.dtype.is_floating_point else tensor.dtype
 
 
 def check_keys(
     expected: Mapping[str, torch.Size],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     where: str,
     *,
     optional: Iterable[str] = (),
 ) -> None:
     """CheckpointError naming every missing or unexpected key, or the first key whose shape differs."""
-    missing = sorted(set(expected) - set(tensors) - set(optional))
-    unexpected = sorted(set(tensors) - set(expected))
-    if missing or unexpected:
-        parts = []
-        if missing:
-            parts.append(f"{len(missing)} missing ({_some(missing)})")
-        if unexpected:
-            parts.append(f"{len(unexpected)} unexpected ({_some(unexpected)})")
+    refuse_keys(set(expected) - set(tensors) - set(optional), set(tensors) - set(expected), where)
+    wrong = {key: (tensors[key].shape, expected[key]) for key in sorted(tensors)}
+    refuse_shapes({key: both for key, both in wrong.items() if both[0] != both[1]}, where)
+
+
+def refuse_keys(missing: Iterable[str], unexpected: Iterable[str], where: str) -> None:
+    """CheckpointError if there are any; names them."""
+    parts = [
+        f"{len(keys)} {kind} ({', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''})"
+        for kind, keys in (("missing", sorted(missing)), ("unexpected", sorted(unexpected)))
+        if keys
+    ]
+    if parts:
         raise CheckpointError(
-            f"the weights do not fit config.json: keys {'; '.join(parts)}",
-            where=where,
-            remedy="use the config.json that was saved with these weights",
+            f"the weights do not fit config.json: keys {'; '.join(parts)}", where=where, remedy=_OWN_CONFIG
         )
-    for key in sorted(tensors):
-        if tensors[key].shape != expected[key]:
-            raise CheckpointError(
-                f"{key} has shape {list(tensors[key].shape)}, but config.json asks for {list(expected[key])}",
-                where=where,
-                remedy="use the config.json that was saved with these weights",
-            )
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str, dtype: torch.dtype) -> None:
-    """Copy tensors into a module of the same keys and shapes, which becomes ``dtype``; tied ones may lack.
+def refuse_shapes(wrong: Mapping[str, tuple[Sequence[int], Sequence[int]]], where: str) -> None:
+    """CheckpointError for the first key whose shapes (stored, wanted) differ; says how many there are."""
+    for key, (stored, wanted) in sorted(wrong.items()):
+        more = f" ({len(wrong) - 1} more differ)" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"{key} has shape {list(stored)}, but config.json asks for {list(wanted)}{more}",
+            where=where,
+            remedy=_OWN_CONFIG,
+        )
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Stored], where: str) -> None:
+    """Copy tensors into a module of the same keys and shapes, which keeps its own type.
 
     Raises:
         CheckpointError: a key is missing or unexpected, or a shape differs.
     """
-    model.to(dtype)
-    own = model.state_dict()
-    storages: dict[int, list[str]] = {}
-    for key, tensor in own.items():
-        storages.setdefault(tensor.data_ptr(), []).append(key)
-    tied = {key for keys in storages.values() if any(k in tensors for k in keys) for key in keys}
-    check_keys({key: value.shape for key, value in own.items()}, tensors, where, optional=tied)
+    own = module.state_dict()
+    check_keys({key: value.shape for key, value in own.items()}, tensors, where)
     with torch.no_grad():
         for key, tensor in tensors.items():
-            own[key].copy_(tensor)
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
+            own[key].copy_(tensor.read())

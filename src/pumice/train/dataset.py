@@ -255,34 +255,29 @@ class StageData:
         """Compare every sample's last position with what the language model was made for.
 
         Args:
-            config: the language model's; read are ``max_position_embeddings`` and ``sliding_window``.
+            config: the language model's; ``max_position_embeddings`` is read. An attention window
+                (``sliding_window``) bounds nothing: the masks have it.
             lengths: tokens of each sample; positions are no more than these.
 
         Raises:
-            DataError: a sample is longer than one of them.
+            DataError: a sample is longer.
         """
-        window = getattr(config, "sliding_window", None)
-        if not getattr(config, "use_sliding_window", True):
-            window = None
-        limits = {
-            "context (max_position_embeddings)": getattr(config, "max_position_embeddings", None),
-            "attention window (sliding_window)": window,
-        }
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None:
+            return
         problems = Problems()
         first, _ = distinct(self.samples)
-        lowest = min((limit for limit in limits.values() if limit is not None), default=None)
-        long = first[lengths[first] > lowest] if lowest is not None else first[:0]
-        for sample in take(self.samples, long):
+        for sample in take(self.samples, first[lengths[first] > limit]):
             longest = int(self.encode(sample).position_ids.max()) + 1
-            for name, limit in limits.items():
-                if limit is not None and longest > limit:
-                    problems.add(
-                        DataError(
-                            f"the sample has {longest} positions, the language model's {name} is {limit}",
-                            where=str(sample.origin),
-                            remedy="split the conversation, remove the row, or choose another language model",
-                        )
+            if longest > limit:
+                problems.add(
+                    DataError(
+                        f"the sample has {longest} positions, the language model's context "
+                        f"(max_position_embeddings) is {limit}",
+                        where=str(sample.origin),
+                        remedy="split the conversation, remove the row, or choose another language model",
                     )
+                )
         problems.raise_if_any("samples are too long for the language model")
 
     def check_cells(self, grounding: Grounding) -> None:

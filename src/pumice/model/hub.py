@@ -1,0 +1,66 @@
+"""Where a checkpoint lies: a folder, or a repository of the Hugging Face hub in its local cache.
+
+Only configurations, tokenizers and weights are fetched: no code, nothing from subfolders, and pickled
+weights only where a repository has no safetensors.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pumice.errors import CheckpointError
+from pumice.model.weights import INDEX, SINGLE
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SAFE = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.safetensors")
+_PICKLED = (
+    "pytorch_model.bin",
+    "pytorch_model-*.bin",
+    "mm_projector.bin",
+    "adapter_model.bin",
+    "non_lora_trainables.bin",
+)
+_NEVER = ("*/*", "consolidated*", "optimizer*", "training_args*")
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The folder of a checkpoint: the path itself, or a hub repository's snapshot, fetched if need be.
+
+    Args:
+        name: a folder, or ``ORGANISATION/NAME`` on the hub. A folder wins.
+
+    Raises:
+        CheckpointError: there is neither; says what to do without a network.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    text = str(name)
+    if _ID.fullmatch(text) is None:
+        raise CheckpointError(
+            "there is no such folder",
+            where=text,
+            remedy="give the folder of a checkpoint, or a name on the hub such as llava-hf/llava-1.5-7b-hf",
+        )
+    found = _fetch(text, _SAFE)
+    if not (found / SINGLE).is_file() and not (found / INDEX).is_file():
+        found = _fetch(text, (*_SAFE, *_PICKLED))
+    return found
+
+
+def _fetch(name: str, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(repo_id=name, allow_patterns=list(patterns), ignore_patterns=list(_NEVER))
+        )
+    except (OSError, ValueError) as error:  # all that huggingface_hub raises is one of these
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"there is no such folder, and {name} could not be fetched from the hub: {first}",
+            where=name,
+            remedy=f"without a network: run `hf download {name}` where there is one, copy the folder, "
+            "and give its path",
+        ) from error

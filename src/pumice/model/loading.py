@@ -1,0 +1,78 @@
+"""Loading a whole model: one function for every layout of LLaVA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pumice.errors import CheckpointError
+from pumice.model.folder import kind_of
+from pumice.model.hub import find_checkpoint
+from pumice.model.layout import layout_pieces
+from pumice.model.original import original_pieces
+from pumice.model.pieces import AUTO, Checkpoint, join
+
+
+def load(
+    name: str | Path,
+    *,
+    dtype: str = AUTO,
+    device: str = "cpu",
+    attention: str = "auto",
+    template: str | None = None,
+    vision: str | Path | None = None,
+    base: str | Path | None = None,
+) -> Checkpoint:
+    """Read a LLaVA model from a folder or from the Hugging Face hub.
+
+    The kind of folder is told by its files: transformers' LLaVA and LLaVA-NeXT in every key layout they
+    have had; what ``save_model`` writes; the original's whole models, projectors (``mm_projector.bin``)
+    and LoRA adapters. Weights are read tensor by tensor; nothing of a checkpoint is ever run.
+
+    Args:
+        name: a folder, or ``ORGANISATION/NAME`` on the hub (its local cache is used where it is filled).
+        dtype: of the weights in memory: ``float32``, ``bfloat16``, ``float16``, or ``auto``, as on disk.
+        device: where they go: ``cpu``, ``cuda``, ``cuda:1``, ...
+        attention: ``auto``, ``sdpa`` or ``eager``.
+        template: the conversation template; needed only where the checkpoint does not tell.
+        vision: the folder (or hub name) of the vision tower, for original checkpoints without theirs.
+        base: the folder (or hub name) of the language model, for a projector or an adapter alone.
+
+    Returns:
+        ``Checkpoint``: model (in evaluation mode), tokenizer, image processor.
+
+    Raises:
+        CheckpointError: a file, key, shape or option that does not fit.
+        TemplateError: no template has the name that was given.
+    """
+    folder = find_checkpoint(name)
+    kind = kind_of(folder)
+    title = Path(name).expanduser().resolve().name if folder == Path(name).expanduser() else str(name)
+    title = title.rsplit("/", 1)[-1]
+    if kind == "transformers":
+        for option, given in (("vision", vision), ("base", base)):
+            if given is not None:
+                raise CheckpointError(
+                    f"{option} was given, but the folder holds a whole model",
+                    where=str(folder),
+                    remedy=f"leave {option} out",
+                )
+        pieces = layout_pieces(folder, template=template, name=title)
+    else:
+        pieces = original_pieces(
+            folder,
+            kind,
+            template=template,
+            name=title,
+            vision=None if vision is None else find_checkpoint(vision),
+            base=None if base is None else find_checkpoint(base),
+        )
+    return join(pieces, dtype=dtype, attention=attention, device=device)
+
+
+def load_model(
+    folder: str | Path, *, dtype: str = "float32", attention: str = "auto", template: str | None = None
+) -> Checkpoint:
+    """``load`` from a local folder onto the CPU, in float32 unless told otherwise."""
+    folder = Path(folder)
+    kind_of(folder)
+    return load(folder, dtype=dtype, attention=attention, template=template)
