@@ -24,7 +24,9 @@ PINPOINTS = ((16, 32), (32, 16), (32, 32), (48, 16))
 @pytest.fixture(scope="module")
 def made(tiny: Any) -> Any:
     """A model that cuts pictures into tiles of 16 pixels."""
-    return build_model(tiny.vision, tiny.language, template="tiny", tiles=Tiles(PINPOINTS), seed=3)
+    return build_model(
+        tiny.vision, tiny.language, template="tiny", tiles=Tiles(PINPOINTS, multi_image="same"), seed=3
+    )
 
 
 @pytest.fixture

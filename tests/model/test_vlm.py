@@ -244,7 +244,7 @@ class TestCounts:
     def test_wrong_length(self, tiny: Any) -> None:
         message = self.embed(tiny, self.ids(tiny, 4), 1, [(0, 1, 4)], size=5)
         assert "4 tokens" in message
-        assert "5 features" in message
+        assert "gives 5 for the picture" in message
 
     def test_wrong_number_of_images(self, tiny: Any) -> None:
         message = self.embed(tiny, self.ids(tiny, 4), 2, [(0, 1, 4)])

@@ -23,7 +23,7 @@ def test_lines_say_kind_default_and_meaning() -> None:
     docs = {doc.key: doc for doc in recipe_fields()}
     assert docs["model.connector"].default == "mlp2x_gelu"
     assert docs["model.vision"].default == "required"
-    assert docs["model.image.aspect"].kind == "one of: crop, pad, squash"
+    assert docs["model.image.aspect"].kind == "one of: crop, pad, squash, anyres"
     assert docs["stages.NAME.lr.connector"].kind == "a number, or null"
     assert docs["stages.NAME.trainable"].default == "align: connector; instruct: connector, language"
     assert docs["stages.NAME.betas"].kind == "a list of 2 numbers"
@@ -39,7 +39,7 @@ def test_lines_say_kind_default_and_meaning() -> None:
     [
         ("model.image.aspect", ["model.image.aspect"]),
         ("image.aspect", ["model.image.aspect"]),
-        ("model.image", ["model.image", "model.image.aspect"]),
+        ("model.video.frames", ["model.video.frames"]),
         ("lr.connector", ["stages.NAME.lr.connector"]),
         ("stages.NAME.lr.connector", ["stages.NAME.lr.connector"]),
         ("stages.align.lr.connector", ["stages.NAME.lr.connector"]),

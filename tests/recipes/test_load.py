@@ -266,7 +266,13 @@ def test_neither_points_at_the_stage(here: Path) -> None:
             "line 18, key stages.align.row_length",
             "a whole number",
         ),
-        ("template: v1", "template: 1", "text belongs here, not 1", "line 6, key model.template", "quotes"),
+        (
+            "template: v1",
+            "template: 1",
+            "text, or null belongs here, not 1",
+            "line 6, key model.template",
+            "quotes",
+        ),
         (
             "template: v1",
             "connector: linear",

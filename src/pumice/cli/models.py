@@ -11,6 +11,8 @@ from pumice.errors import CheckpointError
 if TYPE_CHECKING:
     from pumice.evaluate import Prompt
     from pumice.infer import Generator
+    from pumice.recipes.schema import Model
+    from pumice.train.record import Parts
 
 
 def find_model(name: str) -> Path:
@@ -36,6 +38,26 @@ def find_model(name: str) -> Path:
         "the folder holds no model: there is no config.json",
         where=name,
         remedy="give a folder in transformers' LLaVA layout, or the folder of a finished run",
+    )
+
+
+def find_parts(model: Model) -> Parts:
+    """The folders of a recipe's model block.
+
+    Raises:
+        CheckpointError: a name that is not known, or no such folder.
+    """
+    from pumice.train.record import Parts
+    from pumice.world.embedded import resolve
+
+    def one(name: str | None) -> Path | None:
+        return None if name is None else resolve(name)
+
+    return Parts(
+        vision=one(model.vision),
+        language=one(model.language),
+        more_vision=tuple(resolve(name) for name in model.more_vision),
+        checkpoint=one(model.checkpoint),
     )
 
 

@@ -116,18 +116,17 @@ def _carry_out(
 def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: Stopping) -> Path:
     from pumice.cli.console import note
     from pumice.cli.watch import RunWatch
-    from pumice.world.embedded import resolve
 
-    vision, language = resolve(recipe.model.vision), resolve(recipe.model.language)
     note(f"run {folder}: checking all data before the first step")
-    from pumice.train.run import Parts, train
+    from pumice.cli.models import find_parts
+    from pumice.train.run import train
 
     watch = RunWatch(stopping)
     try:
         return train(
             recipe,
             folder,
-            Parts(vision, language),
+            find_parts(recipe.model),
             watch,
             command=command,
             resume=resume,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
+from pumice.image.settings import MultiImage
 from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.config import Flavour, VLMConfig
 from pumice.model.connector import build_connector
@@ -31,6 +32,7 @@ class Tiles:
     aspect: str = "anyres"
     flavour: Flavour = "transformers"
     merge_type: str = "spatial_unpad"
+    multi_image: MultiImage = "pad"
 
 
 def build_model(
@@ -104,6 +106,7 @@ def build_model(
             pinpoints=tiles.pinpoints,
             flavour=tiles.flavour,
             merge_type=tiles.merge_type,
+            multi_image=tiles.multi_image,
             newline="unpad" in tiles.merge_type,
         )
     model = assemble(tower, bridge, lm, config, attention)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pumice.errors import CheckpointError, suggest
+from pumice.image.settings import MultiImage, VideoSettings
 
 Flavour = Literal["original", "transformers"]
 """Whose arithmetic cuts a picture into tiles; the two differ for small and for some odd shapes."""
@@ -40,6 +41,8 @@ class VLMConfig:
         max_length: the longest sample of training in tokens (``tokenizer_model_max_length``), if known.
         scales: pixels of the sides at which the tower reads a picture (S2); empty for one scale.
         towers: the model types of several towers that are read at once; empty for one.
+        multi_image: what becomes of the pictures of a sample that has several, where one is cut into tiles.
+        video: how the frames of a video become tokens; None where the model knows no video.
     """
 
     connector: str
@@ -57,6 +60,8 @@ class VLMConfig:
     max_length: int | None = None
     scales: tuple[int, ...] = ()
     towers: tuple[str, ...] = ()
+    multi_image: MultiImage = "pad"
+    video: VideoSettings | None = None
 
     def __post_init__(self) -> None:
         if _ASPECT.fullmatch(self.aspect) is None:
@@ -90,9 +95,11 @@ class VLMConfig:
 
 def image_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """Those fields of ``VLMConfig`` that a saved record (``to_dict``) has and the parts do not tell."""
-    names = ("aspect", "flavour", "merge_type", "newline", "max_length", *_TUPLES)
+    names = ("aspect", "flavour", "merge_type", "newline", "max_length", "multi_image", "video", *_TUPLES)
     facts = {name: record[name] for name in names if record.get(name) is not None}
     for name in _TUPLES:
         if name in facts:
             facts[name] = tuple(tuple(item) if isinstance(item, list) else item for item in facts[name])
+    if "video" in facts:
+        facts["video"] = VideoSettings(**facts["video"])
     return facts

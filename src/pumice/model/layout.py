@@ -92,6 +92,7 @@ def _next_facts(config: Any) -> dict[str, Any]:
         "flavour": "transformers",
         "merge_type": "spatial_unpad",
         "newline": True,
+        "multi_image": "same",
     }
 
 

@@ -2,7 +2,8 @@
 
 Legend: B rows, T tokens of a row, N images, C channels, H height, W width, P features per image,
 V width of the tower (in logits_SV: size of the vocabulary), D width of the language model,
-S supervised tokens, K keys (cached tokens and this row's), Q queries.
+S supervised tokens, I tokens and M tiles of all images, K keys (cached tokens and this row's), Q
+queries.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pumice.errors import CheckpointError, DataError
+from pumice.image.layout import ImageLayout
+from pumice.model.arrange import arrange, pool_frames
 from pumice.model.attention import attention_windows, kernel_mask, visibility_mask, windowed
 from pumice.model.config import VLMConfig
 from pumice.model.tower import Tower
@@ -82,12 +85,16 @@ class VisionLanguageModel(nn.Module):
         return features_NPV
 
     def project(self, features_NPV: Tensor) -> Tensor:
-        """Embeddings [N, P, D] of features [N, P, V]."""
+        """Embeddings [N, P, D] of features [N, P, V], each picture one square of the tower's."""
+        embeds_NPD = self._connected(features_NPV)
+        return embeds_NPD if self.config.tiled else self.mark(embeds_NPD)
+
+    def _connected(self, features_NPV: Tensor) -> Tensor:
         first = next(self.connector.parameters(), None)
         if first is not None and not torch.is_autocast_enabled(features_NPV.device.type):
             features_NPV = features_NPV.to(first.dtype)
         embeds_NPD: Tensor = self.connector(features_NPV)
-        return embeds_NPD if self.config.tiled else self.mark(embeds_NPD)
+        return embeds_NPD
 
     def mark(self, embeds_NPD: Tensor) -> Tensor:
         """The same between the embeddings of ``<im_start>`` and ``<im_end>``, where the model has them."""
@@ -114,30 +121,63 @@ class VisionLanguageModel(nn.Module):
             else:
                 module.activation_checkpointing_disable()
 
+    def lay_out(self, features_MPV: Tensor, layouts: Sequence[ImageLayout]) -> list[Tensor]:
+        """Embeddings [T, D] of each picture or video of a batch, from the tower's features of their tiles.
+
+        Args:
+            features_MPV: what the tower gives for all tiles and frames, those of one picture one after
+                another, the pictures in the order of ``layouts``.
+            layouts: one a picture; its T is ``layout.tokens``, and two more where the model marks pictures.
+
+        Raises:
+            CheckpointError: tiles or features of another number than the layouts have.
+        """
+        counts = [layout.tiles for layout in layouts]
+        if sum(counts) != features_MPV.shape[0]:
+            raise CheckpointError(f"layouts of {sum(counts)} tiles, but features of {features_MPV.shape[0]}")
+        if all(not layout.is_video for layout in layouts):
+            parts = torch.split(self._connected(features_MPV), counts)
+        else:
+            parts = tuple(
+                self._connected(pool_frames(part, layout) if _pools_first(layout) else part)
+                for part, layout in zip(torch.split(features_MPV, counts), layouts, strict=True)
+            )
+        tokens = [
+            arrange(part, layout, self.image_newline) for part, layout in zip(parts, layouts, strict=True)
+        ]
+        return [self.mark(one_TD[None])[0] for one_TD in tokens]
+
     def embed(
-        self, input_ids_BT: Tensor, image_embeds_NPD: Tensor | None, images: Sequence[tuple[int, int, int]]
+        self,
+        input_ids_BT: Tensor,
+        image_embeds: Tensor | Sequence[Tensor] | None,
+        images: Sequence[tuple[int, int, int]],
     ) -> Tensor:
         """Embeddings [B, T, D] of token ids, image n at ``images[n]`` = (row, start, length).
+
+        Args:
+            input_ids_BT: token ids.
+            image_embeds: [N, P, D], or N tensors [length, D]; None where there is no image.
+            images: where each one goes.
 
         Raises:
             CheckpointError: the number of images or their length differs from what the tower gave.
             DataError: the spans are not exactly the places of the image token; names the row.
         """
         embeds_BTD: Tensor = self.lm.get_input_embeddings()(input_ids_BT)
-        found = 0 if image_embeds_NPD is None else image_embeds_NPD.shape[0]
+        found = 0 if image_embeds is None else len(image_embeds)
         if found != len(images):
             raise CheckpointError(f"{len(images)} image spans, but features of {found} images")
         is_image_BT = input_ids_BT == self.config.image_token_id
-        if image_embeds_NPD is None or not images:
+        if image_embeds is None or not images:
             _check_counts(is_image_BT, torch.zeros_like(is_image_BT))
             return embeds_BTD
-        patches = image_embeds_NPD.shape[1]
-        for row, start, length in images:
-            if length != patches:
+        for (row, start, length), one in zip(images, image_embeds, strict=True):
+            if length != one.shape[0]:
                 raise CheckpointError(
-                    f"an image span of {length} tokens, but the tower gives {patches} features per picture",
+                    f"an image span of {length} tokens, but the model gives {one.shape[0]} for the picture",
                     where=f"row {row} of the batch, token {start}",
-                    remedy="render with image_lengths equal to the model's image_seq_length",
+                    remedy="render with image_lengths equal to what the model's geometry counts",
                 )
             if not (0 <= row < input_ids_BT.shape[0] and 0 <= start <= input_ids_BT.shape[1] - length):
                 raise DataError(
@@ -145,14 +185,18 @@ class VisionLanguageModel(nn.Module):
                     where=f"row {row} of the batch, token {start}",
                 )
         device = input_ids_BT.device
-        rows_N1 = torch.tensor([[row] for row, _, _ in images], device=device)
-        starts_N1 = torch.tensor([[start] for _, start, _ in images], device=device)
-        columns_NP = starts_N1 + torch.arange(patches, device=device)[None, :]
-        rows_NP = rows_N1.expand_as(columns_NP)
+        lengths_N = torch.tensor([length for _, _, length in images], device=device)
+        rows_I = torch.repeat_interleave(
+            torch.tensor([row for row, _, _ in images], device=device), lengths_N
+        )
+        columns_I = torch.cat([torch.arange(start, start + length) for _, start, length in images]).to(device)
         spanned_BT = torch.zeros_like(is_image_BT)
-        spanned_BT[rows_NP, columns_NP] = True
-        _check_counts(is_image_BT, spanned_BT, expected=rows_NP.numel())
-        return embeds_BTD.index_put((rows_NP, columns_NP), image_embeds_NPD.to(embeds_BTD.dtype))
+        spanned_BT[rows_I, columns_I] = True
+        _check_counts(is_image_BT, spanned_BT, expected=rows_I.numel())
+        flat_ID = (
+            image_embeds.flatten(0, 1) if isinstance(image_embeds, Tensor) else torch.cat(list(image_embeds))
+        )
+        return embeds_BTD.index_put((rows_I, columns_I), flat_ID.to(embeds_BTD.dtype))
 
     def hidden(
         self, embeds_BTD: Tensor, position_ids_BT: Tensor, mask_BTT: Tensor, *, cache: Any = None
@@ -215,12 +259,13 @@ class VisionLanguageModel(nn.Module):
         *,
         pixels_NCHW: Tensor | None = None,
         features_NPV: Tensor | None = None,
-        image_embeds_NPD: Tensor | None = None,
+        image_embeds_NPD: Tensor | Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, int]:
         """Summed cross entropy over the supervised tokens of a batch, and how many there are.
 
         The ids are those of ``pumice.types.Batch``. Pictures come as pixels, as features of the tower
-        or as projected embeddings, whichever the caller has (one of them, in the order of ``images``).
+        or as embeddings (``project``, ``lay_out``), whichever the caller has (one of them, in the order of
+        ``images``).
 
         Returns:
             (sum, count): a float32 scalar and the number of supervised tokens; divide after summing
@@ -290,6 +335,10 @@ def predecessors(rows_S: Tensor, columns_S: Tensor, segment_ids_BT: Tensor, bran
             remedy="set the label of a sample's first token to -100",
         )
     return previous_S.masked_scatter(rest, found_R)
+
+
+def _pools_first(layout: ImageLayout) -> bool:
+    return layout.is_video and layout.video.before_connector
 
 
 def _check_counts(is_image_BT: Tensor, spanned_BT: Tensor, expected: int | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pumice.recipes.schema import DEFAULT_TRAINABLE, Recipe
+from pumice.recipes.schema import DEFAULT_TRAINABLE, NEW_MODEL, Recipe
 
 Key = tuple[str | int, ...]
 """The way to a value: keys of blocks and, within lists, numbers from 0."""
@@ -72,7 +72,8 @@ def kind_of(annotation: Any) -> str:
         item, _ = unwrap(args[0])
         if get_origin(item) is Literal:
             return "a list from: " + ", ".join(get_args(item)) + tail
-        return ("a list of blocks" if is_block(item) else "a list of words") + tail
+        plain = "a list of whole numbers" if item is int else "a list of words"
+        return ("a list of blocks" if is_block(item) else plain) + tail
     if origin is dict:
         return (
             "blocks by name" if is_block(unwrap(get_args(bare)[1])[0]) else "lists of words by name"
@@ -115,6 +116,8 @@ def choices_at(key: Sequence[str | int]) -> tuple[str, ...]:
 def _default(field: FieldInfo, path: str) -> str:
     if path.endswith(".trainable"):
         return "; ".join(f"{kind}: {', '.join(parts)}" for kind, parts in DEFAULT_TRAINABLE.items())
+    if path.startswith("model.") and path.count(".") == 1 and (own := NEW_MODEL.get(path[6:])) is not None:
+        return "" if isinstance(own, dict) else str(own)
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)

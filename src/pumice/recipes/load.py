@@ -24,8 +24,7 @@ from pumice.recipes.fields import Key
 from pumice.recipes.problems import Where, translate
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml, write_yaml
-from pumice.recipes.values import EMBEDDED
-from pumice.types import HUB
+from pumice.recipes.values import PREFIXES
 
 VARIABLES: dict[str, str] = {"data": "--data FOLDER"}
 """The variables that paths may hold, as in ``${data}/align.json``, and the option that gives each."""
@@ -157,7 +156,7 @@ def _anchor(value: dict[str, Any], folder: Path) -> None:
     """Make a base's relative paths start at its own folder, whoever builds on it."""
     for block, key in _paths(value):
         text = block.get(str(key[-1]))
-        if isinstance(text, str) and text and not text.startswith(EMBEDDED) and not _VARIABLE.search(text):
+        if isinstance(text, str) and text and not text.startswith(PREFIXES) and not _VARIABLE.search(text):
             block[str(key[-1])] = os.path.abspath(folder / Path(text).expanduser())
 
 
@@ -199,7 +198,10 @@ def _finish(
 
 def _paths(value: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Key]]:
     """Every path of the recipe: the block that holds it and its key. Of a malformed recipe, those found."""
-    for name, keys in (("model", ("vision", "language")), ("evaluation", ("questions", "images"))):
+    for name, keys in (
+        ("model", ("vision", "language", "checkpoint")),
+        ("evaluation", ("questions", "images")),
+    ):
         if isinstance(block := value.get(name), dict):
             yield from ((block, (name, key)) for key in keys)
     if isinstance(sources := value.get("data"), dict):
@@ -219,7 +221,7 @@ def _substitute(
     for block, key in _paths(value):
         field = str(key[-1])
         text = block.get(field)
-        if not isinstance(text, str) or not text or text.startswith((EMBEDDED, HUB)):
+        if not isinstance(text, str) or not text or text.startswith(PREFIXES):
             continue
         at = f"{where(key)}, key {'.'.join(map(str, key))}"
         names = _VARIABLE.findall(text)

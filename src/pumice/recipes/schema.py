@@ -16,14 +16,18 @@ from pumice.recipes.values import (
     Betas,
     Connector,
     Count,
+    Grids,
+    LayerNames,
     Name,
     Names,
     PartName,
     PartPath,
+    PartPaths,
     Parts,
     PathText,
     Problem,
     Rate,
+    Scales,
     StageKind,
     Strict,
     Variants,
@@ -40,6 +44,17 @@ DEFAULT_TRAINABLE: dict[StageKind, tuple[PartName, ...]] = {
 }
 """What trains in a stage that does not say (LLaVA 1.5: the projector; the projector and the LM)."""
 
+NEW_MODEL: dict[str, Any] = {
+    "connector": "mlp2x_gelu",
+    "select_layer": -2,
+    "select_feature": "patch",
+    "image": {},
+}
+"""What a new model has where the recipe does not say; a checkpoint brings its own."""
+
+NEXT_GRIDS = ("1x2", "2x1", "2x2", "3x1", "1x3")
+"""LLaVA-NeXT's five canvases in its order, (336, 672) first, in tiles."""
+
 EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("epochs", "steps"),
     ("tokens_per_step", "rows_per_step", "samples_per_step"),
@@ -48,41 +63,181 @@ EXCLUSIVE: tuple[tuple[str, ...], ...] = (
 
 
 class ImageOptions(Strict):
-    """How a picture becomes the tower's square."""
+    """How a picture becomes the tower's square, or several."""
 
-    aspect: Literal["crop", "pad", "squash"] = Field(
+    aspect: Literal["crop", "pad", "squash", "anyres"] = Field(
         default="pad",
         description="crop: resize the short side, cut the centre out; pad: fill up to a square with the mean "
-        "colour, as LLaVA 1.5 instructs; squash: resize both sides, changing the shape of things.",
+        "colour, as LLaVA 1.5 instructs; squash: resize both sides, changing the shape of things; anyres: "
+        "the whole picture squashed, and tiles of it at a higher resolution, as LLaVA-NeXT.",
+    )
+    grids: Grids = Field(
+        default=NEXT_GRIDS,
+        min_length=1,
+        description="anyres only: the canvases a picture may fill, in tiles, columns x rows; of equally good "
+        "ones the first is taken.",
+    )
+    max_tiles: Count | None = Field(
+        default=None,
+        description="anyres only: shrink the map of a picture's features to about so many tiles' worth "
+        "(anyres_max_N); null: never.",
+    )
+    merge: Literal["flat", "spatial", "spatial_unpad"] = Field(
+        default="spatial_unpad",
+        description="anyres only: how tiles become tokens. flat: tile after tile; spatial: row by row over "
+        "the whole picture; spatial_unpad: that without the padding, and a learnt newline after each row.",
+    )
+    flavour: Literal["original", "transformers"] = Field(
+        default="transformers",
+        description="anyres only: whose rounding; a few pictures in 100,000 differ. What transformers is to "
+        "load takes transformers.",
+    )
+    multi_image: Literal["pad", "same"] = Field(
+        default="pad",
+        description="anyres only: the pictures of a sample that has several. pad: one padded square each; "
+        "same: tiles, like a single one.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.aspect != "anyres":
+            for name in ("grids", "max_tiles", "merge", "flavour", "multi_image"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise Problem(
+                        f"{name} belongs to the aspect anyres, and this is {self.aspect}",
+                        f"remove {name}, or set aspect to anyres",
+                        (name,),
+                    )
+        if self.max_tiles is not None and self.merge != "spatial_unpad":
+            raise Problem(
+                f"max_tiles needs the merge spatial_unpad, and this is {self.merge}",
+                "remove max_tiles, or set merge to spatial_unpad",
+                ("max_tiles",),
+            )
+        return self
+
+
+class VideoOptions(Strict):
+    """How the frames of a video become tokens (docs/images.md)."""
+
+    frames: Count = Field(default=32, description="How many frames are sampled; with fps the most that are.")
+    fps: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Frames a second to sample; null: evenly over the whole video."
+    )
+    aspect: Literal["crop", "pad", "squash"] = Field(
+        default="squash", description="What makes one square of a frame; frames are never tiled."
+    )
+    stride: Count = Field(default=2, description="The pooling over a frame's features; 1 is none.")
+    pooling: Literal["average", "max", "bilinear"] = Field(
+        default="average", description="average and max drop an odd last row, bilinear rounds up."
+    )
+    newline: Literal["grid", "frame", "one_token", "none"] = Field(
+        default="none",
+        description="Where the learnt newline stands: after each row, each frame, once at the end, or "
+        "nowhere. Only models with anyres and spatial_unpad have one.",
+    )
+    before_connector: bool = Field(
+        default=True,
+        description="true pools the tower's features, as LLaVA-NeXT-Video; false the connector's output.",
     )
 
 
 class Model(Strict):
-    """The parts the model is built from."""
+    """The parts the model is built from, or the whole model it starts from."""
 
-    vision: PartPath = Field(
+    vision: PartPath | None = Field(
+        default=None,
         description="The vision tower: a folder in transformers' layout, a model that Pumice saved (any "
-        "LLaVA folder), whose tower is taken, or embedded:NAME."
+        "LLaVA folder), whose tower is taken, hub:ORG/NAME, embedded:NAME or random:NAME. Needed unless "
+        "checkpoint is given.",
     )
-    language: PartPath = Field(
+    more_vision: PartPaths = Field(
+        default=(),
+        description="Further towers, read at once with the first: features are brought to its grid and "
+        "joined along the channels. transformers has no place for such a model; pumice.load reads it.",
+    )
+    scales: Scales = Field(
+        default=(),
+        description="Read the one tower at these sizes in pixels (S2), the first its own, the others "
+        "multiples of it; empty: at its own size alone.",
+    )
+    language: PartPath | None = Field(
+        default=None,
         description="The language model: a folder in transformers' layout, a model that Pumice saved (any "
-        "LLaVA folder), whose language model is taken, or embedded:NAME. The connector is new in any case, "
-        "even where vision names the same model."
+        "LLaVA folder), whose language model is taken, hub:ORG/NAME, embedded:NAME or random:NAME. The "
+        "connector is new in any case, even where vision names the same model. Needed unless checkpoint is "
+        "given.",
     )
-    connector: Connector = Field(
-        default="mlp2x_gelu", description="What joins them: linear, mlp2x_gelu (any mlpNx_gelu), or identity."
+    checkpoint: PartPath | None = Field(
+        default=None,
+        description="A whole LLaVA to go on from, connector included, in place of vision and language: a "
+        "folder in any layout, hub:ORG/NAME, or embedded:NAME.",
     )
-    select_layer: int = Field(
-        default=-2,
-        description="Which of the tower's hidden states are the features; negative counts from the end.",
+    connector: Connector | None = Field(
+        default=None,
+        description="What joins them: linear, mlp2x_gelu (any mlpNx_gelu), or identity. Left out: "
+        "mlp2x_gelu. A checkpoint has its own.",
     )
-    select_feature: Literal["patch", "cls_patch"] = Field(
-        default="patch", description="patch: without the class token; cls_patch: with it."
+    select_layer: int | None = Field(
+        default=None,
+        description="Which of the tower's hidden states are the features; negative counts from the end. "
+        "Left out: -2. A checkpoint has its own.",
     )
-    template: str = Field(
-        min_length=1, description="The conversation template of the finished model, by its exact name."
+    select_feature: Literal["patch", "cls_patch"] | None = Field(
+        default=None,
+        description="patch: without the class token; cls_patch: with it. Left out: patch. A checkpoint has "
+        "its own.",
     )
-    image: ImageOptions = Field(default_factory=ImageOptions, description="How pictures are prepared.")
+    template: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The conversation template of the finished model, by its exact name. A checkpoint has "
+        "its own, which this replaces.",
+    )
+    image: ImageOptions | None = Field(
+        default=None,
+        description="How pictures are prepared. Left out: pad. A checkpoint has its own, which this "
+        "replaces.",
+    )
+    video: VideoOptions | None = Field(
+        default=None,
+        description="How videos are prepared; null: as the checkpoint does, and a new model knows none.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("checkpoint") is not None:
+            return value
+        given = {key: item for key, item in value.items() if item is not None}
+        return {**value, **NEW_MODEL, **{key: item for key, item in given.items() if key in NEW_MODEL}}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.checkpoint is not None:
+            for name in ("vision", "language", "connector", "select_layer", "select_feature"):
+                if getattr(self, name) is not None:
+                    raise Problem(
+                        f"both checkpoint and {name} are set, and a checkpoint has its own {name}",
+                        f"remove {name}, or name vision and language in place of checkpoint",
+                        (name,),
+                    )
+            for name in ("more_vision", "scales"):
+                if getattr(self, name):
+                    raise Problem(
+                        f"{name} builds a new model, and checkpoint is one", f"remove {name}", (name,)
+                    )
+            return self
+        for name in ("vision", "language", "template"):
+            if getattr(self, name) is None:
+                raise Problem(
+                    f"the key 'model.{name}' is missing",
+                    "add it; it takes text (or name a whole model as checkpoint)",
+                    (name,),
+                )
+        if self.more_vision and self.scales:
+            raise Problem("several towers are read at one scale", "remove scales or more_vision", ("scales",))
+        return self
 
 
 class Source(Strict):
@@ -145,6 +300,31 @@ class Grounding(Strict):
     )
 
 
+class Lora(Strict):
+    """Train low-rank additions to the language model's weights in place of the weights (PEFT)."""
+
+    rank: Count = Field(default=128, description="The rank of each addition.")
+    alpha: Annotated[float, Field(gt=0)] = Field(
+        default=256.0, description="Each addition is scaled by alpha / rank."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.05, description="The share of its inputs that an addition does not see while training."
+    )
+    targets: LayerNames = Field(
+        default=(),
+        description="Which linear layers of the language model get one, by the last part of their names, "
+        "such as q_proj; empty: all but the head.",
+    )
+    dora: bool = Field(default=False, description="Train magnitudes beside directions (DoRA).")
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="nf4: hold the frozen weights of those layers in 4 bits (QLoRA); null: as they are.",
+    )
+    double_quantization: bool = Field(
+        default=True, description="With quantize: quantise the scales of its blocks, too."
+    )
+
+
 class Validation(Strict):
     """A loss on data that no stage trains on."""
 
@@ -169,6 +349,11 @@ class Stage(Strict):
         "language for instruct.",
     )
     lr: LearningRates = Field(description="A peak learning rate for each part that trains, and no other.")
+    lora: Lora | None = Field(
+        default=None,
+        description="Train additions of low rank to the language model (LoRA, DoRA, QLoRA); null: its own "
+        "weights.",
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="AdamW's weight decay on matrices."
     )
@@ -211,6 +396,11 @@ class Stage(Strict):
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="auto", description="fp32, bf16 autocast, or auto: bf16 where the device is faster with it."
     )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="Keep one activation a layer and compute the rest again in the backward pass: less "
+        "memory, about a third more arithmetic, the same result.",
+    )
     template: str | None = Field(
         default=None,
         min_length=1,
@@ -218,8 +408,8 @@ class Stage(Strict):
     )
     aspect: Literal["crop", "pad", "squash"] | None = Field(
         default=None,
-        description="How pictures become squares in this stage alone; null: as model.image.aspect says. "
-        "LLaVA 1.5 aligns on crops and instructs on padded pictures.",
+        description="How pictures become single squares in this stage alone, without tiles and newlines; "
+        "null: as model.image says. LLaVA 1.5 aligns on crops and instructs on padded pictures.",
     )
     too_long: Literal["refuse", "cut"] = Field(
         default="refuse",
@@ -271,6 +461,12 @@ class Stage(Strict):
             if not given:
                 raise Problem(f"neither {' nor '.join(group)} is set", f"set one of {choices}")
         self._check_rows()
+        if self.lora is not None and "language" not in self.trainable:
+            raise Problem(
+                "lora is for the language model, which is frozen in this stage",
+                "add language to trainable, or remove lora",
+                ("lora",),
+            )
         if self.grounding is not None and self.kind != "align":
             raise Problem(
                 f"grounding belongs to align stages, and this one is {self.kind}", "remove it", ("grounding",)
@@ -370,6 +566,7 @@ class Recipe(Strict):
     hardware: str = Field(default="", description="What it was run on.")
     time: str = Field(default="", description="How long that took.")
     expected: str = Field(default="", description="The score it reached there.")
+    source: str = Field(default="", description="Where its settings and scores are from.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         default=0, description="Decides initial weights, order and every other chance."
     )

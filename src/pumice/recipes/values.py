@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pumice.errors import suggest
+from pumice.types import HUB
 
 PartName = Literal["connector", "language", "vision"]
 StageKind = Literal["align", "instruct"]
@@ -16,6 +17,12 @@ Variant = Literal["tuned", "aligned", "blind", "wrong-image"]
 
 EMBEDDED = "embedded:"
 """Prefix of a model part that ships inside the package, as in ``embedded:clip-tiny``."""
+
+RANDOM = "random:"
+"""Prefix of a tiny model part with random weights, as in ``random:llama``."""
+
+PREFIXES = (EMBEDDED, RANDOM, HUB)
+"""What a model part's name may begin with where it is no folder."""
 
 
 class Problem(ValueError):
@@ -47,11 +54,20 @@ def _check_connector(value: str) -> str:
 
 
 def _check_part(value: str) -> str:
-    if not value.removeprefix(EMBEDDED):
-        raise Problem(
-            f"{value!r} names no model",
-            f"give the folder of a checkpoint, or {EMBEDDED}NAME for one that ships",
-        )
+    for prefix in PREFIXES:
+        value_of = value.removeprefix(prefix)
+        if not value_of:
+            raise Problem(
+                f"{value!r} names no model",
+                f"give the folder of a checkpoint, {EMBEDDED}NAME for one that ships, {HUB}ORG/NAME for one "
+                f"of the hub, or {RANDOM}NAME for a tiny one of random weights",
+            )
+    return value
+
+
+def _check_grid(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]?x[1-9][0-9]?", value):
+        raise Problem(f"{value!r} is no grid of tiles", "write columns x rows, such as 2x1")
     return value
 
 
@@ -72,6 +88,10 @@ PartPath = Annotated[str, AfterValidator(_check_part)]
 Connector = Annotated[str, AfterValidator(_check_connector)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PartPaths = Annotated[tuple[PartPath, ...], BeforeValidator(as_tuple)]
+Grids = Annotated[tuple[Annotated[str, AfterValidator(_check_grid)], ...], BeforeValidator(as_tuple)]
+Scales = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)]
+LayerNames = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)]
 Parts = Annotated[tuple[PartName, ...], BeforeValidator(as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 Words = Annotated[tuple[str, ...], Field(min_length=2), BeforeValidator(as_tuple)]

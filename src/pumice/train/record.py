@@ -28,10 +28,13 @@ _EARLY = {*_FIRST[:2], *(name + PARTIAL for name in _FIRST)}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The folders a model is built from, after names like ``embedded:...`` were looked up."""
+    """The folders a model is built from, after names like ``embedded:...`` were looked up: a vision tower
+    (or several) and a language model, or one whole checkpoint."""
 
-    vision: Path
-    language: Path
+    vision: Path | None = None
+    language: Path | None = None
+    more_vision: tuple[Path, ...] = ()
+    checkpoint: Path | None = None
 
 
 def check_folder(folder: Path, recipe: str, resume: bool) -> None:
@@ -68,19 +71,29 @@ def _only_begun(folder: Path, recipe: str) -> bool:
 
 
 def describe_parts(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
-    """Name, folder and the SHA-256 of each weight file of both parts, for the record."""
+    """Name, folder and the SHA-256 of each weight file of all parts, for the record."""
+    own = recipe.model
     named = {
-        "vision": (recipe.model.vision, parts.vision),
-        "language": (recipe.model.language, parts.language),
+        "vision": (own.vision, parts.vision),
+        "language": (own.language, parts.language),
+        "checkpoint": (own.checkpoint, parts.checkpoint),
     }
+    for number, pair in enumerate(zip(own.more_vision, parts.more_vision, strict=True), start=2):
+        named[f"vision-{number}"] = pair
     return {
         part: {
             "name": name,
             "folder": place.name,
-            "sha256": {path.name: _digest(path) for path in sorted(place.glob("*.safetensors"))},
+            "sha256": {path.name: _digest(path) for path in _weights(place)},
         }
         for part, (name, place) in named.items()
+        if place is not None
     }
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint's folder."""
+    return sorted(path for end in ("*.safetensors", "*.bin") for path in folder.glob(end))
 
 
 def _digest(path: Path) -> str:

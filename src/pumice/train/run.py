@@ -30,7 +30,6 @@ from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
 from pumice.model import VisionLanguageModel
-from pumice.model.build import build_model
 from pumice.model.save import load_model, save_model
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
@@ -52,6 +51,7 @@ from pumice.train.record import (
     new_record,
 )
 from pumice.train.remember import Budget
+from pumice.train.start import starting_model
 from pumice.train.validate import Validator
 from pumice.types import Picture
 
@@ -125,16 +125,7 @@ def train(
     _check_templates(recipe)
     described = describe_parts(recipe, parts)
     check_parts(folder, described)
-    model, tokenizer, processor = build_model(
-        parts.vision,
-        parts.language,
-        connector=recipe.model.connector,
-        select_layer=recipe.model.select_layer,
-        select_feature=recipe.model.select_feature,
-        template=recipe.model.template,
-        seed=recipe.seed,
-    )
-    processor = processor.with_mode(recipe.model.image.aspect)
+    model, tokenizer, processor = starting_model(recipe, parts)
     for stage in recipe.stages:
         check_trainable(model, stage)
     if torch.cuda.is_available():
@@ -252,15 +243,15 @@ def _run_one(
     observer.on_saved(stage, place / "model")
 
 
-def _aspect(recipe: Recipe, stage: Stage) -> Mode:
-    """How a stage's pictures become squares."""
-    return stage.aspect or recipe.model.image.aspect
+def _aspect(recipe: Recipe, stage: Stage) -> Mode | None:
+    """How a stage's pictures become squares, where it says so itself."""
+    return stage.aspect
 
 
-def _galleries(recipe: Recipe, processor: ImageProcessor) -> dict[Mode, Pictures]:
+def _galleries(recipe: Recipe, processor: ImageProcessor) -> dict[Mode | None, Pictures]:
     """The pictures of all stages that prepare them alike are kept together."""
     return {
-        aspect: Pictures(processor.with_mode(aspect))
+        aspect: Pictures(processor if aspect is None else processor.with_mode(aspect))
         for aspect in dict.fromkeys(_aspect(recipe, stage) for stage in recipe.stages)
     }
 
@@ -281,7 +272,7 @@ def _prepare(
     cache: Path | None = None,
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
-    template = resolve_template(stage.template or recipe.model.template, tokenizer)
+    template = resolve_template(stage.template or model.config.template, tokenizer)
     position_ids_4 = _grounding_words(stage, tokenizer)
 
     def stage_data(samples: Sequence[Any]) -> StageData:
@@ -437,8 +428,9 @@ def _single_tokens(words: Sequence[str], tokenizer: Any, where: str) -> list[int
 
 
 def _check_templates(recipe: Recipe) -> None:
-    for name in (recipe.model.template, *(s.template for s in recipe.stages if s.template)):
-        check_template_name(name)
+    for name in (recipe.model.template, *(stage.template for stage in recipe.stages)):
+        if name is not None:
+            check_template_name(name)
 
 
 def _load_weights(model: VisionLanguageModel, folder: Path) -> None:
