@@ -22,7 +22,7 @@ def test_every_field_is_documented_once() -> None:
 def test_lines_say_kind_default_and_meaning() -> None:
     docs = {doc.key: doc for doc in recipe_fields()}
     assert docs["model.connector"].default == "mlp2x_gelu"
-    assert docs["model.vision"].default == "required"
+    assert docs["model.vision"].default == "required without checkpoint"
     assert docs["model.image.aspect"].kind == "one of: crop, pad, squash, anyres"
     assert docs["stages.NAME.lr.connector"].kind == "a number, or null"
     assert docs["stages.NAME.trainable"].default == "align: connector; instruct: connector, language"

@@ -116,6 +116,8 @@ def choices_at(key: Sequence[str | int]) -> tuple[str, ...]:
 def _default(field: FieldInfo, path: str) -> str:
     if path.endswith(".trainable"):
         return "; ".join(f"{kind}: {', '.join(parts)}" for kind, parts in DEFAULT_TRAINABLE.items())
+    if path in ("model.vision", "model.language", "model.template"):
+        return "required without checkpoint"
     if path.startswith("model.") and path.count(".") == 1 and (own := NEW_MODEL.get(path[6:])) is not None:
         return "" if isinstance(own, dict) else str(own)
     if field.is_required():
