@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_finite_names_its_samples(
 ) -> None:
     """A weight goes wrong after step 2; the states before it are good, and the run goes on from there."""
     held: list[Any] = []
-    build = runs.build_model
+    build = runs.starting_model
 
     def keep(*given: Any, **options: Any) -> Any:
         built = build(*given, **options)
@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_finite_names_its_samples(
             with torch.no_grad():
                 next(iter(held[0].lm.parameters())).fill_(math.inf)
 
-    monkeypatch.setattr(runs, "build_model", keep)
+    monkeypatch.setattr(runs, "starting_model", keep)
     watch = toy.Watch(poison)
     recipe = toy.make_recipe(data, toy.instruct(checkpoint_every=1, validation=None))
     with pytest.raises(RunError, match="step 3 of stage 'instruct'") as caught:
