@@ -14,9 +14,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from pumice.errors import CheckpointError, suggest
+from pumice.model.block_attention import block_attention
+from pumice.model.packing import Packing
 
 ATTENTION_CHOICES = ("auto", "sdpa", "eager")
-_AUTO = "pumice_auto"
+AUTO = "pumice_auto"
+"""What transformers knows our attention by."""
+
+CARRIED = "_pumice_packing"
+"""The attribute of a mask that holds the packing it stands for, and its window."""
 
 PLAIN_SCORES = 1 << 26
 """The most scores (rows x heads x queries x keys) that one layer holds at once in plain attention."""
@@ -94,15 +100,87 @@ def auto_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by whichever kernel is faster here; the interface is transformers'.
 
+    A mask that was made of packed rows (``packed_mask``) carries their blocks, and then only these are
+    computed.
+
     On a CPU in bfloat16 torch's SDPA is slow. Forward and backward of 16 rows of 174 tokens, 6 heads of
     32, on one core of an AMD EPYC with avx512_bf16, torch 2.13: SDPA 55.8 ms, plain matrix products
     15.1 ms (forward alone 10.1 and 6.6); in float32 25.4 and 26.3 ms, so there SDPA stays, which needs
     less memory. For the same reason it stays where the scores are many.
     """
+    carried: tuple[Packing, int | None] | None = getattr(attention_mask, CARRIED, None)
+    if carried is not None:
+        assert attention_mask is not None
+        found = _packed(query_BHQD, key_BHKD, value_BHKD, carried, dropout, scaling, softcap)
+        if found is not None:
+            return found, None
+        assert not attention_mask.is_cpu, "a packed mask of a CPU has no dense form"
     if not _plain_is_faster(module, query_BHQD, key_BHKD, attention_mask) and softcap is None:
         kwargs = {**kwargs, "dropout": dropout, "scaling": scaling}
         return sdpa_attention_forward(module, query_BHQD, key_BHKD, value_BHKD, attention_mask, **kwargs)
     return plain_attention(query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap), None
+
+
+def _packed(
+    query_BHTD: Tensor,
+    key_BhTD: Tensor,
+    value_BhTD: Tensor,
+    carried: tuple[Packing, int | None],
+    dropout: float,
+    scaling: float | None,
+    softcap: float | None,
+) -> Tensor | None:
+    """Attention over blocks alone, [B, T, H, D]; None where a dense kernel must do it."""
+    packing, window = carried
+    if query_BHTD.is_cpu:
+        if dropout:
+            raise CheckpointError(
+                "the language model drops attention weights while it trains, which packed rows do not",
+                where="attention_dropout",
+                remedy="choose attention eager, or set attention_dropout to 0",
+            )
+        return block_attention(
+            query_BHTD, key_BhTD, value_BhTD, packing, scaling=scaling, window=window, softcap=softcap
+        )
+    half = query_BHTD.dtype in (torch.bfloat16, torch.float16)
+    if half and packing.plain and softcap is None and not dropout and query_BHTD.is_cuda:
+        return _varlen(query_BHTD, key_BhTD, value_BhTD, packing, scaling, window)
+    return None
+
+
+def _varlen(
+    query_BHTD: Tensor,
+    key_BhTD: Tensor,
+    value_BhTD: Tensor,
+    packing: Packing,
+    scaling: float | None,
+    window: int | None,
+) -> Tensor:
+    """torch's FlashAttention for sequences of differing length, one after another."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    rows, tokens = packing.shape
+    edges, longest = packing.edges()
+    cut_N = torch.tensor(edges, dtype=torch.int32, device=query_BHTD.device)
+
+    def flat(x_BHTD: Tensor) -> Tensor:
+        return x_BHTD.transpose(1, 2).flatten(0, 1).contiguous()
+
+    grouped = query_BHTD.shape[1] != key_BhTD.shape[1]
+    found_nHD: Any = varlen_attn(
+        flat(query_BHTD),
+        flat(key_BhTD),
+        flat(value_BhTD),
+        cut_N,
+        cut_N,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=grouped,
+    )
+    result: Tensor = found_nHD.unflatten(0, (rows, tokens))
+    return result
 
 
 def _plain_is_faster(module: nn.Module, query_BHQD: Tensor, key_BHKD: Tensor, mask: Tensor | None) -> bool:
@@ -160,7 +238,7 @@ def set_attention(model: Any, kind: str) -> None:
             where="attention",
             remedy="choose auto or eager",
         )
-    wanted = _AUTO if kind == "auto" else kind
+    wanted = AUTO if kind == "auto" else kind
     if kind == "auto" and not getattr(model, "_supports_sdpa", False):
         wanted = "eager"
     model.set_attn_implementation(wanted)
@@ -183,5 +261,25 @@ def kernel_mask(mask_BQK: Tensor, implementation: str, dtype: torch.dtype) -> Te
     return torch.where(mask_B1QK, zero, torch.finfo(dtype).min)
 
 
-AttentionInterface.register(_AUTO, auto_attention)
-AttentionMaskInterface.register(_AUTO, sdpa_mask)
+def packed_mask(packing: Packing, window: int | None) -> Tensor:
+    """A mask [B, 1, T, T] for ``auto`` that carries the blocks of packed rows.
+
+    On a CPU nothing reads the mask itself, so it takes no memory: it hides everything, and a language model
+    that would look at it is found when it is loaded (``build.check_language``).
+
+    Args:
+        packing: the blocks.
+        window: of the layers it is for.
+    """
+    rows, tokens = packing.shape
+    if packing.segment_ids_BT.is_cpu:
+        mask = torch.zeros(1, dtype=torch.bool).expand(rows, 1, tokens, tokens)
+    else:  # for kernels that know no blocks
+        dense_BTT = visibility_mask(packing.segment_ids_BT, packing.branch_ids_BT)
+        mask = windowed(dense_BTT, window)[:, None]
+    setattr(mask, CARRIED, (packing, window))
+    return mask
+
+
+AttentionInterface.register(AUTO, auto_attention)
+AttentionMaskInterface.register(AUTO, sdpa_mask)

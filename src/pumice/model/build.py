@@ -16,6 +16,7 @@ from pumice.image.settings import MultiImage
 from pumice.model.attention import set_attention, visibility_mask
 from pumice.model.config import Flavour, VLMConfig
 from pumice.model.connector import build_connector
+from pumice.model.packing import Packing, packing_of
 from pumice.model.parts import load_tokenizer, torch_dtype
 from pumice.model.sources import load_language, load_vision, read_processor
 from pumice.model.tower import Tower, VisionTower
@@ -195,7 +196,8 @@ def check_language(lm: Any, model: VisionLanguageModel) -> None:
     ids_BT = torch.tensor([[0, 1, 0, 1]], device=model.device)
     segment_ids_BT = torch.tensor([[1, 1, 2, 2]], device=model.device)
     position_ids_BT = torch.tensor([[0, 1, 0, 1]], device=model.device)
-    mask_BTT = visibility_mask(segment_ids_BT, torch.zeros_like(segment_ids_BT))
+    packing = packing_of(segment_ids_BT, torch.zeros_like(segment_ids_BT))
+    mask_BTT = visibility_mask(segment_ids_BT, packing.branch_ids_BT)
     hook = lm.base_model.register_forward_hook(lambda module, given, output: bodies.append(output))
     try:
         with torch.no_grad():
@@ -211,6 +213,11 @@ def check_language(lm: Any, model: VisionLanguageModel) -> None:
         raise _unfit(lm, "computes more than a linear head")
     if not _close(hidden_BTD[:, :2], hidden_BTD[:, 2:]):
         raise _unfit(lm, "does not keep the samples of one row apart")
+    if isinstance(model.see(segment_ids_BT, packing.branch_ids_BT), Packing):
+        # A language model that reads or rebuilds the mask on its way to our attention gets dense ones.
+        with torch.no_grad():
+            packed_BTD = model.hidden(embeds_BTD, position_ids_BT, packing)
+        model.packs = _close(packed_BTD, hidden_BTD)
 
 
 def _hidden(model: VisionLanguageModel, embeds_BTD: Tensor, positions_BT: Tensor, mask_BTT: Tensor) -> Tensor:

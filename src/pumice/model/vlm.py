@@ -19,8 +19,16 @@ from torch.utils.checkpoint import checkpoint
 from pumice.errors import CheckpointError, DataError
 from pumice.image.layout import ImageLayout
 from pumice.model.arrange import arrange, pool_frames
-from pumice.model.attention import attention_windows, kernel_mask, visibility_mask, windowed
+from pumice.model.attention import (
+    AUTO,
+    attention_windows,
+    kernel_mask,
+    packed_mask,
+    visibility_mask,
+    windowed,
+)
 from pumice.model.config import VLMConfig
+from pumice.model.packing import Packing, packing_of
 from pumice.model.tower import Tower
 from pumice.types import IGNORE_INDEX
 
@@ -39,6 +47,8 @@ class VisionLanguageModel(nn.Module):
 
     Attributes:
         image_newline: the embedding [D] that ends a line of patches, where ``config.newline`` says so.
+        packs: whether the language model may attend over the blocks of packed rows alone; it does so under
+            ``auto`` attention.
         masks_by_layer: whether the language model takes a mask for each kind of layer (``layer_types``).
     """
 
@@ -53,6 +63,7 @@ class VisionLanguageModel(nn.Module):
             table_VD = lm.get_input_embeddings().weight
             self.image_newline = nn.Parameter(torch.zeros(table_VD.shape[1], dtype=table_VD.dtype))
         self._windows = attention_windows(lm.config)
+        self.packs = True
         self.masks_by_layer = getattr(lm.config, "layer_types", None) is not None
         self._softcap: float | None = getattr(lm.config, "final_logit_softcapping", None)
         marks = 0 if config.image_marks is None else 2
@@ -199,7 +210,12 @@ class VisionLanguageModel(nn.Module):
         return embeds_BTD.index_put((rows_I, columns_I), flat_ID.to(embeds_BTD.dtype))
 
     def hidden(
-        self, embeds_BTD: Tensor, position_ids_BT: Tensor, mask_BTT: Tensor, *, cache: Any = None
+        self,
+        embeds_BTD: Tensor,
+        position_ids_BT: Tensor,
+        mask_BTT: Tensor | Packing,
+        *,
+        cache: Any = None,
     ) -> Tensor:
         """Last hidden states [B, T, D] (after the final norm) of embeddings.
 
@@ -208,7 +224,8 @@ class VisionLanguageModel(nn.Module):
         Args:
             embeds_BTD: the row's embeddings.
             position_ids_BT: int64, the position of each token within its sample.
-            mask_BTT: bool [B, T, K], True where a query sees a key; K counts cached tokens too.
+            mask_BTT: bool [B, T, K], True where a query sees a key; K counts cached tokens too. Or the blocks
+                of packed rows (``see``).
             cache: a transformers ``Cache`` that is read and extended, or None.
         """
         dtype = embeds_BTD.dtype
@@ -224,12 +241,22 @@ class VisionLanguageModel(nn.Module):
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
 
-    def _masks(self, mask_BTK: Tensor, dtype: torch.dtype) -> Any:
+    def see(self, segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor | Packing:
+        """Who sees whom in packed rows, in the form that ``hidden`` computes fastest."""
+        if self.packs and self.lm.config._attn_implementation == AUTO:
+            return packing_of(segment_ids_BT, branch_ids_BT)
+        return visibility_mask(segment_ids_BT, branch_ids_BT)
+
+    def _masks(self, mask_BTK: Tensor | Packing, dtype: torch.dtype) -> Any:
         """The mask as the language model takes it: one, or one for each kind of layer."""
         kind = self.lm.config._attn_implementation
         made: dict[int | None, Tensor] = {}
         for window in self._windows.values():
-            if window not in made:
+            if window in made:
+                continue
+            if isinstance(mask_BTK, Packing):
+                made[window] = packed_mask(mask_BTK, window)
+            else:
                 made[window] = kernel_mask(windowed(mask_BTK, window), kind, dtype)
         if self.masks_by_layer:
             return {name: made[window] for name, window in self._windows.items()}
@@ -278,8 +305,8 @@ class VisionLanguageModel(nn.Module):
         if features_NPV is not None:
             image_embeds_NPD = self.project(features_NPV)
         embeds_BTD = self.embed(input_ids_BT, image_embeds_NPD, images)
-        mask_BTT = visibility_mask(segment_ids_BT, branch_ids_BT)
-        hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, mask_BTT)
+        seen = self.see(segment_ids_BT, branch_ids_BT)
+        hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, seen)
         rows_S, columns_S = torch.nonzero(labels_BT != IGNORE_INDEX, as_tuple=True)
         before_S = predecessors(rows_S, columns_S, segment_ids_BT, branch_ids_BT)
         return self._cross_entropy(hidden_BTD[rows_S, before_S], labels_BT[rows_S, columns_S]), rows_S.numel()
