@@ -1,0 +1,91 @@
+"""Pumice's side of a training benchmark: a real run of a recipe, timed from its last check to its last step."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pumice.bench.worker import Spec, Took, peak_bytes, rates
+from pumice.recipes import load_recipe
+from pumice.recipes.schema import Recipe, Stage
+from pumice.recipes.text import write_yaml
+from pumice.train.record import Parts
+from pumice.train.run import train
+
+
+ENCODING = "reading pictures"
+"""What a run calls the encoding of pictures that a frozen tower sees."""
+
+
+def bench_recipe(spec: Spec) -> Recipe:
+    """The recipe of one stage, read as any other."""
+    stage: dict[str, Any] = {
+        "name": spec.stage,
+        "kind": spec.stage,
+        "sources": ["rows"],
+        "lr": rates(spec.stage),
+        "steps": spec.steps,
+        "row_length": spec.row_length,
+        "samples_per_step": spec.samples,
+        "accumulation": max(1, spec.samples // spec.micro),
+        "precision": spec.precision,
+    }
+    if spec.stage == "align":
+        stage["template"] = "plain"
+    value = {
+        "name": "bench",
+        "seed": spec.seed,
+        "model": {"checkpoint": f"{spec.folder}/model"},
+        "data": {"rows": {"file": f"{spec.folder}/{spec.stage}.json", "images": f"{spec.folder}/images"}},
+        "stages": [stage],
+    }
+    path = Path(spec.work) / "recipe.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(write_yaml(value), "utf-8")
+    return load_recipe(path, variables={})
+
+
+class Clock:
+    """A ``RunObserver`` that notes when the last check, the encoding of pictures and every step ended."""
+
+    def __init__(self) -> None:
+        self.checked = self.encoded = 0.0
+        self.steps: list[float] = []
+
+    def on_check(self, what: str, done: int, total: int) -> None:
+        if what != ENCODING:
+            self.checked = time.monotonic()
+
+    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
+        self.encoded = time.monotonic()
+
+    def on_step(self, row: dict[str, Any]) -> None:
+        self.steps.append(time.monotonic())
+
+    def on_validation(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_saved(self, stage: Stage, folder: Path) -> None:
+        pass
+
+
+def run(spec: Spec) -> Took:
+    """Train; features of the frozen tower are computed within the time."""
+    recipe, clock = bench_recipe(spec), Clock()
+    folder = Path(spec.work) / "runs" / "bench"
+    parts = Parts(checkpoint=Path(spec.folder) / "model")
+    train(recipe, folder, parts, clock, command="pumice bench train")
+    place = folder / "stages" / spec.stage
+    rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text("utf-8").splitlines()]
+    plan = json.loads((place / "plan.json").read_text("utf-8"))
+    share = (spec.steps - 1) / spec.steps
+    return Took(
+        (clock.encoded - clock.checked) * share + clock.steps[-1] - clock.steps[0],
+        peak_bytes(),
+        [row["loss"] for row in rows if row["kind"] == "train"],
+        sum(plan["supervised"][1:]),
+        sum(plan["tokens"][1:]),
+        sum(plan["slots"][1:]),
+    )
