@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("text", "image"),
     ("data", "model"),
     ("train", "infer"),
-    ("serve", "evaluate", "generate", "export", "trust"),
+    ("serve", "evaluate", "generate", "export", "trust", "bench"),
     ("report", "world"),
     ("cli",),
 )

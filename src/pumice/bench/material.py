@@ -1,7 +1,7 @@
 """What both sides of a benchmark train on: one small LLaVA, and rows with the lengths of a real mixture.
 
 ``lengths.json`` holds the tokens of every turn of 1,000 samples of LLaVA-1.5's 665K instruction mixture
-(questions and answers in turn), counted with ``pumice.text.sizing``. The words are made up; pictures are noise.
+(questions and answers in turn), counted with ``pumice.text.sizing``. Words are made up, pictures are noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pumice's side of a training benchmark: a real run of a recipe, timed from its last check to its last step."""
+"""Our side of a training benchmark: a real run of a recipe, timed from its last check to its last step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pumice.recipes.text import write_yaml
 from pumice.train.record import Parts
 from pumice.train.run import train
 
-
 ENCODING = "reading pictures"
 """What a run calls the encoding of pictures that a frozen tower sees."""
 
@@ -27,6 +26,7 @@ def bench_recipe(spec: Spec) -> Recipe:
         "sources": ["rows"],
         "lr": rates(spec.stage),
         "steps": spec.steps,
+        "warmup": 0.0,
         "row_length": spec.row_length,
         "samples_per_step": spec.samples,
         "accumulation": max(1, spec.samples // spec.micro),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def order_of(spec: Spec, rows: Sequence[Row]) -> list[int]:
 
 
 def _evenly(step: Sequence[int], lengths: IntArray, parts: int) -> list[int]:
-    """LLaVA's grouping (``split_to_even_chunks``): a step's rows by length, each to the part that has least."""
+    """LLaVA's grouping (``split_to_even_chunks``): rows by length, each to the part that has least."""
     room = len(step) // parts
     chunks: list[list[int]] = [[] for _ in range(parts)]
     for row in sorted(step, key=lambda i: -int(lengths[i])):
@@ -174,8 +174,8 @@ class OrderedTrainer(Trainer):
         super().__init__(*given, **named)
         self.rates = rates
 
-    def _get_train_sampler(self, *given: Any) -> Iterator[int]:
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type, return-value]
+    def _get_train_sampler(self, *given: Any) -> Any:
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
     def create_optimizer(self, model: Any = None) -> Any:
         """AdamW as Trainer's default."""
@@ -207,7 +207,8 @@ def run(spec: Spec) -> Took:
     chosen = rates(spec.stage)
     for name, part in parts_of(model).items():
         part.requires_grad_(name in chosen)
-    processor = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    processors: Any = AutoImageProcessor
+    processor = processors.from_pretrained(folder, use_fast=False)
     collator, watch = Collator(int(model.config.pad_token_id or 0)), Watch()
     arguments = TrainingArguments(
         output_dir=str(Path(spec.work) / "trainer"),
@@ -215,7 +216,7 @@ def run(spec: Spec) -> Took:
         gradient_accumulation_steps=spec.samples // spec.micro,
         max_steps=spec.steps,
         lr_scheduler_type="cosine",
-        warmup_steps=round(0.03 * spec.steps),
+        warmup_steps=0,
         weight_decay=0.0,
         max_grad_norm=1.0,
         bf16=spec.precision == "bf16",
@@ -241,6 +242,4 @@ def run(spec: Spec) -> Took:
         trainer.train()
     batches = collator.seen[spec.samples // spec.micro : spec.steps * (spec.samples // spec.micro)]
     places, tokens, supervised = (sum(column) for column in zip(*batches, strict=True))
-    return Took(
-        watch.ended[-1] - watch.ended[0], peak_bytes(), watch.losses, supervised, tokens, places
-    )
+    return Took(watch.ended[-1] - watch.ended[0], peak_bytes(), watch.losses, supervised, tokens, places)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import chat, data, evaluate, export, recipe, report, train, world
+from pumice.cli import bench, chat, data, evaluate, export, recipe, report, train, world
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -32,6 +32,7 @@ app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.command("export", epilog=export.EPILOG)(export.export)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pumice.model.packing import Block, Packing
 
-STRETCH = 256
+STRETCH = 128
 """Queries that are computed at once: more waste what is above the diagonal, fewer cost calls."""
 
 
