@@ -36,7 +36,7 @@ CAPTION = (6, 24)
 class Size:
     """The model that is trained: a ViT and a Llama.
 
-    The defaults give 41.6 million parameters, 144 tokens a picture.
+    The defaults give 41.8 million parameters, 144 tokens a picture.
     """
 
     width: int = 384
