@@ -20,6 +20,9 @@ IGNORE_INDEX = -100
 PLACEHOLDER = "<image>"
 """The text that stands for an image inside LLaVA JSON. Nowhere else has it a meaning."""
 
+VIDEO_PLACEHOLDER = "<video>"
+"""The same for a video, in rows that have one; there ``<image>`` may stand for it, too."""
+
 DataFormat = Literal["llava", "sharegpt", "messages", "parquet", "hub", "webdataset"]
 """What data may look like on disk; the first three are JSON or JSONL."""
 
@@ -99,8 +102,21 @@ class ImageRef:
         return f"{self.name} in {self.file}"
 
 
-Picture = Path | ImageRef
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video: a file, or a folder of frames. It stands where a picture stands."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+Still = Path | ImageRef
 """Where a picture is: a file of its own, or a part of one."""
+
+Picture = Still | Video
+"""What a sample shows, and where it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pumice.data import Source, check_images, preflight, read_mixture
+from pumice.data.extents import CACHE_FILE
 from pumice.errors import DataError, ImageError, TemplateError
 from pumice.types import Encoded, Sample
 
@@ -97,7 +98,7 @@ def test_the_cache_knows_files_by_size_and_time(
     samples = [sample(index, [path]) for index, path in enumerate(photos)]
     sizes, cached = check_images(samples, cache_folder=folder)
     assert cached == 0
-    assert [file.name for file in folder.iterdir()] == [module.CACHE_FILE]
+    assert [file.name for file in folder.iterdir()] == [CACHE_FILE]
     assert check_images(samples, cache_folder=folder) == (sizes, 4)
     assert check_images(samples)[1] == 0
 
@@ -140,7 +141,7 @@ def test_an_image_that_vanished_is_not_taken_from_the_cache(photos: list[Path], 
     ],
 )
 def test_a_damaged_cache_only_costs_time(photos: list[Path], tmp_path: Path, content: str) -> None:
-    file = tmp_path / module.CACHE_FILE
+    file = tmp_path / CACHE_FILE
     file.write_text(content)
     samples = [sample(0, photos)]
     assert check_images(samples, cache_folder=tmp_path)[1] == 0

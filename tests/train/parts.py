@@ -18,11 +18,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
+from pumice.model.geometry import model_geometry
 from pumice.recipes.schema import Recipe, Stage
-from pumice.train.dataset import Pictures, StageData
+from pumice.train.dataset import StageData
 from pumice.train.loop import StageRun
 from pumice.train.losses import Context
 from pumice.train.optim import freeze
+from pumice.train.pictures import Pictures
 from pumice.train.remember import Budget
 from pumice.train.run import RENDERED_BYTES, Parts, _prepare, train
 from pumice.train.validate import Validator
@@ -217,7 +219,7 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
     """What ``train`` has in hand before the first step of a stage."""
     recipe = make_recipe(data, stage)
     model, tokenizer, processor = build_model(parts.vision, parts.language, template="tiny", seed=recipe.seed)
-    pictures = Pictures(processor.with_mode("pad"))
+    pictures = Pictures(model_geometry(model.config, model.tower, processor.with_mode("pad")))
     budget = Budget(RENDERED_BYTES)
     ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch(), budget)
     assert ready.validation is not None

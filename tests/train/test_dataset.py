@@ -11,12 +11,18 @@ import torch
 from pumice.data.samples import read_samples
 from pumice.errors import DataError
 from pumice.recipes.schema import Grounding
-from pumice.train import dataset
-from pumice.train.dataset import Pictures, StageData
+from pumice.train import pictures as gallery
+from pumice.train.dataset import StageData
 from pumice.train.grounding import NO_TOKEN
+from pumice.train.pictures import Pictures, View
 from pumice.train.remember import Budget
 
 GROUNDING = {"weight": 1.0}
+
+
+def shown(bench: Any) -> list[View]:
+    """The only picture of each sample, laid out."""
+    return [bench.data.pictures.views(sample.images)[0] for sample in bench.data.samples]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +36,9 @@ def with_samples(bench: Any, rows: Any, toy: Any, folder: Path, **changes: Any) 
     toy.write_rows(folder, rows)
     old = bench.data
     fields = {
-        "length": old.length,
+        "pictures": old.pictures,
         "image_token_id": old.image_token_id,
         "stage": old.stage,
-        "processor": old.processor,
         "budget": Budget(0),
     }
     images = bench.data.samples[0].images[0].parent
@@ -59,7 +64,7 @@ def region(phrase: str, image: int = 0, box: Any = (0.0, 0.0, 0.5, 0.5)) -> dict
 
 def test_features_are_of_their_own_pictures_in_any_order(bench: Any) -> None:
     pictures, model = bench.context.pictures, bench.model
-    paths = [sample.images[0] for sample in bench.data.samples]
+    paths = shown(bench)
     assert pictures.keeps(model, len(paths))
     pictures.forget()
     fresh = pictures.features(model, [paths[2], paths[0], paths[2]])
@@ -80,8 +85,8 @@ def test_features_are_of_their_own_pictures_in_any_order(bench: Any) -> None:
 def test_more_pictures_than_a_chunk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one thread a picture's features do not depend on those beside it, nor on being kept."""
     pictures, model = bench.context.pictures, bench.model
-    paths = [sample.images[0] for sample in bench.data.samples]
-    monkeypatch.setattr(dataset, "CHUNK", 3)
+    paths = shown(bench)
+    monkeypatch.setattr(gallery, "CHUNK", 3)
     pictures.forget()
     whole = pictures.features(model, paths)
     pictures.prepare(model, paths[::-1], lambda *row: None)
@@ -93,7 +98,7 @@ def test_a_later_stage_sees_the_same_chunks_whether_an_earlier_one_ran_or_not(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a tower that adds to a picture's features its place in the chunk and the chunk's size."""
-    model, paths = bench.model, [sample.images[0] for sample in bench.data.samples]
+    model, paths = bench.model, shown(bench)
     encode, sizes = model.encode_tower, []
 
     def rough(pixels: torch.Tensor) -> torch.Tensor:
@@ -101,19 +106,19 @@ def test_a_later_stage_sees_the_same_chunks_whether_an_earlier_one_ran_or_not(
         return encode(pixels) + 10 * len(pixels) + torch.arange(len(pixels))[:, None, None]
 
     monkeypatch.setattr(model, "encode_tower", rough)
-    monkeypatch.setattr(dataset, "CHUNK", 5)
+    monkeypatch.setattr(gallery, "CHUNK", 5)
     # Chunks: 0 to 4, 5 alone, then 7 and 6.
     first, second = paths[:6], [paths[7], paths[5], paths[2], paths[6]]
     said: list[tuple[str, int, int]] = []
 
-    def prepared(pictures: Pictures, wanted: list[Path]) -> torch.Tensor:
+    def prepared(pictures: Pictures, wanted: list[View]) -> torch.Tensor:
         said.clear()
         pictures.expect(wanted)
         pictures.prepare(model, wanted, lambda *row: said.append(row))
         assert pictures._features.keys() == set(wanted), "nothing else is kept"
         return pictures.features(model, wanted)
 
-    whole, resumed = Pictures(bench.data.processor), Pictures(bench.data.processor)
+    whole, resumed = Pictures(bench.data.geometry), Pictures(bench.data.geometry)
     prepared(whole, first)
     assert said == [("reading pictures", 5, 6), ("reading pictures", 6, 6)]
     one = prepared(whole, second)
@@ -123,7 +128,7 @@ def test_a_later_stage_sees_the_same_chunks_whether_an_earlier_one_ran_or_not(
     assert said == [("reading pictures", number, 4) for number in (1, 2, 4)]
     assert torch.equal(one, two)
     assert sizes == [8, 4, 4, 8, 4, 4]
-    unexpected = prepared(Pictures(bench.data.processor), second)
+    unexpected = prepared(Pictures(bench.data.geometry), second)
     assert not torch.equal(unexpected, one), "places must matter, or nothing was tested"
 
 
@@ -133,22 +138,21 @@ def test_little_more_than_a_batchs_pictures_goes_through_a_frozen_tower(
 ) -> None:
     encode, sizes = bench.model.encode_tower, []
     monkeypatch.setattr(bench.model, "encode_tower", lambda x: (sizes.append(len(x)), encode(x))[1])
-    monkeypatch.setattr(dataset, "CHUNK", 8)
-    path = bench.data.samples[0].images[0]
-    found = Pictures(bench.data.processor).features(bench.model, [path] * pictures)
+    monkeypatch.setattr(gallery, "CHUNK", 8)
+    found = Pictures(bench.data.geometry).features(bench.model, [shown(bench)[0]] * pictures)
     assert len(found) == pictures
     assert sizes == computed
 
 
 def test_features_are_kept_while_they_fit(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 4 * 24 * 4  # patches, width, bytes of a float32
-    monkeypatch.setattr(dataset, "FEATURE_BYTES", 10 * size)
+    monkeypatch.setattr(gallery, "FEATURE_BYTES", 10 * size)
     assert bench.context.pictures.keeps(bench.model, 10)
     assert not bench.context.pictures.keeps(bench.model, 11)
 
 
 def test_a_tower_that_trains_gets_a_gradient(bench: Any) -> None:
-    paths = [bench.data.samples[0].images[0]]
+    paths = shown(bench)[:1]
     parameters = list(bench.model.tower.parameters())
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -187,8 +191,9 @@ def test_boxes_move_with_their_picture(bench: Any, toy: Any, tmp_path: Path) -> 
     ]
     words = {}
     for mode in ("pad", "crop", "squash"):
-        processor = dataclasses.replace(bench.data.processor, mode=mode)
-        data = with_samples(bench, rows, toy, tmp_path / "rows.json", processor=processor)
+        geometry = bench.data.geometry
+        geometry = dataclasses.replace(geometry, processor=geometry.processor.with_mode(mode))
+        data = with_samples(bench, rows, toy, tmp_path / "rows.json", pictures=Pictures(geometry))
         cells, _ = data.cells(data.batch([[0]]), Grounding(weight=1.0))
         names = [
             data.tokenizer.decode([int(cell[0])]).strip() if cell[0] >= 0 else "" for cell in cells.words[0]
@@ -201,9 +206,22 @@ def test_boxes_move_with_their_picture(bench: Any, toy: Any, tmp_path: Path) -> 
     (folder / "wide.png").unlink()
 
 
-def test_a_tower_without_a_square_of_patches_is_refused(bench: Any, toy: Any, tmp_path: Path) -> None:
-    data = with_samples(bench, [caption("0.png", regions=[])], toy, tmp_path / "rows.json", length=5)
-    with pytest.raises(DataError, match="square of patches") as caught:
+@pytest.mark.parametrize(
+    ("changes", "marks", "says"),
+    [
+        ({"class_tokens": 1}, 0, "1 tokens stand beside them"),
+        ({}, 2, "2 tokens stand beside them"),
+        ({"aspect": "anyres", "pinpoints": ((16, 32),)}, 0, "cuts pictures into tiles"),
+    ],
+)
+def test_what_is_not_one_square_of_patches_is_refused(
+    bench: Any, toy: Any, tmp_path: Path, changes: dict[str, Any], marks: int, says: str
+) -> None:
+    old = bench.data.geometry
+    geometry = dataclasses.replace(old, settings=dataclasses.replace(old.settings, **changes), marks=marks)
+    rows = [caption("0.png", regions=[])]
+    data = with_samples(bench, rows, toy, tmp_path / "rows.json", pictures=Pictures(geometry))
+    with pytest.raises(DataError, match=says) as caught:
         data.check_cells(Grounding(weight=1.0))
     assert "row 0" in str(caught.value)
 
@@ -234,19 +252,20 @@ def test_settings_stand_for_what_decides_the_tokens(bench: Any) -> None:
     from pumice.text import get_template
 
     data = bench.data
-    fields = {"length": data.length, "image_token_id": data.image_token_id, "processor": data.processor}
-    fields["budget"] = Budget(0)
+    fields = {"image_token_id": data.image_token_id, "budget": Budget(0)}
+    old = data.geometry
 
-    def settings(template: str = data.template.name, length: int = data.length, **changes: Any) -> str:
+    def settings(template: str = data.template.name, geometry: Any = old, **changes: Any) -> str:
         stage = data.stage.model_copy(update=changes)
-        one = {**fields, "length": length, "stage": stage}
+        one = {**fields, "pictures": Pictures(geometry), "stage": stage}
         return StageData(data.samples, data.tokenizer, get_template(template), **one).settings()
 
     assert settings() == settings() == data.settings() == settings(name="another")
     others = {
         settings(template="v1"),
-        settings(length=9),
+        settings(geometry=dataclasses.replace(old, marks=2)),
+        settings(geometry=dataclasses.replace(old, settings=dataclasses.replace(old.settings, features=1))),
         settings(row_length=77),
         settings(branch_turns=True),
     }
-    assert len(others | {settings()}) == 5
+    assert len(others | {settings()}) == 6

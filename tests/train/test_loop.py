@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pumice.errors import RunError
-from pumice.train import dataset
+from pumice.train import pictures as gallery
 from pumice.train import run as runs
 from pumice.train.loop import _accumulate, _parts
 
@@ -77,7 +77,7 @@ def test_the_loss_is_per_supervised_token(toy: Any, parts: Any, data: Path, tmp_
                 )
             )
             spans = [(i.row, i.start, i.length) for i in batch.images]
-            pixels = bench.context.pictures.pixels([i.path for i in batch.images]) if spans else None
+            pixels = bench.context.pictures.pixels(bench.data.views(batch)) if spans else None
             total, count = model.loss(ids, labels, positions, segments, branches, spans, pixels_NCHW=pixels)
         alone.append((float(total), count))
     wanted = sum(total for total, _ in alone) / sum(count for _, count in alone)
@@ -94,9 +94,9 @@ def test_features_kept_or_not_give_one_result(
         toy.instruct(precision=precision, steps=3),
     )
     kept = toy.run(recipe, tmp_path / "kept", parts)
-    monkeypatch.setattr(dataset, "FEATURE_BYTES", 0)
+    monkeypatch.setattr(gallery, "FEATURE_BYTES", 0)
     prepared: list[Any] = []
-    monkeypatch.setattr(dataset.Pictures, "prepare", lambda *given: prepared.append(given))
+    monkeypatch.setattr(gallery.Pictures, "prepare", lambda *given: prepared.append(given))
     fresh = toy.run(recipe, tmp_path / "fresh", parts)
     assert prepared == []
     assert toy.weights(kept) == toy.weights(fresh)

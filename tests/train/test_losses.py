@@ -68,7 +68,8 @@ def test_grounding_is_nearness_to_words(toy: Any, parts: Any, data: Path, tmp_pa
     wanted[1, 0, 1] += word("blue") + word("square") + word("a")  # picture 3: top right
     paths = [image.path for image in batch.images]
     assert [path.name for path in paths] == ["0.png", "3.png"]
-    embeds = bench.model.project(bench.context.pictures.features(bench.model, paths))
+    views = bench.data.views(batch)
+    embeds = bench.model.project(bench.context.pictures.features(bench.model, views))
     by_hand = (embeds - wanted.flatten(1, 2)).square().mean() / wanted.var()
     torch.testing.assert_close(found, by_hand)
 

@@ -166,10 +166,9 @@ def test_samples_and_cells_are_the_same_with_and_without_room(
         old.samples,
         old.tokenizer,
         old.template,
-        length=old.length,
+        pictures=old.pictures,
         image_token_id=old.image_token_id,
         stage=old.stage,
-        processor=old.processor,
         budget=budget,
     )
     for _ in range(2):

@@ -22,7 +22,7 @@ from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.save import load_model
 from pumice.recipes.load import dump_recipe
-from pumice.train import dataset
+from pumice.train import pictures as gallery
 from pumice.train import run as runs
 from pumice.train.checkpoint import list_states
 from pumice.train.run import Parts
@@ -137,19 +137,19 @@ def test_a_resumed_run_sees_the_same_features_whatever_a_tower_rounds(
         return features + 0.02 * len(features) + 0.05 * torch.arange(len(features))[:, None, None]
 
     monkeypatch.setattr(VisionLanguageModel, "encode_tower", rough)
-    monkeypatch.setattr(dataset, "CHUNK", 5)
+    monkeypatch.setattr(gallery, "CHUNK", 5)
     size = 4 * 24 * 4  # patches, width, bytes of a float32
-    monkeypatch.setattr(dataset, "FEATURE_BYTES", {2: 12, 1: 6, 0: 0}[len(kept)] * size)
+    monkeypatch.setattr(gallery, "FEATURE_BYTES", {2: 12, 1: 6, 0: 0}[len(kept)] * size)
     stages = toy.align(**first), toy.instruct(**second)
     prepared: list[str] = []
-    prepare = dataset.Pictures.prepare
+    prepare = gallery.Pictures.prepare
 
     def told(pictures: Any, model: Any, paths: Any, progress: Any) -> None:
         language = next(model.lm.parameters()).requires_grad
         prepared.append("instruct" if language else "align")
         prepare(pictures, model, paths, progress)
 
-    monkeypatch.setattr(dataset.Pictures, "prepare", told)
+    monkeypatch.setattr(gallery.Pictures, "prepare", told)
     recipe = toy.make_recipe(data, *stages)
     toy.run(recipe, tmp_path / "whole", parts)
     assert prepared == kept
@@ -423,13 +423,13 @@ def test_stages_prepare_pictures_in_their_own_way(
 ) -> None:
     """Each stage sees its own squares; what is saved is prepared as the model says."""
     seen: list[str] = []
-    real = dataset.Pictures.pixels
+    real = gallery.Pictures.pixels
 
     def pixels(self: Any, paths: Any) -> Any:
-        seen.append(self.processor.mode)
+        seen.append(self.geometry.processor.mode)
         return real(self, paths)
 
-    monkeypatch.setattr(dataset.Pictures, "pixels", pixels)
+    monkeypatch.setattr(gallery.Pictures, "pixels", pixels)
     stages = (toy.align(aspect="crop", steps=1, validation=None), toy.instruct(steps=1, validation=None))
     recipe = toy.make_recipe(data, *stages)
     assert recipe.model.image.aspect == "pad"
@@ -627,7 +627,7 @@ def test_a_picture_that_breaks_later_is_named_with_its_row(
     shutil.copytree(data, tmp_path / "data")
     _cut_off(tmp_path / "data" / "3.png")
     monkeypatch.setattr(runs, "DECODED", 0)
-    monkeypatch.setattr(dataset, "FEATURE_BYTES", 0)
+    monkeypatch.setattr(gallery, "FEATURE_BYTES", 0)
     with pytest.raises(DataError) as caught:
         toy.run(toy.make_recipe(tmp_path / "data", toy.align(epochs=1, steps=None)), tmp_path / "run", parts)
     assert "align.json, row 3" in str(caught.value)

@@ -67,15 +67,15 @@ def as_list(value: object, name: str, where: str) -> list[Any]:
     return value
 
 
-def image_name(value: object, where: str) -> str:
-    """The name of a picture's file: text, inside the image folder and relative to it."""
+def image_name(value: object, where: str, of: str = "image") -> str:
+    """The name of a picture's (or a video's) file: text, inside the image folder and relative to it."""
     if not isinstance(value, str):
-        raise bad(f"image is {kind(value)}", where, "make it a path, or a list of paths")
+        raise bad(f"{of} is {kind(value)}", where, "make it a path, or a list of paths")
     if not value.strip():
-        raise bad("image is an empty path", where, "name the file, or drop the key from a text-only row")
+        raise bad(f"{of} is an empty path", where, "name the file, or drop the key from a text-only row")
     if leaves_folder(value):
         raise bad(
-            f"image {value!r} leaves the image folder",
+            f"{of} {value!r} leaves the image folder",
             where,
             "give a path inside the image folder, relative to it",
         )

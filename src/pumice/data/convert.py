@@ -32,7 +32,7 @@ from pumice.errors import UsageError
 from pumice.files import replacing
 from pumice.image.names import leaves_folder
 from pumice.image.source import open_picture
-from pumice.types import ImageRef, Picture, Sample, Text
+from pumice.types import ImageRef, Picture, Sample, Text, Video
 
 WRITABLE = (*FORMS, "parquet", "webdataset")
 """The formats that can be written: all but the hub's."""
@@ -110,14 +110,14 @@ class _Writer:
         self.pictures = 0
         self.moved = 0
         self.first_moved: str | None = None
-        self._written: dict[Picture, str] = {}
+        self._written: dict[ImageRef, str] = {}
         self._taken: dict[str, bytes] = {}
 
     def named(self, form: Form) -> Iterator[dict[str, Any]]:
         """Rows that name their pictures."""
         for number, sample in self._samples():
             names = [
-                name if isinstance(picture, Path) else self._extract(picture, str(sample.origin))
+                name if not isinstance(picture, ImageRef) else self._extract(picture, str(sample.origin))
                 for picture, name in zip(sample.images, self.table.names(number), strict=True)
             ]
             row = form.write(sample, names)
@@ -190,6 +190,12 @@ class _Writer:
         return name
 
     def _bytes(self, picture: Picture, where: str) -> bytes:
+        if isinstance(picture, Video):
+            raise bad(
+                f"the row shows the video {picture}, and {self.to} holds pictures alone",
+                where,
+                "write it in the format llava, sharegpt or messages, which name their videos",
+            )
         with open_picture(picture, where) as stream:
             return stream.read()
 

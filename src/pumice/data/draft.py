@@ -67,8 +67,16 @@ class Embedded:
             ) from error
 
 
-Shown = str | Embedded | None
-"""A picture of a row: its name in the image folder, its bytes, or None where the container holds it."""
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video that a row names: a file, or a folder of frames, in the image folder."""
+
+    name: str
+
+
+Shown = str | Embedded | Clip | None
+"""What a row shows: a picture's name in the image folder, its bytes, a video's name, or None for a picture
+that the container holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 from pumice.data.checks import bad
-from pumice.data.draft import METADATA, Draft, Shown
+from pumice.data.draft import METADATA, Clip, Draft, Shown
 from pumice.data.forms import FORMS, Form, caption, form_of
 from pumice.data.parquet import hub_rows, parquet_rows, take_pictures
 from pumice.data.problems import Problems, place
@@ -32,6 +32,10 @@ FORM_NAMES = (*FORMS, CAPTION)
 """The forms a row may have, in the order by which tables number them."""
 
 
+Named = str | ImageRef | Clip
+"""What a row shows: a picture by its name in the image folder, or by its place in a container, or a video."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A row that was understood: where it is from, the bytes it stands in, what it says, its pictures.
@@ -43,7 +47,7 @@ class Entry:
     place: ImageRef
     form: str
     draft: Draft
-    images: tuple[str | ImageRef, ...]
+    images: tuple[Named, ...]
     given: bool = False
 
 
@@ -230,7 +234,7 @@ def _table_entries(path: str, format: str, problems: Problems, store: Store) -> 
             row, inside = take_pictures(cells, str(origin))
             form = form_of(row, str(origin))
             draft = form.parse(row, number, str(origin), None if inside is None else len(inside))
-            images: tuple[str | ImageRef, ...]
+            images: tuple[Named, ...]
             if inside is None:
                 images = tuple([_resolved(image, store, origin) for image in draft.images])
             else:
@@ -257,14 +261,20 @@ def _given(shown: tuple[Shown, ...], pictures: list[ImageRef], where: str) -> tu
     for image, picture in zip(shown, pictures, strict=True):
         if isinstance(image, str):
             picture = ImageRef(picture.file, picture.offset, picture.length, image)
+        elif isinstance(image, Clip):
+            raise bad(
+                "the row shows a video, and containers hold pictures alone",
+                where,
+                "write such rows as JSON, in the format llava, sharegpt or messages",
+            )
         elif image is not None:
             raise bad("a picture is written into the row, and one lies beside it", where, "keep one of them")
         found.append(picture)
     return tuple(found)
 
 
-def _resolved(image: Shown, store: Store, origin: Origin) -> str | ImageRef:
-    if isinstance(image, str):
+def _resolved(image: Shown, store: Store, origin: Origin) -> Named:
+    if isinstance(image, str | Clip):
         return image
     assert image is not None, f"{origin}: a picture without a name passed the row's form"
     return store.add_picture(image.data())

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from pumice.data.checks import bad
-from pumice.data.draft import Draft
+from pumice.data.draft import Clip, Draft
 from pumice.data.formats import (
     FORM_NAMES,
     Entry,
+    Named,
     check_format,
     content_files,
     detect_format,
@@ -35,11 +36,12 @@ from pumice.data.forms import FORMS
 from pumice.data.problems import Problems
 from pumice.data.rows import collector_paused
 from pumice.data.store import Store
-from pumice.data.table import Columns, Head, SampleTable, stamp_of
+from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
 from pumice.errors import DataError, ImageError
-from pumice.types import ImageRef, Text
+from pumice.types import ImageRef, Picture, Text, Video
 
-VERSION = 1
+VERSION = 2
+"""Of what a table holds; 2 has videos."""
 CACHE_FOLDER = ".cache"
 """Beside the runs: what was found good, so that the next start need not look again."""
 TABLES = "tables"
@@ -165,7 +167,7 @@ def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -
     if table.root is None:
         missing[named] = check_files
     elif check_files:
-        missing[named] = [not os.path.isfile(table.picture(number)) for number in named.tolist()]  # type: ignore[arg-type]
+        missing[named] = [not _exists(table.picture(number)) for number in named.tolist()]
     if table.root is None and not check_files:
         return
     for use in np.flatnonzero(missing[columns.uses]).tolist():
@@ -175,7 +177,7 @@ def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -
             name = table.picture_name(number)
             problems.add(
                 bad(
-                    f"the row names image {name!r} but no image folder is given",
+                    f"the row names {_kind(table, number)} {name!r} but no image folder is given",
                     where,
                     "give the image folder",
                 )
@@ -183,11 +185,21 @@ def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -
         else:
             problems.add(
                 ImageError(
-                    f"image file {table.picture(number)} does not exist",
+                    f"{_kind(table, number)} file {table.picture(number)} does not exist",
                     where=where,
                     remedy=f"put it under the image folder {table.root}, or remove the row",
                 )
             )
+
+
+def _kind(table: SampleTable, number: int) -> str:
+    return "video" if table.columns.picture_file[number] == VIDEO else "image"
+
+
+def _exists(picture: Picture) -> bool:
+    """Whether the file of a picture is there; of a video, the file or the folder of frames."""
+    assert not isinstance(picture, ImageRef), "what lies in a container is not looked for"
+    return os.path.exists(picture.path) if isinstance(picture, Video) else os.path.isfile(picture)
 
 
 class _Maker:
@@ -206,7 +218,7 @@ class _Maker:
         self.files: dict[Path, int] = {}
         self.origins: dict[str, int] = {}
         self.groups: dict[str, int] = {}
-        self.pictures: dict[str | ImageRef, int] = {}
+        self.pictures: dict[Named, int] = {}
 
     def add(self, entry: Entry) -> None:
         """One more row."""
@@ -236,15 +248,17 @@ class _Maker:
             self.uses.append(self._picture(image, len(self.row_start) - 1))
         self.use_start.append(len(self.uses))
 
-    def _picture(self, image: str | ImageRef, row: int) -> int:
+    def _picture(self, image: Named, row: int) -> int:
         number = self.pictures.setdefault(image, len(self.pictures))
         if number == len(self.picture_file):
             ref = image if isinstance(image, ImageRef) else None
-            name = image if ref is None else ref.name
-            self.names += str(name).encode("utf-8", "surrogatepass")
+            self.names += _name(image).encode("utf-8", "surrogatepass")
             self.name_ends.append(len(self.names))
             self.picture_row.append(row)
-            self.picture_file.append(-1 if ref is None else self.files.setdefault(ref.file, len(self.files)))
+            if ref is not None:
+                self.picture_file.append(self.files.setdefault(ref.file, len(self.files)))
+            else:
+                self.picture_file.append(VIDEO if isinstance(image, Clip) else NAMED)
             self.picture_start.append(0 if ref is None else ref.offset)
             self.picture_length.append(0 if ref is None else ref.length)
         return number
@@ -265,22 +279,26 @@ class _Maker:
         return Columns(**arrays)
 
 
-def _group(images: tuple[str | ImageRef, ...]) -> str:
+def _name(image: Named) -> str:
+    return image if isinstance(image, str) else image.name
+
+
+def _group(images: tuple[Named, ...]) -> str:
     """The data set of a row that names none: the folder of its first picture, at most two levels."""
     if not images:
         return _TEXT_ONLY
     if isinstance(images[0], ImageRef):
         return _INSIDE
-    return "/".join(images[0].split("/")[:-1][:2]) or "."
+    return "/".join(_name(images[0]).split("/")[:-1][:2]) or "."
 
 
-def _digest(draft: Draft, images: tuple[str | ImageRef, ...]) -> bytes:
+def _digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
     """16 bytes that stand for what a row says: its id, words, pictures' names and boxes."""
     words = [
         [message.role, *[part.text if isinstance(part, Text) else part.index for part in message.parts]]
         for message in draft.messages
     ]
-    names = [image if isinstance(image, str) else image.name for image in images]
+    names = [["video", image.name] if isinstance(image, Clip) else _name(image) for image in images]
     boxes = [[*region.box, region.phrase, region.image] for region in draft.regions]
     text = json.dumps([draft.id, words, names, boxes])
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

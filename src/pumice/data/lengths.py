@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pumice.data.extents import numbers
 from pumice.data.samples import Samples
 from pumice.files import replacing
+from pumice.image.video import Extent
 from pumice.types import IntArray
 
 LENGTHS = "lengths"
@@ -27,7 +29,7 @@ class Lengths:
         samples: whose counts; only those of tables are kept, since their content is known without reading it.
         settings: stands for all that decides how they are rendered: tokenizer, template, renderer, limits.
             None keeps nothing.
-        sizes: width and height of every picture, in the order of the samples.
+        extents: width and height of every picture, frames of every video, in the order of the samples.
     """
 
     def __init__(
@@ -35,11 +37,11 @@ class Lengths:
         folder: Path | None,
         samples: object,
         settings: str | None,
-        sizes: Iterable[tuple[int, int]],
+        extents: Iterable[Extent],
     ) -> None:
         self.file: Path | None = None
         if folder is not None and settings is not None and isinstance(samples, Samples):
-            shapes = np.array(list(sizes), "<i8").tobytes()
+            shapes = numbers(list(extents))
             parts = (str(VERSION).encode(), samples.fingerprint().encode(), settings.encode(), shapes)
             digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
             self.file = folder / LENGTHS / f"{digest[:32]}.npz"

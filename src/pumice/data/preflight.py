@@ -1,14 +1,11 @@
 """Everything that could fail in a run, looked at before its first step.
 
-Every image's header is checked (or every image decoded), every sample is rendered and counted, and all
-that is wrong is reported at once. Image results are remembered by path, file size and modification time.
+Every image's header is checked (or every image decoded), every video's frames are counted (or decoded),
+every sample is rendered and counted, and all that is wrong is reported at once.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,33 +13,32 @@ from pathlib import Path
 
 import numpy as np
 
+from pumice.data.extents import Extents
 from pumice.data.lengths import Lengths
 from pumice.data.problems import Problems, place
 from pumice.data.samples import distinct, pictures_of, take
 from pumice.errors import DataError, ImageError, PumiceError
-from pumice.files import write_text
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
-from pumice.types import Encoded, ImageRef, IntArray, Picture, Sample
+from pumice.image.settings import VideoSettings
+from pumice.image.video import Extent, VideoInfo, check_frames, video_info
+from pumice.types import Encoded, IntArray, Picture, Sample, Video
 
-Size = tuple[int, int]
-"""Width and height in pixels, upright."""
 Progress = Callable[[str, int, int], None]
 """Told what is being checked ("images" or "samples"), how many are done and of how many."""
-Encode = Callable[[Sample, Sequence[Size]], Encoded]
-"""Renders a sample, given the sizes of its images in order."""
+Encode = Callable[[Sample, Sequence[Extent]], Encoded]
+"""Renders a sample, given the sizes of its images and the frames of its videos, in order."""
 
-CACHE_FILE = "images.json"
-CACHE_VERSION = 1
 _EVERY = 64
 """How many items pass between two calls of ``Progress``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: the size of every image, and per sample (int64 [samples]) its tokens and how many
-    of them are supervised. ``cached`` images were known from an earlier check and not opened again."""
+    """What was found: the size of every image, the frames of every video, and per sample (int64 [samples])
+    its tokens and how many of them are supervised. ``cached`` images were known from an earlier check and
+    not opened again."""
 
-    sizes: dict[Picture, Size]
+    sizes: dict[Picture, Extent]
     lengths: IntArray
     supervised: IntArray
     cached: int
@@ -53,6 +49,7 @@ def preflight(
     encode: Encode,
     *,
     decode: bool = False,
+    video: VideoSettings | None = None,
     max_pixels: int = MAX_PIXELS,
     cache_folder: Path | None = None,
     settings: str | None = None,
@@ -66,6 +63,7 @@ def preflight(
         samples: the samples in mixture order; one that is repeated is rendered once.
         encode: the renderer.
         decode: decode every image rather than read its header, which finds truncated files.
+        video: with ``decode``, of a video the frames that these settings take; None decodes all.
         max_pixels: the largest width x height accepted.
         cache_folder: where results are kept between runs; None keeps none.
         settings: stands for all that ``encode`` depends on; None counts tokens anew each time.
@@ -79,6 +77,7 @@ def preflight(
     sizes, cached = check_images(
         samples,
         decode=decode,
+        video=video,
         max_pixels=max_pixels,
         cache_folder=cache_folder,
         workers=workers,
@@ -101,35 +100,35 @@ def check_images(
     samples: Sequence[Sample],
     *,
     decode: bool = False,
+    video: VideoSettings | None = None,
     max_pixels: int = MAX_PIXELS,
     cache_folder: Path | None = None,
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
-) -> tuple[dict[Picture, Size], int]:
-    """The size of every image of ``samples``, and how many came from the cache.
+) -> tuple[dict[Picture, Extent], int]:
+    """The size of every image of ``samples``, the frames of every video, and how many came from the cache.
 
     Raises:
         DataError: images that cannot be used; each is named with the first row that shows it.
     """
     first = pictures_of(samples)
-    cache = _Cache(cache_folder)
+    cache = Extents(cache_folder, video)
     problems = Problems(max_errors)
 
-    def check(path: Picture) -> tuple[Picture, Size | ImageError, bool]:
+    def check(path: Picture) -> tuple[Picture, Extent | ImageError, bool]:
         where = str(first[path])
         try:
             known = cache.get(path, decode)
-            if known is not None:
+            if known is None:
+                return path, _looked_at(path, decode, video, max_pixels, where), False
+            if not isinstance(known, VideoInfo) and not isinstance(path, Video):
                 check_size(known, path, max_pixels=max_pixels, where=where)
-                return path, known, True
-            if decode:
-                return path, open_image(path, max_pixels=max_pixels, where=where).size, False
-            return path, image_size(path, max_pixels=max_pixels, where=where), False
+            return path, known, True
         except ImageError as error:
             return path, error, False
 
-    sizes: dict[Picture, Size] = {}
+    sizes: dict[Picture, Extent] = {}
     cached = 0
     for done, (path, result, hit) in enumerate(_mapped(check, list(first), workers), start=1):
         if isinstance(result, ImageError):
@@ -145,10 +144,24 @@ def check_images(
     return sizes, cached
 
 
+def _looked_at(
+    path: Picture, decode: bool, video: VideoSettings | None, max_pixels: int, where: str
+) -> Extent:
+    """A picture's size or a video's frames, from the file; ImageError where it cannot be used."""
+    if isinstance(path, Video):
+        info = video_info(path.path, max_pixels=max_pixels, where=where)
+        if decode:
+            check_frames(info, video, max_pixels=max_pixels, where=where)
+        return info
+    if decode:
+        return open_image(path, max_pixels=max_pixels, where=where).size
+    return image_size(path, max_pixels=max_pixels, where=where)
+
+
 def count_tokens(
     samples: Sequence[Sample],
     encode: Encode,
-    sizes: dict[Picture, Size],
+    sizes: dict[Picture, Extent],
     *,
     cache_folder: Path | None = None,
     settings: str | None = None,
@@ -183,7 +196,7 @@ def count_tokens(
     return lengths, supervised
 
 
-def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Size]) -> tuple[int, int]:
+def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Extent]) -> tuple[int, int]:
     encoded = encode(sample, [sizes[path] for path in sample.images])
     if encoded.supervised == 0:
         raise DataError(
@@ -195,8 +208,8 @@ def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Size]) -> tupl
 
 
 def _mapped(
-    check: Callable[[Picture], tuple[Picture, Size | ImageError, bool]], paths: list[Picture], workers: int
-) -> Iterator[tuple[Picture, Size | ImageError, bool]]:
+    check: Callable[[Picture], tuple[Picture, Extent | ImageError, bool]], paths: list[Picture], workers: int
+) -> Iterator[tuple[Picture, Extent | ImageError, bool]]:
     """``check`` over all paths in order, in threads where more than one worker is asked for."""
     if workers <= 1:
         yield from map(check, paths)
@@ -208,74 +221,3 @@ def _mapped(
 def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
     if progress is not None and (done % _EVERY == 0 or done == total):
         progress(what, done, total)
-
-
-class _Cache:
-    """Sizes of images that were found good: path -> [bytes, mtime in ns, width, height, decoded]."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.file = None if folder is None else folder / CACHE_FILE
-        self.entries: dict[str, list[int]] = {}
-        self.changed = False
-        if self.file is not None and self.file.is_file():
-            self.entries = self._read(self.file)
-
-    @staticmethod
-    def _read(file: Path) -> dict[str, list[int]]:
-        """The entries, or none where the file is damaged: then all images are simply looked at again."""
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        if not isinstance(data, dict) or data.get("version") != CACHE_VERSION:
-            return {}
-        images = data.get("images")
-        if not isinstance(images, dict):
-            return {}
-        return {key: entry for key, entry in images.items() if _is_entry(entry)}
-
-    def get(self, path: Picture, decode: bool) -> Size | None:
-        """The size, if the file is the one that was checked, as thoroughly as asked now."""
-        if self.file is None:
-            return None
-        entry = self.entries.get(_name(path))
-        if entry is None or entry[:2] != _stamp(path) or (decode and not entry[4]):
-            return None
-        return entry[2], entry[3]
-
-    def put(self, path: Picture, size: Size, decode: bool) -> None:
-        if self.file is None:
-            return
-        self.entries[_name(path)] = [*_stamp(path), *size, int(decode)]
-        self.changed = True
-
-    def save(self) -> None:
-        """Write what was learnt; the file appears whole or not at all.
-
-        Where it cannot be written, the next check opens the images again: no reason to refuse a run.
-        """
-        if self.file is None or not self.changed:
-            return
-        text = json.dumps({"version": CACHE_VERSION, "images": self.entries}, separators=(",", ":"))
-        with contextlib.suppress(OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.file, text, shared=True)  # by runs that start at the same time
-
-
-def _name(picture: Picture) -> str:
-    if isinstance(picture, ImageRef):
-        return f"{os.path.abspath(picture.file)}@{picture.offset}+{picture.length}"
-    return os.path.abspath(picture)
-
-
-def _stamp(picture: Picture) -> list[int]:
-    path = picture.file if isinstance(picture, ImageRef) else picture
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return [-1, -1]  # no entry has this; opening the image then says what is wrong
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 5 and all(type(number) is int for number in entry)

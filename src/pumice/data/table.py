@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 
 from pumice.data.formats import FORM_NAMES, read_draft
 from pumice.errors import DataError
-from pumice.types import ImageRef, IntArray, Message, Origin, Picture, Sample, Text
+from pumice.types import ImageRef, IntArray, Message, Origin, Picture, Sample, Text, Video
+
+NAMED, VIDEO = -1, -2
+"""What ``picture_file`` says of a picture, or a video, that has a name inside the image folder."""
 
 Stamp = tuple[int, int]
 """Bytes of a file and when it was changed, in nanoseconds."""
@@ -38,9 +41,9 @@ class Columns:
     stands for what it says. ``use_start`` [n + 1] int64 cuts ``uses`` [m] int32, the pictures of each row.
 
     Pictures: ``name_ends`` [p] int64 cuts ``names`` [bytes] uint8 into their names in UTF-8;
-    ``picture_file`` [p] int32 is -1 for a name inside the image folder, else the file, of ``Head.files``,
-    whose bytes ``picture_start`` [p] int64 up to ``picture_length`` [p] int64 are the picture.
-    ``picture_row`` [p] int32 is the first row that shows it.
+    ``picture_file`` [p] int32 is ``NAMED`` or ``VIDEO`` for a name inside the image folder, else the file, of
+    ``Head.files``, whose bytes ``picture_start`` [p] int64 up to ``picture_length`` [p] int64 are the
+    picture. ``picture_row`` [p] int32 is the first row that shows it.
     """
 
     row_file: NDArray[np.int32]
@@ -157,7 +160,8 @@ class SampleTable(Sequence[Sample]):
         name = self.picture_name(number)
         file = int(columns.picture_file[number])
         if file < 0:
-            return name_in(self.root, name)
+            place = name_in(self.root, name)
+            return Video(place) if file == VIDEO else place
         start, length = int(columns.picture_start[number]), int(columns.picture_length[number])
         return ImageRef(Path(self.head.files[file]), start, length, name)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pumice.data.checks import as_list, bad, check_keys
 from pumice.data.rows import kind
 from pumice.errors import suggest
-from pumice.types import PLACEHOLDER, Image, Message, Part, Role, Text, text_message
+from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER, Image, Message, Part, Role, Text, text_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +48,27 @@ def read_turns(turns: object, key: str, style: Style, where: str) -> list[Turn]:
     return values
 
 
-def place_images(values: Sequence[Turn], images: int, *, front: bool, where: str) -> tuple[Message, ...]:
+def place_images(
+    values: Sequence[Turn], images: int, *, front: bool, where: str, of: str = "image"
+) -> tuple[Message, ...]:
     """Turns as messages, each placeholder the next of the row's ``images`` pictures.
 
     Args:
         values: as ``read_turns`` gives them.
-        images: how many pictures the row has.
+        images: how many pictures, or videos, the row has.
         front: move the only picture of a row to the front of its turn, a newline behind it, and strip
             the text around it (LLaVA's ``preprocess_multimodal``). Several pictures keep their places.
         where: the place that errors name.
+        of: ``image``, or ``video`` where the row shows videos: there ``<video>`` is a placeholder, too.
     """
+    if of == "video":
+        values = [_as_images(role, value, index, where) for index, (role, value) in enumerate(values)]
     found = sum(value.count(PLACEHOLDER) for _, value in values)
     if found != images:
         raise bad(
-            f"{found} {PLACEHOLDER} placeholder(s) for {images} image(s)",
+            f"{found} {PLACEHOLDER} placeholder(s) for {images} {of}(s)",
             where,
-            f"write {PLACEHOLDER} once in a turn of the person for each entry of image",
+            f"write {PLACEHOLDER} once in a turn of the person for each entry of {of}",
         )
     messages: list[Message] = []
     seen = 0
@@ -76,18 +81,31 @@ def place_images(values: Sequence[Turn], images: int, *, front: bool, where: str
     return tuple(messages)
 
 
-def write_text(message: Message, index: int, where: str) -> str:
+def _as_images(role: Role, value: str, index: int, where: str) -> Turn:
+    """A turn of a row with videos: ``<video>`` stands for one as ``<image>`` does."""
+    if VIDEO_PLACEHOLDER in value and role != "user":
+        raise bad(
+            f"turn {index} holds {VIDEO_PLACEHOLDER}",
+            where,
+            "videos belong to the turns of the person who asks",
+        )
+    return role, value.replace(VIDEO_PLACEHOLDER, PLACEHOLDER)
+
+
+def write_text(message: Message, index: int, where: str, *, videos: bool = False) -> str:
     """A message as one text with placeholders.
 
     Raises:
-        DataError: its words hold ``<image>``, which would be read as a picture.
+        DataError: its words hold ``<image>`` (or ``<video>``, in a row with videos), which would be read as
+            a picture.
     """
-    if any(isinstance(part, Text) and PLACEHOLDER in part.text for part in message.parts):
-        raise bad(
-            f"the text of turn {index} holds {PLACEHOLDER}, which means a picture in this format",
-            where,
-            "write the format messages, where text is text",
-        )
+    for word in (PLACEHOLDER, VIDEO_PLACEHOLDER) if videos else (PLACEHOLDER,):
+        if any(isinstance(part, Text) and word in part.text for part in message.parts):
+            raise bad(
+                f"the text of turn {index} holds {word}, which means a picture in this format",
+                where,
+                "write the format messages, where text is text",
+            )
     return "".join(part.text if isinstance(part, Text) else PLACEHOLDER for part in message.parts)
 
 

@@ -15,13 +15,14 @@ from pumice.image.layout import (
 )
 from pumice.image.process import ImageProcessor, Mode
 from pumice.image.settings import LayoutSettings, VideoSettings, parse_aspect, parse_pinpoints
-from pumice.image.video import VideoInfo, frame_indices, read_frames, video_info, video_pixels
+from pumice.image.video import Extent, VideoInfo, frame_indices, read_frames, video_info, video_pixels
 
 __all__ = [
     "FEATURES",
     "FORMATS",
     "MAX_ASPECT",
     "MAX_PIXELS",
+    "Extent",
     "ImageLayout",
     "ImageProcessor",
     "LayoutSettings",

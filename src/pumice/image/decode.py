@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from pumice.errors import ImageError, ImageFormatError
 from pumice.image.source import open_picture, or_without
-from pumice.types import Picture
+from pumice.types import Still
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 2**26
@@ -46,7 +46,7 @@ _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
-def open_image(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> Image.Image:
+def open_image(path: Still, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> Image.Image:
     """Decode the first frame of an image file to RGB, upright.
 
     EXIF orientation is applied. Transparency is composited over white, as transformers'
@@ -70,7 +70,7 @@ def open_image(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None
 
 
 def frame_rgb(
-    image: Image.Image, path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None
+    image: Image.Image, path: Still, *, max_pixels: int = MAX_PIXELS, where: str | None = None
 ) -> Image.Image:
     """The frame that an opened image stands at, decoded as ``open_image`` does; ImageError as there."""
     orientation = _orientation(image)
@@ -90,7 +90,7 @@ def frame_rgb(
     return upright if method is None else upright.transpose(method)
 
 
-def image_size(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> tuple[int, int]:
+def image_size(path: Still, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> tuple[int, int]:
     """Width and height in pixels after EXIF orientation, from the header alone.
 
     Raises:
@@ -102,13 +102,13 @@ def image_size(path: Picture, *, max_pixels: int = MAX_PIXELS, where: str | None
         return (height, width) if _orientation(image) in _SWAPS_SIDES else (width, height)
 
 
-def check_size(size: tuple[int, int], path: Picture, *, max_pixels: int, where: str | None = None) -> None:
+def check_size(size: tuple[int, int], path: Still, *, max_pixels: int, where: str | None = None) -> None:
     """Refuse a width and height that ``open_image`` would refuse (for sizes that a cache remembers)."""
     _check_size(size, path, max_pixels, where)
 
 
 @contextmanager
-def opened(path: Picture, where: str | None = None) -> Iterator[Image.Image]:
+def opened(path: Still, where: str | None = None) -> Iterator[Image.Image]:
     """The image with its header read; the file is closed at the end.
 
     Raises:
@@ -121,7 +121,7 @@ def opened(path: Picture, where: str | None = None) -> Iterator[Image.Image]:
         yield image
 
 
-def _header(stream: BinaryIO, path: Picture, where: str | None) -> Image.Image:
+def _header(stream: BinaryIO, path: Still, where: str | None) -> Image.Image:
     try:
         return Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -140,7 +140,7 @@ def _header(stream: BinaryIO, path: Picture, where: str | None) -> Image.Image:
         raise _damaged(path, where, error) from error
 
 
-def _check_size(size: tuple[int, int], path: Picture, max_pixels: int, where: str | None) -> None:
+def _check_size(size: tuple[int, int], path: Still, max_pixels: int, where: str | None) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(
@@ -160,7 +160,7 @@ def _check_size(size: tuple[int, int], path: Picture, max_pixels: int, where: st
         )
 
 
-def _damaged(path: Picture, where: str | None, error: Exception) -> ImageError:
+def _damaged(path: Still, where: str | None, error: Exception) -> ImageError:
     return ImageError(
         f"image file {path} is damaged ({type(error).__name__}: {error})",
         where=where,

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pumice.errors import ImageError
-from pumice.types import ImageRef, Picture
+from pumice.types import ImageRef, Still
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-def open_picture(picture: Picture, where: str | None = None) -> BinaryIO:
+def open_picture(picture: Still, where: str | None = None) -> BinaryIO:
     """A binary stream of the picture's bytes, at its beginning; close it after use.
 
     Args:

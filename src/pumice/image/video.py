@@ -20,6 +20,7 @@ from PIL import Image
 
 from pumice.errors import CheckpointError, ImageError, ImageFormatError
 from pumice.image.decode import MAX_PIXELS, check_size, frame_rgb, open_image, opened
+from pumice.image.grid import Size
 from pumice.image.process import ImageProcessor
 from pumice.image.settings import LayoutSettings, VideoSettings
 from pumice.image.videofile import file_frames, file_info
@@ -45,6 +46,10 @@ class VideoInfo:
     kind: Kind
     frames: int
     rate: float | None
+
+
+Extent = Size | VideoInfo
+"""What of a picture or a video decides its layout: width and height in pixels, or its frames."""
 
 
 def video_info(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = None) -> VideoInfo:
@@ -154,6 +159,19 @@ def video_pixels(
     return np.stack(
         [squares(frame) for frame in read_frames(info, indices, max_pixels=max_pixels, where=where)]
     )
+
+
+def check_frames(
+    info: VideoInfo,
+    settings: VideoSettings | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    where: str | None = None,
+) -> None:
+    """Decode the frames that a model with these settings takes, or all of them; ImageError as there."""
+    indices = range(info.frames) if settings is None else frame_indices(info, settings, where)
+    for _ in read_frames(info, indices, max_pixels=max_pixels, where=where):
+        pass
 
 
 def _repeated(frames: Iterable[Image.Image], indices: Sequence[int]) -> Iterator[Image.Image]:

@@ -111,7 +111,7 @@ def build_model(
             newline="unpad" in tiles.merge_type,
         )
     model = assemble(tower, bridge, lm, config, attention)
-    _draw_newline(model, seed)
+    draw_newline(model, seed)
     return model, tokenizer, fit_processor(processors[0], tower)
 
 
@@ -163,8 +163,8 @@ def fit_processor(processor: ImageProcessor, tower: Tower) -> ImageProcessor:
     return replace(processor, image_size=tower.image_size, shortest_edge=max(edge, tower.image_size))
 
 
-def _draw_newline(model: VisionLanguageModel, seed: int) -> None:
-    """LLaVA-NeXT's first values: normal, with a standard deviation of 1/sqrt(D)."""
+def draw_newline(model: VisionLanguageModel, seed: int) -> None:
+    """Draw ``image_newline`` by LLaVA-NeXT's first values: normal, with a standard deviation of 1/sqrt(D)."""
     if model.image_newline is None:
         return
     drawn_D = torch.randn(model.image_newline.shape, generator=torch.Generator().manual_seed(seed))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
-from pumice.image.layout import ImageLayout
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pumice.errors import DataError
+from pumice.image.anyres import image_tiles, processor_for
+from pumice.image.layout import ImageLayout, image_layout, video_layout
 from pumice.image.process import ImageProcessor, Mode
 from pumice.image.settings import LayoutSettings, Merge, parse_aspect
+from pumice.image.video import Extent, VideoInfo, frame_indices, video_pixels
 from pumice.model.config import VLMConfig
 from pumice.model.tower import Tower
 
@@ -35,6 +45,57 @@ class Geometry:
     def fixed(self) -> bool:
         """Whether every picture fills the same number of tokens (videos aside)."""
         return self.settings.aspect != "anyres"
+
+    @property
+    def writes_newline(self) -> bool:
+        """Whether ``image_newline`` stands among the tokens of pictures or videos."""
+        return self.settings.writes_newline
+
+    @property
+    def most_tiles(self) -> int:
+        """The most tiles that one picture becomes (a video has as many as it has frames)."""
+        side = self.settings.side
+        grids = [wide * high // side**2 for wide, high in self.settings.pinpoints]
+        return 1 + max(grids, default=0)
+
+    def layouts(self, extents: Sequence[Extent]) -> tuple[ImageLayout, ...]:
+        """How the pictures and videos of one sample are laid out, all of them together.
+
+        Args:
+            extents: width and height of each picture, ``video_info`` of each video, in order.
+
+        Raises:
+            DataError: a video, and the model knows none.
+            ImageError: a video whose frames cannot be chosen (``frame_indices``).
+        """
+        return tuple([self._layout(extent, len(extents) > 1) for extent in extents])
+
+    def _layout(self, extent: Extent, several: bool) -> ImageLayout:
+        if isinstance(extent, VideoInfo):
+            if self.settings.video is None:
+                raise DataError(
+                    f"the row shows the video {extent.path}, and the model knows no video",
+                    remedy="set model.video in the recipe, choose a model that was trained on video, or "
+                    "remove the row",
+                )
+            return video_layout(len(frame_indices(extent, self.settings.video)), self.settings)
+        settings = _for_sample(self.settings, several)
+        # Of a picture that becomes one square the size decides nothing.
+        size = extent if settings.aspect == "anyres" else (settings.side, settings.side)
+        return image_layout(size, settings)
+
+    def tiles(self, image: Image.Image, layout: ImageLayout) -> NDArray[np.float32]:
+        """The tower's inputs for an RGB picture, float32 [N, 3, H, W], N = ``layout.tiles``."""
+        return image_tiles(image, processor_for(self.processor, layout.settings))
+
+    def frames(self, path: Path, layout: ImageLayout, where: str | None = None) -> NDArray[np.float32]:
+        """The same for a video; ImageError as ``video_pixels``."""
+        return video_pixels(path, self.processor, layout.settings, where=where)
+
+
+@lru_cache(maxsize=64)
+def _for_sample(settings: LayoutSettings, several: bool) -> LayoutSettings:
+    return settings.for_sample(2 if several else 1)
 
 
 def model_geometry(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
-from pumice.train.optim import part_modules
+from pumice.train.optim import PARTS, part_parameters
 
 _NAME = re.compile(r"step-(\d{6,})")
 _UNREADABLE = (
@@ -58,8 +58,8 @@ def list_states(folder: Path) -> list[State]:
 def _trainable(model: VisionLanguageModel) -> dict[str, Tensor]:
     return {
         f"{part}.{name}": parameter
-        for part, module in part_modules(model).items()
-        for name, parameter in module.named_parameters()
+        for part in PARTS
+        for name, parameter in part_parameters(model, part)
         if parameter.requires_grad
     }
 

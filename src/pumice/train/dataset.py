@@ -1,6 +1,6 @@
-"""A stage's samples, rendered and with their pictures as the tower sees them.
+"""A stage's samples, rendered, and what the patches of their pictures should say.
 
-Shapes: N pictures, P patches, V tower width, H = W the tower's input, K token slots of a cell.
+Shapes: N pictures, P patches.
 """
 
 from __future__ import annotations
@@ -8,133 +8,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
-from torch import Tensor
 
 import pumice.text
 from pumice.data.collate import collate
 from pumice.data.problems import Problems, place
-from pumice.data.samples import distinct, pictures_of, take
+from pumice.data.samples import distinct, images_at, take
 from pumice.errors import DataError
 from pumice.image.boxes import map_box
-from pumice.image.decode import image_size, open_image
-from pumice.image.process import ImageProcessor
-from pumice.model import VisionLanguageModel
+from pumice.image.decode import image_size
+from pumice.image.video import Extent
 from pumice.recipes.schema import Grounding, Stage
 from pumice.text.render import count_turns, render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
+from pumice.train.pictures import Pictures, View
 from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
-from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample
+from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample, Video
 
-CHUNK = 64
-"""Pictures that go through a frozen tower together, at most."""
-
-MULTIPLE = 4
-"""Chunks are padded to a multiple of this. On one to three threads of a CPU a picture's features then have
-the same bits in chunks of any size (docs/LOG.md), so that keeping them changes nothing there at all."""
-
-FEATURE_BYTES = 2 * 1024**3
-"""Features of a frozen tower are kept in memory while those of all pictures fit into this."""
-
-Progress = Callable[[str, int, int], None]
 Key = tuple[str, Origin]
-
-
-class Pictures:
-    """Pictures by path: decoded and preprocessed, and as features of a frozen tower.
-
-    A matrix product may round differently for other sizes of a chunk, and for another place in it. So which
-    pictures share a chunk, and where each stands, must not depend on where a run was interrupted. Features
-    that are not kept are computed with those of their batch, which the plan decides. Those that are kept are
-    computed in the chunks of ``expect``, which all stages of a run share.
-    """
-
-    def __init__(self, processor: ImageProcessor) -> None:
-        self.processor = processor
-        self._features: dict[Picture, Tensor] = {}
-        self._origins: dict[Picture, Origin] = {}
-        self._chunks: list[list[Picture]] = []
-        self._chunk_of: dict[Picture, int] = {}
-
-    def know(self, samples: Sequence[Sample]) -> None:
-        """Remember the first row that shows each picture, for errors."""
-        for picture, origin in pictures_of(samples).items():
-            self._origins.setdefault(picture, origin)
-
-    def pixels(self, paths: Sequence[Picture]) -> Tensor:
-        """float32 [N, 3, H, W]; ImageError (with the row, if known) for one that cannot be decoded."""
-        return torch.from_numpy(np.stack([self.processor(self._open(path)) for path in paths]))
-
-    def _open(self, path: Picture) -> Image:
-        origin = self._origins.get(path)
-        return open_image(path, where=None if origin is None else str(origin))
-
-    def keeps(self, model: VisionLanguageModel, count: int) -> bool:
-        """Whether the features of ``count`` pictures are kept: a frozen tower, and they fit."""
-        return bool(model.tower.frozen) and self.fits(model, count)
-
-    def fits(self, model: VisionLanguageModel, count: int) -> bool:
-        """Whether the features of ``count`` pictures fit into memory, were the tower frozen."""
-        return bool(count * model.tower.length * model.tower.dim * 4 <= FEATURE_BYTES)
-
-    def expect(self, paths: Iterable[Picture]) -> None:
-        """Put pictures that are in no chunk yet into new ones, in this order.
-
-        A run calls it for every stage whose features are kept, in order, finished ones too: a chunk is then
-        the same whether an earlier stage computed it or a resumed run does.
-        """
-        new = [path for path in dict.fromkeys(paths) if path not in self._chunk_of]
-        for start in range(0, len(new), CHUNK):
-            chunk = new[start : start + CHUNK]
-            self._chunk_of.update(dict.fromkeys(chunk, len(self._chunks)))
-            self._chunks.append(chunk)
-
-    @torch.no_grad()
-    def prepare(self, model: VisionLanguageModel, paths: Sequence[Picture], progress: Progress) -> None:
-        """Keep the features of these pictures and no others; those not known yet are computed."""
-        self.expect(paths)
-        self._features = {path: self._features[path] for path in paths if path in self._features}
-        wanted = set(paths) - self._features.keys()
-        total = len(wanted)
-        for number in sorted({self._chunk_of[path] for path in wanted}):
-            chunk = self._chunks[number]
-            for path, feature in zip(chunk, self._encode(model, chunk), strict=True):
-                if path in wanted:
-                    self._features[path] = feature.clone()
-                    wanted.remove(path)
-            progress("reading pictures", total - len(wanted), total)
-
-    def _encode(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
-        pixels = self.pixels(paths)
-        padded = torch.zeros(-(-len(paths) // MULTIPLE) * MULTIPLE, *pixels.shape[1:])
-        padded[: len(paths)] = pixels
-        # Without autocast: a stage's precision must not decide what features are, or keeping them would.
-        with torch.autocast(model.device.type, enabled=False):
-            features: Tensor = model.encode_tower(padded.to(model.device))
-        return features[: len(paths)].float().cpu()
-
-    def features(self, model: VisionLanguageModel, paths: Sequence[Picture]) -> Tensor:
-        """Features [N, P, V] of a batch's pictures, in order; with a graph if the tower trains."""
-        if paths and all(path in self._features for path in paths) and model.tower.frozen:
-            return torch.stack([self._features[path] for path in paths]).to(model.device)
-        if not model.tower.frozen:
-            trained: Tensor = model.encode_tower(self.pixels(paths).to(model.device))
-            return trained
-        chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-        return torch.cat([self._encode(model, chunk) for chunk in chunks]).to(model.device)
-
-    def forget(self) -> None:
-        """Drop kept features (the tower changes, or a stage keeps none)."""
-        self._features.clear()
 
 
 class StageData:
@@ -144,10 +41,9 @@ class StageData:
         samples: in mixture order; a plan's indices point into it.
         tokenizer: the model's.
         template: the stage's.
-        length: tokens of one picture.
-        image_token_id: the id that fills its place.
+        pictures: how pictures and videos are laid out.
+        image_token_id: the id that fills their places.
         stage: for ``branch_turns``, ``row_length`` and ``grounding``.
-        processor: for how boxes move when pictures are cropped or padded.
         budget: the bytes for what is remembered, shared by the stages of a run.
     """
 
@@ -157,27 +53,29 @@ class StageData:
         tokenizer: Any,
         template: Template,
         *,
-        length: int,
+        pictures: Pictures,
         image_token_id: int,
         stage: Stage,
-        processor: ImageProcessor,
         budget: Budget,
     ) -> None:
         self.samples, self.tokenizer, self.template = samples, tokenizer, template
-        self.length, self.image_token_id, self.stage = length, image_token_id, stage
-        self.processor = processor
+        self.pictures, self.image_token_id, self.stage = pictures, image_token_id, stage
+        self.geometry = pictures.geometry
         self._encoded = Remembered[Key, Encoded](budget, pack_encoded, unpack_encoded)
         self._cells = Remembered[tuple[Key, Picture], Cells](budget, pack_cells, unpack_cells)
 
-    def encode(self, sample: Sample, sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
-        """Render one sample (``sizes`` is what preflight passes; a square tower needs none)."""
+    def encode(self, sample: Sample, extents: Sequence[Extent] | None = None) -> Encoded:
+        """Render one sample; ``extents`` is what preflight passes, later it is known."""
 
         def made() -> Encoded:
+            known = extents
+            if known is None:
+                known = [self.pictures.extent(picture) for picture in sample.images]
             return render(
                 sample.messages,
                 self.tokenizer,
                 self.template,
-                image_lengths=[self.length] * len(sample.images),
+                image_lengths=[self.geometry.tokens(layout) for layout in self.geometry.layouts(known)],
                 image_token_id=self.image_token_id,
                 branch_turns=self.stage.branch_turns,
                 max_length=self.stage.row_length,
@@ -196,7 +94,8 @@ class StageData:
         template = json.dumps(dataclasses.asdict(self.template), default=sorted, sort_keys=True)
         facts = (
             template,  # its sets sorted: their own order changes from one process to the next
-            self.length,
+            self.geometry.settings,
+            self.geometry.marks,
             self.image_token_id,
             self.stage.branch_turns,
             self.stage.row_length,
@@ -236,6 +135,18 @@ class StageData:
         wanted = [[(i, self.samples[i]) for i in row] for row in rows]
         filled = [[(i, *self._shown(sample)) for i, sample in row] for row in wanted]
         return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
+
+    def views(self, batch: Batch) -> list[View]:
+        """The pictures and videos of a batch, laid out as its rows were counted."""
+        views = []
+        for image in batch.images:
+            # All that the row shows, also what was cut off with its turn, decides how each is laid out.
+            shown = images_at(self.samples, image.sample)
+            view = self.pictures.views(shown)[shown.index(image.path)]
+            tokens = self.geometry.tokens(view.layout)
+            assert tokens == image.length, f"{image.path}: {tokens} tokens, {image.length} in the row"
+            views.append(view)
+        return views
 
     def cells(self, batch: Batch, grounding: Grounding) -> tuple[Cells, NDArray[np.bool_]]:
         """What the patches of a batch's pictures should say, with a leading axis N; which have boxes, [N]."""
@@ -284,7 +195,7 @@ class StageData:
         """Lay out the words of every picture once, so that none fails while training.
 
         Raises:
-            DataError: the tower's features are no square, or a phrase fits no cell (the row is named).
+            DataError: a picture is not one square of patches, or a phrase fits no cell (the row is named).
         """
         for sample in take(self.samples, distinct(self.samples)[0]):
             for path in dict.fromkeys(sample.images):
@@ -296,12 +207,7 @@ class StageData:
 
     def picture_cells(self, sample: Sample, path: Picture, grounding: Grounding) -> Cells:
         """What the patches of one picture of a sample should say."""
-        grid = math.isqrt(self.length)
-        if grid * grid != self.length:
-            raise DataError(
-                f"grounding needs a square of patches, and a picture has {self.length} tokens",
-                remedy="use select_feature: patch, or leave grounding out",
-            )
+        grid = self._square(path)
 
         def made() -> Cells:
             regions = self._moved(_regions(sample, path), path)
@@ -309,13 +215,36 @@ class StageData:
 
         return self._cells.get((_key(sample), path), made)
 
+    def _square(self, path: Picture) -> int:
+        """Patches along a side of the one square that a picture is, with nothing beside them."""
+        geometry = self.geometry
+        if isinstance(path, Video):
+            raise DataError(
+                f"grounding needs one square of patches a picture, and {path} is a video",
+                remedy="leave grounding out, or train videos in a stage of their own",
+            )
+        if not geometry.fixed:
+            raise DataError(
+                "grounding needs one square of patches a picture, and the model cuts pictures into tiles",
+                remedy="set the stage's aspect to pad, crop or squash, or leave grounding out",
+            )
+        settings = geometry.settings
+        extra = settings.class_tokens + geometry.marks
+        if extra:
+            raise DataError(
+                f"grounding needs one square of patches a picture, and {extra} tokens stand beside them",
+                remedy="use select_feature: patch and a model without <im_start>, or leave grounding out",
+            )
+        return settings.features
+
     def _moved(self, regions: Sequence[Region], path: Picture) -> list[Region]:
-        if self.processor.mode == "squash":
+        if self.geometry.processor.mode == "squash":
             return list(regions)
+        assert not isinstance(path, Video), "videos have no regions"
         size = image_size(path)
         moved = []
         for region in regions:
-            box = map_box(region.box, size, self.processor)
+            box = map_box(region.box, size, self.geometry.processor)
             if box is not None:
                 moved.append(Region(box, region.phrase, region.image))
         return moved

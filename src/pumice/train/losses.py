@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
-from pumice.train.dataset import Pictures, StageData
+from pumice.train.dataset import StageData
 from pumice.train.grounding import cell_embeddings, grounding_loss, joint_variance
+from pumice.train.pictures import Pictures
 from pumice.types import Batch
 
 
@@ -58,21 +59,32 @@ def stage_losses(
     ``spread`` is the variance of the wanted features of all parts of a step (``step_spread``); None
     takes that of this batch.
     """
-    paths = [image.path for image in batch.images]
     spans = [(image.row, image.start, image.length) for image in batch.images]
     device = model.device
-    embeds_NPD = model.project(context.pictures.features(model, paths)) if paths else None
+    embeds = picture_embeds(model, batch, data, context)
     ids, labels, positions, segments, branches = (
         torch.from_numpy(array).to(device)
         for array in (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, batch.branch_ids)
     )
-    total, count = model.loss(ids, labels, positions, segments, branches, spans, image_embeds_NPD=embeds_NPD)
+    total, count = model.loss(ids, labels, positions, segments, branches, spans, image_embeds_NPD=embeds)
     assert count == batch.supervised, f"{count} supervised tokens seen, {batch.supervised} planned"
-    wanted = None if embeds_NPD is None else _wanted(model, batch, data, context)
-    if wanted is None or embeds_NPD is None:
+    wanted = None if embeds is None else _wanted(model, batch, data, context)
+    if wanted is None or embeds is None:
         return total, None
     known_N, wanted_NPD = wanted
+    embeds_NPD = torch.stack(embeds)  # a grounded stage has one square a picture
     return total, grounding_loss(embeds_NPD[known_N], wanted_NPD, spread)
+
+
+def picture_embeds(
+    model: VisionLanguageModel, batch: Batch, data: StageData, context: Context
+) -> list[Tensor] | None:
+    """Embeddings [length, D] of each picture and video of a batch; None where there is none."""
+    views = data.views(batch)
+    if not views:
+        return None
+    features_MPV = context.pictures.features(model, views)
+    return model.lay_out(features_MPV, [view.layout for view in views])
 
 
 @torch.no_grad()

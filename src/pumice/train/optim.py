@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,16 @@ def part_modules(model: VisionLanguageModel) -> dict[PartName, nn.Module]:
     return {"connector": model.connector, "language": model.lm, "vision": model.tower}
 
 
+def part_parameters(model: VisionLanguageModel, part: PartName) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters of a part, each with its name inside it.
+
+    ``image_newline`` is the connector's: both turn pictures into the language model's embeddings.
+    """
+    yield from part_modules(model)[part].named_parameters()
+    if part == "connector" and model.image_newline is not None:
+        yield "image_newline", model.image_newline
+
+
 @dataclass(frozen=True, slots=True)
 class PartCounts:
     """Parameters that train and that are frozen, by part."""
@@ -36,8 +46,8 @@ def check_trainable(model: VisionLanguageModel, stage: Stage) -> None:
     Raises:
         RunError: one has no parameters (an ``identity`` connector, say).
     """
-    for name, module in part_modules(model).items():
-        if name in stage.trainable and not any(True for _ in module.parameters()):
+    for name in PARTS:
+        if name in stage.trainable and not any(True for _ in part_parameters(model, name)):
             raise RunError(
                 f"{name} has no parameters and cannot train",
                 where=f"stages.{stage.name}.trainable",
@@ -49,14 +59,17 @@ def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
     """Let exactly the stage's parts train; count parameters on both sides.
 
     Of a tower that trains, what features do not depend on stays frozen: the layers above the one that is
-    read, and any norm or head behind them.
+    read, and any norm or head behind them. ``image_newline`` trains with the connector where pictures have
+    it.
     """
     counts = PartCounts({}, {})
     for name, module in part_modules(model).items():
         trains = name in stage.trainable
-        parameters = list(module.parameters())
+        parameters = [parameter for _, parameter in part_parameters(model, name)]
         for parameter in parameters:
             parameter.requires_grad_(trains)
+        if model.image_newline is not None and not (writes_newline(model) and stage.aspect is None):
+            model.image_newline.requires_grad_(False)
         if trains and name == "vision":
             for parameter in _idle(model):
                 parameter.requires_grad_(False)
@@ -65,6 +78,12 @@ def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
             if number := sum(p.numel() for p in parameters if p.requires_grad is state):
                 of_state[name] = number
     return counts
+
+
+def writes_newline(model: VisionLanguageModel) -> bool:
+    """Whether ``image_newline`` stands among the tokens of this model's pictures."""
+    config = model.config
+    return config.newline and config.tiled and config.merge_type == "spatial_unpad"
 
 
 def _idle(model: VisionLanguageModel) -> list[nn.Parameter]:
@@ -88,12 +107,12 @@ def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.Ada
     Each group's ``peak`` is the learning rate its schedule scales.
     """
     groups = []
-    for name, module in part_modules(model).items():
+    for name in PARTS:
         if name not in stage.trainable:
             continue
         rate = getattr(stage.lr, name)
         assert rate is not None, "the recipe's schema asks for a rate for each part that trains"
-        parameters = [p for p in module.parameters() if p.requires_grad]
+        parameters = [p for _, p in part_parameters(model, name) if p.requires_grad]
         for decay, chosen in (
             (stage.weight_decay, [p for p in parameters if p.ndim >= 2]),
             (0.0, [p for p in parameters if p.ndim < 2]),

@@ -30,17 +30,19 @@ from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
 from pumice.model import VisionLanguageModel
+from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.resolve import resolve_template
 from pumice.text.templates import check_template_name
 from pumice.train.checkpoint import list_states
-from pumice.train.dataset import Pictures, StageData
+from pumice.train.dataset import StageData
 from pumice.train.grounding import TARGETS
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
 from pumice.train.optim import check_trainable, freeze
+from pumice.train.pictures import Pictures, View
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -53,7 +55,6 @@ from pumice.train.record import (
 from pumice.train.remember import Budget
 from pumice.train.start import starting_model
 from pumice.train.validate import Validator
-from pumice.types import Picture
 
 __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
 
@@ -130,11 +131,11 @@ def train(
         check_trainable(model, stage)
     if torch.cuda.is_available():
         model.to("cuda")
-    galleries = _galleries(recipe, processor)
+    galleries = _galleries(recipe, model, processor)
     cache = folder.parent / CACHE_FOLDER
     budget = Budget(RENDERED_BYTES)
     prepared = [
-        _prepare(recipe, stage, model, tokenizer, galleries[_aspect(recipe, stage)], observer, budget, cache)
+        _prepare(recipe, stage, model, tokenizer, galleries[stage.aspect], observer, budget, cache)
         for stage in recipe.stages
     ]
     finished = finished_stages(folder)
@@ -150,7 +151,7 @@ def train(
     write_json(folder / "run.json", record)
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
-            pictures = galleries[_aspect(recipe, stage)]
+            pictures = galleries[stage.aspect]
             _run_one(
                 recipe, stage, ready, model, tokenizer, pictures, processor, folder, record, observer, stop
             )
@@ -192,10 +193,10 @@ def _run_one(
     """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
     place = folder / "stages" / stage.name
     counts = freeze(model, stage)
-    paths = _paths(ready)
-    kept = pictures.keeps(model, len(paths))
+    views = _views(ready, pictures) if model.tower.frozen else []
+    kept = pictures.keeps(model, sum(view.layout.tiles for view in views))
     if kept:
-        pictures.expect(paths)
+        pictures.expect(views)
     done = next((row for row in record["stages"] if row["name"] == stage.name), None)
     if done is not None:
         _load_weights(model, folder / done["model"])
@@ -208,7 +209,7 @@ def _run_one(
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
     if kept:
-        pictures.prepare(model, paths, observer.on_check)
+        pictures.prepare(model, views, observer.on_check)
     else:
         pictures.forget()
     summary = {
@@ -243,16 +244,13 @@ def _run_one(
     observer.on_saved(stage, place / "model")
 
 
-def _aspect(recipe: Recipe, stage: Stage) -> Mode | None:
-    """How a stage's pictures become squares, where it says so itself."""
-    return stage.aspect
-
-
-def _galleries(recipe: Recipe, processor: ImageProcessor) -> dict[Mode | None, Pictures]:
+def _galleries(
+    recipe: Recipe, model: VisionLanguageModel, processor: ImageProcessor
+) -> dict[Mode | None, Pictures]:
     """The pictures of all stages that prepare them alike are kept together."""
+    aspects: dict[Mode | None, None] = dict.fromkeys(stage.aspect for stage in recipe.stages)
     return {
-        aspect: Pictures(processor if aspect is None else processor.with_mode(aspect))
-        for aspect in dict.fromkeys(_aspect(recipe, stage) for stage in recipe.stages)
+        aspect: Pictures(model_geometry(model.config, model.tower, processor, aspect)) for aspect in aspects
     }
 
 
@@ -280,10 +278,9 @@ def _prepare(
             samples,
             tokenizer,
             template,
-            length=model.config.image_seq_length,
+            pictures=pictures,
             image_token_id=model.config.image_token_id,
             stage=stage,
-            processor=pictures.processor,
             budget=budget,
         )
 
@@ -344,18 +341,20 @@ def _checked(
 ) -> Preflight:
     """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
     count = len(pictures_of(data.samples))
-    kept = "vision" not in stage.trainable and pictures.fits(model, count)
+    geometry = pictures.geometry
+    kept = "vision" not in stage.trainable and pictures.fits(model, count * geometry.most_tiles)
     checked = preflight(
         data.samples,
         data.encode,
         decode=kept or count <= DECODED,
+        video=geometry.settings.video,
         cache_folder=cache,
         settings=data.settings(),
         workers=os.cpu_count() or 1,
         progress=observer.on_check,
     )
     data.check_context(model.lm.config, checked.lengths)
-    pictures.know(data.samples)
+    pictures.know(data.samples, checked.sizes)
     return checked
 
 
@@ -387,13 +386,17 @@ def _source(recipe: Recipe, name: str) -> mix.Source:
     )
 
 
-def _paths(ready: Prepared) -> list[Picture]:
-    """Every picture of a stage: those of its plan in order of first use, then those of validation."""
-    samples = ready.data.samples
+def _views(ready: Prepared, pictures: Pictures) -> list[View]:
+    """All that a stage shows: in its plan in order of first use, then in validation."""
     places = [i for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
-    used = dict.fromkeys(picture for i in dict.fromkeys(places) for picture in images_at(samples, i))
+    used = dict.fromkeys(
+        view for i in dict.fromkeys(places) for view in pictures.views(images_at(ready.data.samples, i))
+    )
     if ready.validation is not None:
-        used |= dict.fromkeys(pictures_of(ready.validation.samples))
+        held_out = ready.validation.samples
+        used |= dict.fromkeys(
+            view for i in range(len(held_out)) for view in pictures.views(images_at(held_out, i))
+        )
     return list(used)
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
+import torch
+from torch import nn
+
+from pumice.errors import CheckpointError
+from pumice.image.process import ImageProcessor
 from pumice.image.settings import VideoSettings
-from pumice.model import Checkpoint, Tiles, build_model, load_model
-from pumice.model.sources import read_processor
+from pumice.model import Checkpoint, Tiles, VisionLanguageModel, build_model, load_model
+from pumice.model.build import draw_newline
+from pumice.model.geometry import model_geometry
 from pumice.recipes.schema import ImageOptions, Recipe
+from pumice.train.optim import writes_newline
 from pumice.train.record import Parts
 
 
@@ -20,7 +27,8 @@ def starting_model(recipe: Recipe, parts: Parts) -> Checkpoint:
     """
     own = recipe.model
     if parts.checkpoint is not None:
-        return load_model(parts.checkpoint, template=own.template)
+        loaded = load_model(parts.checkpoint, template=own.template)
+        return _prepared(recipe, *loaded)
     assert parts.vision is not None
     assert parts.language is not None
     assert own.connector is not None
@@ -37,17 +45,58 @@ def starting_model(recipe: Recipe, parts: Parts) -> Checkpoint:
         template=own.template,
         seed=recipe.seed,
         scales=own.scales,
-        tiles=_tiles(own.image, parts.vision) if own.image.aspect == "anyres" else None,
     )
-    if own.video is not None:
-        model.config = replace(model.config, video=VideoSettings(**own.video.model_dump()))
-    single = processor.with_mode("squash" if own.image.aspect == "anyres" else own.image.aspect)
-    return Checkpoint(model, tokenizer, single)
+    return _prepared(recipe, model, tokenizer, processor)
 
 
-def _tiles(image: ImageOptions, vision: Path) -> Tiles:
-    """How pictures are cut, in pixels of the tower's square."""
-    side = read_processor(vision).image_size
+def _prepared(
+    recipe: Recipe, model: VisionLanguageModel, tokenizer: Any, processor: ImageProcessor
+) -> Checkpoint:
+    """The model with the recipe's way of taking pictures and videos; what it does not say stays."""
+    image, video = recipe.model.image, recipe.model.video
+    if image is not None:
+        processor = processor.with_mode("squash" if image.aspect == "anyres" else image.aspect)
+        tiles = _tiles(image, processor.image_size) if image.aspect == "anyres" else None
+        model.config = replace(model.config, **_image_facts(tiles))
+        _fit_newline(model, recipe.seed)
+    if video is not None:
+        if video.newline != "none" and not writes_newline(model):
+            raise CheckpointError(
+                f"a video has image_newline by {video.newline}, and the model has none",
+                where="model.video.newline",
+                remedy="set it to none, or set model.image to anyres with spatial_unpad",
+            )
+        model.config = replace(model.config, video=VideoSettings(**video.model_dump()))
+    model_geometry(model.config, model.tower, processor)  # what contradicts itself must fail here
+    return Checkpoint(model, tokenizer, processor)
+
+
+def _image_facts(tiles: Tiles | None) -> dict[str, Any]:
+    """The fields of ``VLMConfig`` that say how pictures are cut into tiles, or that they are not."""
+    if tiles is None:
+        return {"aspect": "square", "pinpoints": (), "merge_type": "flat", "newline": False}
+    return {
+        "aspect": tiles.aspect,
+        "pinpoints": tiles.pinpoints,
+        "flavour": tiles.flavour,
+        "merge_type": tiles.merge_type,
+        "multi_image": tiles.multi_image,
+        "newline": tiles.merge_type == "spatial_unpad",
+    }
+
+
+def _fit_newline(model: VisionLanguageModel, seed: int) -> None:
+    """Give a model the newline that its config asks for, drawn anew where it has none."""
+    if not model.config.newline:
+        model.image_newline = None
+    elif model.image_newline is None:
+        table_VD = model.lm.get_input_embeddings().weight
+        model.image_newline = nn.Parameter(torch.zeros_like(table_VD[0]))
+        draw_newline(model, seed)
+
+
+def _tiles(image: ImageOptions, side: int) -> Tiles:
+    """How pictures are cut, in pixels of the tower's square of this side."""
     grids = [tuple(map(int, grid.split("x"))) for grid in image.grids]
     return Tiles(
         pinpoints=tuple((columns * side, rows * side) for columns, rows in grids),

@@ -14,7 +14,7 @@ from torch import Tensor
 from pumice.model import VisionLanguageModel
 from pumice.train.dataset import StageData
 from pumice.train.grounding import nearest_words
-from pumice.train.losses import Context, autocast, stage_losses
+from pumice.train.losses import Context, autocast, picture_embeds, stage_losses
 from pumice.types import Batch
 
 ROWS = 8
@@ -62,8 +62,9 @@ class Validator:
         assert grounding is not None
         cells, _ = self.data.cells(batch, grounding)
         words_NPK = torch.from_numpy(cells.words)
-        paths = [image.path for image in batch.images]
-        embeds_NPD = model.project(self.context.pictures.features(model, paths))
+        embeds = picture_embeds(model, batch, self.data, self.context)
+        assert embeds is not None, "a batch without pictures has no patches"
+        embeds_NPD = torch.stack(embeds)
         table_VD: Tensor = model.lm.get_input_embeddings().weight
         for name, words in grounding.attributes.items():
             ids = [self._word(word) for word in words]

@@ -60,7 +60,7 @@ def form_of(row: dict[str, Any], where: str) -> Form:
     if "conversations" in row or "items" in row:
         turns = row.get("conversations", row.get("items"))
         first = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
-        loose = {"items", "images", "system"} & row.keys() or {"role", "content"} & first.keys()
+        loose = {"items", "images", "videos", "system"} & row.keys() or {"role", "content"} & first.keys()
         return FORMS["sharegpt" if loose or first.get("from") in ("user", "assistant") else "llava"]
     keys = ", ".join(repr(key) for key in list(row)[:8]) or "none"
     raise bad(

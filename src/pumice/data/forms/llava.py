@@ -1,11 +1,13 @@
 """LLaVA's row, and ShareGPT's, which is its older cousin: both write turns with ``from`` and ``value``.
 
 LLaVA: ``{"id"?, "image"?: str | [str], "conversations": [{"from": "human" | "gpt" | "system", "value":
-str}], "regions"?}``. In a row with one picture ``<image>`` moves to the front of its turn.
+str}], "regions"?}``. In a row with one picture ``<image>`` moves to the front of its turn. ``video`` in
+place of ``image`` names videos, as LLaVA-NeXT-Video and LLaVA-Video-178K write them; ``<image>`` or
+``<video>`` stands for each.
 
 ShareGPT: the turns may be called ``items``, a turn's keys ``role`` and ``content``, its speakers as in
-``messages``; pictures stand in ``images`` (or ``image``) and keep their places; ``system`` may stand beside
-the turns.
+``messages``; pictures stand in ``images`` (or ``image``), videos in ``videos`` (or ``video``), and keep
+their places; ``system`` may stand beside the turns.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pumice.data.checks import bad, check_keys, image_name
-from pumice.data.draft import METADATA, Draft, Shown, group_of, read_regions, row_id, write_regions
+from pumice.data.draft import METADATA, Clip, Draft, Shown, group_of, read_regions, row_id, write_regions
 from pumice.data.rows import kind
 from pumice.data.turns import Style, Turn, place_images, read_turns, write_text
-from pumice.types import PLACEHOLDER, Sample
+from pumice.types import PLACEHOLDER, Sample, Video
 
 STYLE = Style(("from",), ("value",), {"human": "user", "gpt": "assistant", "system": "system"})
 LOOSE = Style(
@@ -25,8 +27,8 @@ LOOSE = Style(
     ("value", "content"),
     {**STYLE.roles, "user": "user", "assistant": "assistant", "chatgpt": "assistant"},
 )
-KEYS = ("id", "image", "conversations", "regions")
-LOOSE_KEYS = ("id", "conversations", "items", "system", "images", "image", "regions")
+KEYS = ("id", "image", "video", "conversations", "regions")
+LOOSE_KEYS = ("id", "conversations", "items", "system", "images", "image", "videos", "video", "regions")
 
 
 def parse(row: dict[str, Any], number: int, where: str, given: int | None = None) -> Draft:
@@ -43,11 +45,11 @@ def parse(row: dict[str, Any], number: int, where: str, given: int | None = None
         DataError: the first thing that is wrong with it.
     """
     check_keys(row, (*KEYS, *METADATA), where)
-    images = _images(row.get("image"), given, where)
+    images, of = _shown(row, "image", "video", given, where)
     values = read_turns(row.get("conversations"), "conversations", STYLE, where)
     return Draft(
         row_id(row.get("id"), number, where),
-        place_images(values, len(images), front=True, where=where),
+        place_images(values, len(images), front=True, where=where, of=of),
         images,
         read_regions(row.get("regions"), len(images), where),
         group_of(row),
@@ -61,10 +63,11 @@ def parse_sharegpt(row: dict[str, Any], number: int, where: str, given: int | No
     values = read_turns(row.get(key), key, LOOSE, where)
     if row.get("system") is not None:
         values = [_system(row["system"], values, where), *values]
-    images = _images(row.get(_one_of(row, "images", "image", where)), given, where)
+    pictures, videos = _one_of(row, "images", "image", where), _one_of(row, "videos", "video", where)
+    images, of = _shown(row, pictures, videos, given, where)
     return Draft(
         row_id(row.get("id"), number, where),
-        place_images(values, len(images), front=False, where=where),
+        place_images(values, len(images), front=False, where=where, of=of),
         images,
         read_regions(row.get("regions"), len(images), where),
         group_of(row),
@@ -79,7 +82,7 @@ def write(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     """
     row: dict[str, Any] = {"id": sample.id}
     if names:
-        row["image"] = names[0] if len(names) == 1 else list(names)
+        row[_kind(sample)] = names[0] if len(names) == 1 else list(names)
     return _finish(row, sample)
 
 
@@ -87,14 +90,31 @@ def write_sharegpt(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     """A sample as a ShareGPT row; arguments and errors as ``write``."""
     row: dict[str, Any] = {"id": sample.id}
     if names:
-        row["images"] = list(names)
+        row[f"{_kind(sample)}s"] = list(names)
     return _finish(row, sample)
+
+
+def _kind(sample: Sample) -> str:
+    """What a sample shows: ``image`` or ``video``.
+
+    Raises:
+        DataError: both.
+    """
+    videos = sum(isinstance(picture, Video) for picture in sample.images)
+    if 0 < videos < len(sample.images):
+        raise bad(
+            "the row shows pictures and videos, and this format has one kind a row",
+            str(sample.origin),
+            "write the format messages",
+        )
+    return "video" if videos else "image"
 
 
 def _finish(row: dict[str, Any], sample: Sample) -> dict[str, Any]:
     where = str(sample.origin)
+    videos = any(isinstance(picture, Video) for picture in sample.images)
     row["conversations"] = [
-        {"from": STYLE.name(message.role), "value": write_text(message, index, where)}
+        {"from": STYLE.name(message.role), "value": write_text(message, index, where, videos=videos)}
         for index, message in enumerate(sample.messages)
     ]
     if sample.regions:
@@ -102,11 +122,26 @@ def _finish(row: dict[str, Any], sample: Sample) -> dict[str, Any]:
     return row
 
 
-def _images(value: object, given: int | None, where: str) -> tuple[Shown, ...]:
-    if value is None:
-        return () if given is None else (None,) * given
-    entries = value if isinstance(value, list) else [value]
-    return tuple([image_name(entry, where) for entry in entries])
+def _shown(
+    row: dict[str, Any], pictures: str, videos: str, given: int | None, where: str
+) -> tuple[tuple[Shown, ...], str]:
+    """What a row shows, by its keys for pictures and for videos, and which of the two it is."""
+    value, clips = row.get(pictures), row.get(videos)
+    if clips is None:
+        if value is None:
+            return () if given is None else (None,) * given, "image"
+        entries = value if isinstance(value, list) else [value]
+        return tuple([image_name(entry, where) for entry in entries]), "image"
+    if value is not None:
+        raise bad(
+            f"the row has both {pictures} and {videos}",
+            where,
+            "keep one of them; a row of the format messages may show both",
+        )
+    if given is not None:
+        raise bad("videos do not lie in containers", where, "write the format llava or messages as JSON")
+    entries = clips if isinstance(clips, list) else [clips]
+    return tuple([Clip(image_name(entry, where, "video")) for entry in entries]), "video"
 
 
 def _one_of(row: dict[str, Any], first: str, second: str, where: str) -> str:

@@ -3,7 +3,8 @@
 ``{"id"?, "messages": [{"role": "system" | "user" | "assistant", "content": str | [part]}], "images"?: [str],
 "regions"?}``. A part is ``{"type": "text", "text"}``, ``{"type": "image"}`` with the name of a file under
 ``image``, ``path`` or ``url``, or without one (then it is the next of the row's ``images``), or
-``{"type": "image_url", "image_url": {"url"}}``, where a ``data:`` URL holds the picture itself.
+``{"type": "image_url", "image_url": {"url"}}``, where a ``data:`` URL holds the picture itself. A video is
+``{"type": "video"}`` with the name of a file or of a folder of frames under ``video``, ``path`` or ``url``.
 
 Text is text here, ``<image>`` too. Where pictures stand before one text, as the chat templates of LLaVA put
 them, a newline follows each, so that such a row means what LLaVA's means. In any other order parts stay
@@ -17,11 +18,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from pumice.data.checks import as_list, bad, check_keys, image_name
-from pumice.data.draft import METADATA, Draft, Embedded, Shown, group_of, read_regions, row_id, write_regions
+from pumice.data.draft import (
+    METADATA,
+    Clip,
+    Draft,
+    Embedded,
+    Shown,
+    group_of,
+    read_regions,
+    row_id,
+    write_regions,
+)
 from pumice.data.rows import kind
 from pumice.data.turns import Style, canonical, check_order, check_text
-from pumice.errors import suggest
-from pumice.types import Image, Message, Part, Role, Sample, Text, text_message
+from pumice.errors import DataError, suggest
+from pumice.types import Image, Message, Part, Role, Sample, Text, Video, text_message
 
 STYLE = Style(("role",), ("content",), {"user": "user", "assistant": "assistant", "system": "system"})
 KEYS = ("id", "messages", "images", "image", "regions")
@@ -29,6 +40,7 @@ PARTS = {
     "text": ("type", "text"),
     "image": ("type", "image", "path", "url"),
     "image_url": ("type", "image_url"),
+    "video": ("type", "video", "path", "url"),
 }
 """The kinds of content, and the keys of each."""
 
@@ -70,18 +82,25 @@ def write(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     """A sample as a row of messages; ``names`` are those of its pictures. Nothing is lost."""
     row: dict[str, Any] = {"id": sample.id}
     row["messages"] = [
-        {"role": message.role, "content": _content(message, names)} for message in sample.messages
+        {"role": message.role, "content": _content(message, sample, names)} for message in sample.messages
     ]
     if sample.regions:
         row["regions"] = write_regions(sample.regions)
     return row
 
 
-def _content(message: Message, names: Sequence[str]) -> str | list[dict[str, Any]]:
+def _content(message: Message, sample: Sample, names: Sequence[str]) -> str | list[dict[str, Any]]:
     if all(isinstance(part, Text) for part in message.parts):
         return message.text
+
+    videos = {index for index, picture in enumerate(sample.images) if isinstance(picture, Video)}
+
+    def shown(index: int) -> dict[str, Any]:
+        form = "video" if index in videos else "image"
+        return {"type": form, form: names[index]}
+
     indices = [part.index for part in message.parts if isinstance(part, Image)]
-    images = [{"type": "image", "image": names[index]} for index in indices]
+    images = [shown(index) for index in indices]
     last = message.parts[-1]
     if isinstance(last, Text) and message.parts == text_message(message.role, last.text, indices).parts:
         return [*images, {"type": "text", "text": last.text}]  # reads back with its newlines
@@ -90,9 +109,9 @@ def _content(message: Message, names: Sequence[str]) -> str | list[dict[str, Any
         if isinstance(part, Text):
             parts.append({"type": "text", "text": part.text})
         else:
-            parts.append({"type": "image", "image": names[part.index]})
+            parts.append(shown(part.index))
     # An empty text before the first picture says: as they stand, without newlines.
-    lone = all(part["type"] == "image" for part in parts)
+    lone = all(part["type"] != "text" for part in parts)
     return parts if lone or parts[0]["type"] == "text" else [{"type": "text", "text": ""}, *parts]
 
 
@@ -149,8 +168,14 @@ def _part(part: object, name: str, shown: list[Shown], where: str) -> Part:
 def _picture(part: dict[str, Any], form: str, name: str, where: str) -> Shown:
     given = [part[key] for key in PARTS[form][1:] if part.get(key) is not None]
     if len(given) > 1:
-        raise bad(f"{name} names several pictures", where, "keep one of image, path and url")
+        raise bad(f"{name} names several pictures", where, f"keep one of {form}, path and url")
     value = given[0] if given else None
+    if form == "video":
+        if value is None:
+            raise bad(f"{name} names no video", where, 'write {"type": "video", "video": "walk.mp4"}')
+        if isinstance(value, str) and _SCHEME.match(value):
+            raise _remote(name, "videos", value, where)
+        return Clip(image_name(value, where, "video"))
     if form == "image_url":
         if isinstance(value, dict):
             check_keys(value, ("url", "detail"), where, of=f"the image_url of {name}")
@@ -162,12 +187,16 @@ def _picture(part: dict[str, Any], form: str, name: str, where: str) -> Shown:
     if isinstance(value, str) and (data := _DATA.match(value)):
         return Embedded(value[data.end() :], where)
     if isinstance(value, str) and _SCHEME.match(value):
-        raise bad(
-            f"{name} is at {value[:60]!r}, and pictures are not fetched",
-            where,
-            "download it, and name the file by its path in the image folder",
-        )
+        raise _remote(name, "pictures", value, where)
     return image_name(value, where)
+
+
+def _remote(name: str, things: str, value: str, where: str) -> DataError:
+    return bad(
+        f"{name} is at {value[:60]!r}, and {things} are not fetched",
+        where,
+        "download it, and name the file by its path in the image folder",
+    )
 
 
 def _beside(row: dict[str, Any], where: str) -> list[str] | None:
@@ -184,7 +213,7 @@ def _named(
     shown: Sequence[Shown], beside: list[str] | None, given: int | None, where: str
 ) -> tuple[Shown, ...]:
     """The pictures of the messages, those without a name taken from ``images``, in order."""
-    bare = sum(image is None for image in shown)
+    bare = sum(image is None for image in shown)  # parts that name nothing, all of them pictures
     if beside is None or (given is not None and not bare):
         if bare and given is None:
             raise bad(
