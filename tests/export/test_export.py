@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pumice.export import export
 from pumice.export import run as run_module
 from pumice.export import verify as verify_module
 from pumice.export.original import trim_tokenizer
+from pumice.image.settings import VideoSettings
 from pumice.model.build import Tiles, build_model
 from pumice.model.save import save_model
 
@@ -243,7 +245,11 @@ class TestTransformers:
         assert done.transformers_difference < 1e-5
         assert pumice.load(tmp_path / "out").model.config.flavour == "transformers"
         LlavaNextForConditionalGeneration.from_pretrained(tmp_path / "out")
-        assert not (tmp_path / "out" / "README.md").exists()
+        assert "padded square" in (tmp_path / "out" / "README.md").read_text()
+        tiles = replace(tiles, multi_image="same")
+        save_model(*build_model(tiny.vision, tiny.language, tiles=tiles), tmp_path / "same")
+        export(tmp_path / "same", tmp_path / "all", "hf")
+        assert not (tmp_path / "all" / "README.md").exists()
 
     def test_what_transformers_lacks_is_said(self, tiny: Any, tmp_path: Path) -> None:
         made = build_model(tiny.vision, tiny.language, connector="linear", template="tiny")
@@ -324,6 +330,18 @@ class TestFailure:
         save_model(*made, tmp_path / "saved", dtype="float32")
         with pytest.raises(CheckpointError, match="nan"):
             export(tmp_path / "saved", tmp_path / "out")
+
+    def test_the_way_with_videos_goes_along(self, tiny: Any, tmp_path: Path) -> None:
+        model, tokenizer, processor = build_model(
+            tiny.vision, tiny.language, template="tiny", tiles=Tiles(((16, 32), (32, 16)))
+        )
+        video = VideoSettings(frames=8, aspect="pad", stride=1, pooling="max", newline="frame")
+        model.config = replace(model.config, video=video)
+        save_model(model, tokenizer, processor, tmp_path / "saved", dtype="float32")
+        done = export(tmp_path / "saved", tmp_path / "out", "llava")
+        assert any("no field for how many frames" in note for note in done.notes)
+        back = pumice.load(tmp_path / "out", template="tiny").model.config.video
+        assert back == replace(video, frames=32, aspect="crop")
 
     def test_the_source_is_never_replaced(self, saved: Path) -> None:
         with pytest.raises(UsageError, match="own source"):

@@ -89,6 +89,11 @@ def write_original(
     generation.save_pretrained(folder)
     if own.tiled and own.flavour == "transformers":
         notes.append("The original lays tiles of small and of some odd shapes of pictures out differently.")
+    if own.video is not None:
+        notes.append(
+            f"The original has no field for how many frames of a video are taken (here {own.video.frames}) "
+            f"and how they become squares (here {own.video.aspect})."
+        )
     return notes
 
 
@@ -173,6 +178,15 @@ def _config(
     }
     if isinstance(model.tower, MultiScaleTower):
         fields |= {"s2": True, "s2_scales": ",".join(str(scale) for scale in own.scales)}
+    if own.video is not None:
+        newline = own.video.newline
+        fields |= {
+            "mm_spatial_pool_stride": own.video.stride,
+            "mm_spatial_pool_mode": own.video.pooling,
+            "mm_newline_position": "no_token" if newline == "none" else newline,
+        }
+        if own.video.before_connector:
+            fields["mm_resampler_type"] = "spatial_pool"
     return fields
 
 

@@ -72,13 +72,24 @@ def read_original(
         pinpoints=processor.pinpoints,
         max_tiles=max_tiles,
         class_tokens=kept_class_tokens(feature, class_tokens),
-        video=_original_video(config, merge, frames),
+        video=original_video(config, merge, frames),
     )
     return processor, settings
 
 
-def _original_video(config: Mapping[str, Any], merge: Merge, aspect: Any) -> VideoSettings | None:
-    if all(config.get(key) is None for key in _VIDEO_KEYS):
+def original_video(config: Mapping[str, Any], merge: str, aspect: Any) -> VideoSettings | None:
+    """What LLaVA's own ``config.json`` says of videos; None where it says nothing.
+
+    Args:
+        config: its fields.
+        merge: its ``mm_patch_merge_type``.
+        aspect: how the tower's own image processor makes a square.
+
+    Raises:
+        CheckpointError: an unknown pooling or place of the newline.
+    """
+    pooled = config.get("mm_resampler_type") == "spatial_pool"
+    if not pooled and all(config.get(key) is None for key in _VIDEO_KEYS):
         return None
     newline = _named(config, "mm_newline_position", _NEWLINES, "one_token")
     if merge == "flat" or (merge == "spatial" and newline == "one_token"):
@@ -88,7 +99,7 @@ def _original_video(config: Mapping[str, Any], merge: Merge, aspect: Any) -> Vid
         stride=int(config.get("mm_spatial_pool_stride") or 2),
         pooling=_named(config, "mm_spatial_pool_mode", _POOLINGS, "bilinear"),
         newline=newline,
-        before_connector=config.get("mm_resampler_type") == "spatial_pool",
+        before_connector=pooled,
     )
 
 

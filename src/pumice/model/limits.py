@@ -81,6 +81,19 @@ def limits(model: VisionLanguageModel) -> tuple[Limit, ...]:
                 refused=False,
             )
         )
+    if own.tiled and own.multi_image == "pad":
+        found.append(
+            Limit(
+                "multi_image",
+                "Where a question shows several pictures, it sees each as one padded square; transformers "
+                "cuts all of them into tiles",
+                refused=False,
+            )
+        )
+    if own.video is not None:
+        found.append(
+            Limit("video", "It also takes videos; transformers shows it pictures alone", refused=False)
+        )
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pumice.errors import CheckpointError
+from pumice.image.families import original_video
 from pumice.model.connector import connector_depth
 from pumice.model.lora import merged
 from pumice.model.original_config import original_facts, text_config
@@ -92,10 +93,12 @@ def original_pieces(
     facts = original_facts(fields, where)
     tower, processor, lacking = tower_source(fields, found.tower, vision, where)
     layer = facts.select_layer + (lacking if facts.select_layer < 0 else 0)
+    frames = processor.mode  # the original sends frames through the tower's own processor
     if facts.image["aspect"] == "pad":
         processor = processor.with_mode("pad")
     elif facts.image["aspect"] != "square":
         processor = processor.with_mode("squash")
+    video = original_video(fields, str(facts.image["merge_type"]), frames)
     marks = bool(facts.image.get("image_marks"))
     patch = kind == "projector" and bool(fields.get("mm_use_im_patch_token", True))
     return Pieces(
@@ -113,7 +116,7 @@ def original_pieces(
         image_token_id=None,
         select_layer=layer,
         select_feature=facts.select_feature,
-        facts=facts.image,
+        facts={**facts.image, "video": video},
         extra_tokens=((_PATCH,) if patch and marks else ()) + ((IMAGE_START, IMAGE_END) if marks else ()),
         extra_rows=rows,
     )

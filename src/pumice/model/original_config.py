@@ -98,10 +98,12 @@ def original_facts(fields: Mapping[str, Any], where: str) -> OriginalFacts:
     Raises:
         CheckpointError: a value that has no place here.
     """
-    if fields.get("mm_resampler_type") or fields.get("mm_vision_resampler_type"):
-        raise CheckpointError(
-            "the model resamples its features (mm_resampler_type), which is not supported", where=where
-        )
+    for key in ("mm_resampler_type", "mm_vision_resampler_type"):
+        if fields.get(key) not in (None, "", "spatial_pool"):  # the pooling of videos, which has no weights
+            raise CheckpointError(
+                f"the model resamples its features ({key} {fields[key]!r}), which is not supported",
+                where=where,
+            )
     aspect = str(fields.get("image_aspect_ratio") or "square")
     merge_type = str(fields.get("mm_patch_merge_type") or "flat")
     image: dict[str, Any] = {
