@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pumice.train.losses import stage_losses
+from pumice.train.pictures import View
 from pumice.train.validate import Validator
 
 GROUNDING = {"weight": 1.0, "attributes": {"colour": ["blue", "red"], "amount": ["How", "many"]}}
@@ -57,13 +58,13 @@ def test_nearest_words_are_counted(bench: Any, swapped: bool, monkeypatch: pytes
     table = model.lm.get_input_embeddings().weight.detach()
     red, blue = (table[tokenizer.encode(f" {w}", add_special_tokens=False)[0]] for w in ("red", "blue"))
 
-    def features(model: Any, paths: list[Path]) -> torch.Tensor:
+    def features(model: Any, views: list[View]) -> torch.Tensor:
         """Both colours stand in the name: pictures of odd numbers are blue."""
-        odd = [int(path.stem) % 2 == 1 for path in paths]
+        odd = [int(view.picture.stem) % 2 == 1 for view in views]
         rows = [blue if blue_one != swapped else red for blue_one in odd]
         return torch.stack(rows)[:, None].expand(-1, 4, -1)
 
-    monkeypatch.setattr(model, "project", lambda value: value)
+    monkeypatch.setattr(model, "lay_out", lambda features, layouts: list(features))
     monkeypatch.setattr(bench.context.pictures, "features", features)
     row = bench.validator(model, 3)[1]
     assert row == {
