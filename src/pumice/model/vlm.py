@@ -275,6 +275,57 @@ class VisionLanguageModel(nn.Module):
             logits_xV = torch.tanh(logits_xV / self._softcap) * self._softcap
         return logits_xV
 
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        labels_BT: Tensor,
+        position_ids_BT: Tensor,
+        segment_ids_BT: Tensor,
+        branch_ids_BT: Tensor,
+        images: Sequence[tuple[int, int, int]] = (),
+        *,
+        tiles: Tensor | None = None,
+        encoded: bool = False,
+        layouts: Sequence[ImageLayout] = (),
+    ) -> tuple[Tensor, int, list[Tensor]]:
+        """One training pass over packed rows: everything from the tower's inputs to the loss.
+
+        Training calls this and nothing else of the model, so that weights which are split over ranks are
+        gathered and every rank computes through all parts alike, whatever its rows hold.
+
+        Args:
+            input_ids_BT, labels_BT, position_ids_BT, segment_ids_BT, branch_ids_BT: see ``loss``.
+            images: where each picture goes.
+            tiles: the tower's inputs [M, C, H, W] or, where ``encoded``, its features [M, P, V], of all
+                pictures. Without ``layouts`` the result does not depend on them, but they are computed: for a
+                rank that has no picture while others have.
+            encoded: whether ``tiles`` are features.
+            layouts: how the tiles of each picture are laid out.
+
+        Returns:
+            (sum, count, embeddings): as ``loss``, and [length, D] of each picture.
+        """
+        features_MPV = tiles if encoded or tiles is None else self.encode_tower(tiles)
+        if not layouts and features_MPV is not None:
+            touched = self._connected(features_MPV).sum()
+            if self.image_newline is not None:
+                touched = touched + self.image_newline.sum()
+            total, count = self.loss(
+                input_ids_BT, labels_BT, position_ids_BT, segment_ids_BT, branch_ids_BT, touch=touched
+            )
+            return total, count, []
+        embeds = [] if features_MPV is None else self.lay_out(features_MPV, layouts)
+        total, count = self.loss(
+            input_ids_BT,
+            labels_BT,
+            position_ids_BT,
+            segment_ids_BT,
+            branch_ids_BT,
+            images,
+            image_embeds_NPD=embeds or None,
+        )
+        return total, count, embeds
+
     def loss(
         self,
         input_ids_BT: Tensor,
@@ -287,12 +338,13 @@ class VisionLanguageModel(nn.Module):
         pixels_NCHW: Tensor | None = None,
         features_NPV: Tensor | None = None,
         image_embeds_NPD: Tensor | Sequence[Tensor] | None = None,
+        touch: Tensor | None = None,
     ) -> tuple[Tensor, int]:
         """Summed cross entropy over the supervised tokens of a batch, and how many there are.
 
         The ids are those of ``pumice.types.Batch``. Pictures come as pixels, as features of the tower
         or as embeddings (``project``, ``lay_out``), whichever the caller has (one of them, in the order of
-        ``images``).
+        ``images``). A scalar ``touch`` is part of the graph and changes nothing.
 
         Returns:
             (sum, count): a float32 scalar and the number of supervised tokens; divide after summing
@@ -305,6 +357,8 @@ class VisionLanguageModel(nn.Module):
         if features_NPV is not None:
             image_embeds_NPD = self.project(features_NPV)
         embeds_BTD = self.embed(input_ids_BT, image_embeds_NPD, images)
+        if touch is not None:
+            embeds_BTD = embeds_BTD + (touch * 0).to(embeds_BTD.dtype)
         seen = self.see(segment_ids_BT, branch_ids_BT)
         hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, seen)
         rows_S, columns_S = torch.nonzero(labels_BT != IGNORE_INDEX, as_tuple=True)

@@ -1,40 +1,41 @@
 """Resumable states: everything a killed run needs to end as if it had not been killed.
 
-A state is a folder ``state/step-000120`` with the trainable weights (safetensors), the optimiser's
-tensors (read with ``weights_only=True``) and ``state.json``. It is written beside, synced and renamed,
-so a state that exists is whole.
+A state is a folder ``state/step-000120`` with ``state.json`` and safetensors files: the trainable weights
+(``weights/NAME``) and the optimiser's tensors (``optimizer/NAME/KEY``). Every rank writes what it holds
+(``torch.distributed.checkpoint``), so a state can be read by any number of ranks. It is written beside,
+synced and renamed: a state that exists is whole.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
 from pumice.train.optim import PARTS, part_parameters
+from pumice.train.parallel import ALONE, Ranks
 
 _NAME = re.compile(r"step-(\d{6,})")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    SafetensorError,
-    pickle.UnpicklingError,
-)
+_FAILED = (OSError, SafetensorError, RuntimeError, CheckpointException)
+_UNREADABLE = (*_FAILED, EOFError, ValueError, KeyError, TypeError, AttributeError)
 """What damaged files raise, each library in its own way."""
 
 
@@ -44,6 +45,10 @@ class State:
 
     folder: Path
     step: int
+
+
+class UnreadableState(RunError):
+    """A state whose files are damaged; the one before it may be whole."""
 
 
 def list_states(folder: Path) -> list[State]:
@@ -64,6 +69,16 @@ def _trainable(model: VisionLanguageModel) -> dict[str, Tensor]:
     }
 
 
+def _tensors(model: VisionLanguageModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything of a state under its name on disk; of a sharded model, this rank's part of it."""
+    own = _trainable(model)
+    tensors = {f"weights/{name}": parameter.detach() for name, parameter in own.items()}
+    for name, parameter in own.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
+    return tensors
+
+
 def save_state(
     folder: Path,
     model: VisionLanguageModel,
@@ -73,8 +88,9 @@ def save_state(
     digest: str,
     seconds: float,
     keep: int,
+    ranks: Ranks = ALONE,
 ) -> State:
-    """Write the state after ``step`` steps; of older ones, ``keep - 1`` stay.
+    """Write the state after ``step`` steps; of older ones, ``keep - 1`` stay. All ranks call it together.
 
     Raises:
         RunError: it cannot be written (a full disk, say); older states are untouched.
@@ -82,50 +98,61 @@ def save_state(
     target = folder / f"step-{step:06d}"
     partial = folder / f".{target.name}.writing"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        weights = {name: value.detach().cpu().contiguous() for name, value in _trainable(model).items()}
-        save_file(weights, partial / "weights.safetensors")
-        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-        record = {"step": step, "plan": digest, "seconds": seconds}
-        (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-        for path in partial.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # A full disk is an OSError to Python, but safetensors and torch.save have errors of their own.
-        shutil.rmtree(partial, ignore_errors=True)
+        if ranks.lead:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        ranks.wait()
+        with _quiet():
+            save(
+                _tensors(model, optimizer),
+                storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
+                no_dist=ranks.alone,
+            )
+        if ranks.lead:
+            record = {"step": step, "plan": digest, "seconds": seconds, "ranks": ranks.world}
+            (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+            for path in partial.iterdir():
+                with path.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+        ranks.wait()
+    except _FAILED as error:
+        if ranks.lead:
+            shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
-            f"the state after step {step} cannot be saved ({getattr(error, 'strerror', None) or error})",
+            f"the state after step {step} cannot be saved ({_reason(error)})",
             where=str(folder),
             remedy="make room or choose another disk, then resume: the last good state is kept",
         ) from error
-    for old in list_states(folder)[:-keep]:
-        shutil.rmtree(old.folder)
+    if ranks.lead:
+        for old in list_states(folder)[:-keep]:
+            shutil.rmtree(old.folder)
     return State(target, step)
 
 
 def load_state(
-    state: State, model: VisionLanguageModel, optimizer: torch.optim.Optimizer, digest: str
+    state: State,
+    model: VisionLanguageModel,
+    optimizer: torch.optim.Optimizer,
+    digest: str,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Put a state into a model and its optimiser; returns the seconds trained so far.
 
+    The model may be sharded over another number of ranks than the one that was saved.
+
     Raises:
+        UnreadableState: its files are damaged.
         RunError: it was saved under another plan, or its weights do not fit.
     """
     try:
         record = json.loads((state.folder / "state.json").read_text(encoding="utf-8"))
-        weights = load_file(state.folder / "weights.safetensors")
-        tensors = torch.load(state.folder / "optimizer.pt", weights_only=True)
         digest_then, seconds = record["plan"], float(record["seconds"])
+        reader = HuggingFaceStorageReader(str(state.folder))
+        stored = dict(reader.read_metadata().state_dict_metadata)
     except _UNREADABLE as error:
-        raise RunError(
-            f"the saved state cannot be read ({type(error).__name__}: {error})",
-            where=str(state.folder),
-            remedy="delete this folder to resume from the state before it",
-        ) from error
+        raise _unreadable(state, error) from error
     if digest_then != digest:
         raise RunError(
             "the state was saved under another plan (other data, settings or seed)",
@@ -133,15 +160,74 @@ def load_state(
             remedy="restore the data and the recipe, or start a run in a new folder",
         )
     own = _trainable(model)
-    if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
+    shapes = {name: _stored_shape(stored.get(f"weights/{name}")) for name in own}
+    others = {key for key in stored if key.startswith("weights/")} - {f"weights/{name}" for name in own}
+    if others or any(shapes[name] != tuple(own[name].shape) for name in own):
         raise RunError(
             "the saved weights are not those that train now",
             where=str(state.folder),
             remedy="resume with the recipe the run was started with; a state of an earlier version of Pumice "
             "may hold other weights, and then only a new run helps",
         )
+    # New tensors, and only when all were read do they go in: a damaged file changes nothing.
+    tensors: dict[str, Any] = {f"weights/{name}": torch.empty_like(value) for name, value in own.items()}
+    for name, parameter in own.items():
+        tensors |= _placeholders(name, parameter, stored)
+    try:
+        with _quiet():
+            load(tensors, storage_reader=reader, no_dist=ranks.alone)
+    except _UNREADABLE as error:
+        raise _unreadable(state, error) from error
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(weights[name])
-    optimizer.load_state_dict(tensors)
+            parameter.copy_(tensors[f"weights/{name}"])
+            lead = f"optimizer/{name}/"
+            kept = {key.removeprefix(lead): value for key, value in tensors.items() if key.startswith(lead)}
+            if kept:
+                optimizer.state[parameter] = kept
     return seconds
+
+
+def _placeholders(name: str, parameter: Tensor, stored: dict[str, Any]) -> dict[str, Tensor]:
+    """Where the optimiser's tensors of a parameter go: laid out as it is, where they have its shape."""
+    found: dict[str, Tensor] = {}
+    lead = f"optimizer/{name}/"
+    for key, facts in stored.items():
+        if not key.startswith(lead) or not isinstance(facts, TensorStorageMetadata):
+            continue
+        shape, dtype = tuple(facts.size), facts.properties.dtype
+        if shape == tuple(parameter.shape):
+            found[key] = torch.empty_like(parameter, dtype=dtype)
+        else:  # a step's number, or what an optimiser of 8 bits keeps: whole on every rank
+            device = "cpu" if not shape else parameter.device
+            found[key] = torch.empty(shape, dtype=dtype, device=device)
+    return found
+
+
+def _stored_shape(facts: Any) -> tuple[int, ...] | None:
+    return tuple(facts.size) if isinstance(facts, TensorStorageMetadata) else None
+
+
+def _unreadable(state: State, error: BaseException) -> UnreadableState:
+    return UnreadableState(
+        f"the saved state cannot be read ({type(error).__name__}: {_reason(error)})",
+        where=str(state.folder),
+        remedy="delete this folder to resume from the state before it",
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """What happened, in one line: of a failure of several ranks, that of the first."""
+    if isinstance(error, CheckpointException) and error.failures:
+        first = next(iter(error.failures.values()))
+        error = first[0]
+    said = str(getattr(error, "strerror", None) or error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch warns where it works in a single process, which is what was asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield

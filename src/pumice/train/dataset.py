@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pumice.text
-from pumice.data.collate import collate
+from pumice.data.collate import MULTIPLE, collate
 from pumice.data.problems import Problems, place
 from pumice.data.samples import distinct, images_at, take
 from pumice.errors import DataError
@@ -29,7 +29,7 @@ from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
 from pumice.train.pictures import Pictures, View
 from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
-from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample, Video
+from pumice.types import IGNORE_INDEX, Batch, Encoded, IntArray, Origin, Picture, Region, Sample, Video
 
 Key = tuple[str, Origin]
 
@@ -135,6 +135,13 @@ class StageData:
         wanted = [[(i, self.samples[i]) for i in row] for row in rows]
         filled = [[(i, *self._shown(sample)) for i, sample in row] for row in wanted]
         return collate(filled, None, int(self.tokenizer.pad_token_id or 0))
+
+    def empty(self) -> Batch:
+        """A batch that teaches nothing, for a rank that has no rows while others do."""
+        pad = int(self.tokenizer.pad_token_id or 0)
+        zeros = np.zeros((1, MULTIPLE), np.int64)
+        ids, labels = np.full_like(zeros, pad), np.full_like(zeros, IGNORE_INDEX)
+        return Batch(ids, labels, zeros, zeros, zeros, (), ())
 
     def views(self, batch: Batch) -> list[View]:
         """The pictures and videos of a batch, laid out as its rows were counted."""

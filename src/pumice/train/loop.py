@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +19,14 @@ import torch
 from pumice.data.plan import Plan
 from pumice.errors import Interrupted, RunError
 from pumice.model import VisionLanguageModel
-from pumice.train.checkpoint import list_states, load_state, save_state
+from pumice.train.checkpoint import UnreadableState, list_states, load_state, save_state
 from pumice.train.dataset import StageData
-from pumice.train.losses import Context, autocast, stage_losses, step_spread
-from pumice.train.metrics import MetricsFile
+from pumice.train.losses import Context, autocast, stage_losses, step_spread, word_table
+from pumice.train.metrics import MetricsFile, NoMetrics
 from pumice.train.optim import build_optimizer, rate_factor, set_rates
+from pumice.train.parallel import shares, whole
 from pumice.train.validate import Validator
+from pumice.types import IntArray
 
 
 class Observer(Protocol):
@@ -36,18 +38,26 @@ class Observer(Protocol):
     def on_validation(self, row: dict[str, Any]) -> None:
         """After each validation, likewise."""
 
+    def on_damaged(self, error: UnreadableState, step: int) -> None:
+        """A saved state is damaged, and the run goes on from the one before it, of step ``step``."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """All a stage needs."""
+    """All a stage needs; ``lengths`` are the tokens of each of the data's samples, int64 [samples]."""
 
     context: Context
     folder: Path
     plan: Plan
     data: StageData
+    lengths: IntArray
     validator: Validator | None
     seed: int
     stop: Callable[[], bool]
+
+    def row_tokens(self, step: int) -> list[int]:
+        """Tokens of each row of a step."""
+        return [int(self.lengths[list(row)].sum()) for row in self.plan.steps[step]]
 
 
 def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> float:
@@ -60,16 +70,26 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
         RunError: a loss that is not finite (named with its samples), or a state that cannot be saved.
         Interrupted: ``run.stop()`` said so; the state is saved.
     """
-    stage, plan = run.context.stage, run.plan
+    stage, plan, ranks = run.context.stage, run.plan, run.context.ranks
     optimizer = build_optimizer(model, stage)
     states = run.folder / "state"
     step, before = 0, 0.0
-    if found := list_states(states):
-        before = load_state(found[-1], model, optimizer, plan.digest)
+    found = list_states(states)
+    ranks.wait()  # none is written before all have looked
+    while found:
+        try:
+            before = load_state(found[-1], model, optimizer, plan.digest, ranks)
+        except UnreadableState as error:
+            if len(found) == 1:
+                raise
+            observer.on_damaged(error, found[-2].step)
+            found.pop()
+            continue
         step = found[-1].step
+        break
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     # Before the first step nothing is kept: the validation at step 0 is made again.
-    metrics = MetricsFile(run.folder / "metrics.jsonl", step or -1)
+    metrics = MetricsFile(run.folder / "metrics.jsonl", step or -1) if ranks.lead else NoMetrics()
     began = time.monotonic()
 
     def seconds() -> float:
@@ -77,7 +97,14 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
 
     def save() -> None:
         save_state(
-            states, model, optimizer, step=step, digest=plan.digest, seconds=seconds(), keep=stage.keep
+            states,
+            model,
+            optimizer,
+            step=step,
+            digest=plan.digest,
+            seconds=seconds(),
+            keep=stage.keep,
+            ranks=ranks,
         )
 
     def validate() -> None:
@@ -90,7 +117,7 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
         save()  # a save that fails must fail now and not after the work
         validate()
     while step < len(plan):
-        if run.stop():
+        if ranks.any(run.stop()):
             save()
             metrics.close()
             raise Interrupted(
@@ -100,7 +127,7 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
         rates = set_rates(optimizer, rate_factor(stage, step, len(plan)))
         optimizer.zero_grad(set_to_none=True)
         losses = _accumulate(model, run, step)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf)))
         _check_finite(losses["loss"], norm, run, step)
         optimizer.step()
         row = {
@@ -129,36 +156,35 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
 
 
 def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[str, float]:
-    """Gradients of one step; its losses as numbers."""
-    stage, rows = run.context.stage, run.plan.steps[step]
-    supervised = run.plan.supervised[step]
-    batches = [run.data.batch(part) for part in _parts(rows, stage.accumulation)]
-    spread, grounded = None, 0
+    """Gradients of one step; its losses as numbers, over all ranks."""
+    context, stage = run.context, run.context.stage
+    ranks, supervised = context.ranks, run.plan.supervised[step]
+    parts = shares(run.plan.steps[step], run.row_tokens(step), stage.accumulation, ranks.world)
+    batches = [run.data.batch(part[ranks.rank]) if part[ranks.rank] else run.data.empty() for part in parts]
+    table_VD, spread, grounded = word_table(model, stage), None, 0
     if stage.grounding is not None:
-        spread = step_spread(model, batches, run.data, run.context)
-        grounded = sum(run.data.grounded(batch) for batch in batches)
+        everything = (
+            batches if ranks.alone else [run.data.batch(rows) for part in parts for rows in part if rows]
+        )
+        spread = step_spread(everything, run.data, context, table_VD)
+        grounded = sum(run.data.grounded(batch) for batch in everything)
     totals = {"loss": 0.0}
+    if grounded:
+        totals["grounding"] = 0.0
     for batch in batches:
         with autocast(stage, model.device):
-            text, ground = stage_losses(model, batch, run.data, run.context, spread)
-        loss = text / supervised
-        totals["loss"] += float(text.detach()) / supervised
-        if ground is not None and stage.grounding is not None:
-            share = ground * (run.data.grounded(batch) / grounded)
+            found = stage_losses(model, batch, run.data, context, spread, table_VD)
+        loss = found.text / supervised
+        totals["loss"] += float(found.text.detach()) / supervised
+        if found.grounding is not None and stage.grounding is not None:
+            share = found.grounding * (run.data.grounded(batch) / grounded)
             loss = loss + stage.grounding.weight * share
-            totals["grounding"] = totals.get("grounding", 0.0) + float(share.detach())
+            totals["grounding"] += float(share.detach())
         # Rows without a picture have no gradient where only the connector or the tower trains.
         if loss.requires_grad:
             torch.autograd.backward(loss)
     totals["images"] = sum(len(batch.images) for batch in batches)
-    return totals
-
-
-def _parts(rows: Sequence[Sequence[int]], number: int) -> Iterator[Sequence[Sequence[int]]]:
-    """A step's rows in ``number`` nearly equal parts (fewer when it has fewer rows)."""
-    size = -(-len(rows) // number)
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    return ranks.total(totals)
 
 
 def _check_finite(loss: float, norm: float, run: StageRun, step: int) -> None:

@@ -17,6 +17,7 @@ from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
 from pumice.train.dataset import StageData
 from pumice.train.grounding import cell_embeddings, grounding_loss, joint_variance
+from pumice.train.parallel import ALONE, Ranks, whole
 from pumice.train.pictures import Pictures
 from pumice.types import Batch
 
@@ -25,12 +26,19 @@ from pumice.types import Batch
 class Context:
     """What a stage's training and validation share.
 
-    ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom.
+    ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom; ``ranks`` those
+    that train together.
     """
 
     stage: Stage
     pictures: Pictures
     position_ids_4: Tensor | None
+    ranks: Ranks = ALONE
+
+    @property
+    def split(self) -> bool:
+        """Whether weights are split over ranks, so that all must compute alike."""
+        return not self.ranks.alone
 
 
 def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -47,72 +55,96 @@ def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextMa
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """A batch's losses: the text's summed, the grounding's a mean over pictures with boxes where there is one;
+    and the embeddings [length, D] of its pictures."""
+
+    text: Tensor
+    grounding: Tensor | None
+    embeds: list[Tensor]
+
+
 def stage_losses(
     model: VisionLanguageModel,
     batch: Batch,
     data: StageData,
     context: Context,
     spread: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """Summed text loss of a batch, and its mean grounding loss where the stage has one.
+    table_VD: Tensor | None = None,
+) -> Losses:
+    """The losses of a batch.
 
-    ``spread`` is the variance of the wanted features of all parts of a step (``step_spread``); None
-    takes that of this batch.
+    Args:
+        model: all ranks call it together where its weights are split over them.
+        batch: what to learn; it may hold nothing (``StageData.empty``).
+        data: where its samples are.
+        context: the stage's.
+        spread: the variance of the wanted features of all parts of a step (``step_spread``); None takes
+            that of this batch.
+        table_VD: the language model's embeddings (``word_table``), where the stage is grounded.
     """
     spans = [(image.row, image.start, image.length) for image in batch.images]
     device = model.device
-    embeds = picture_embeds(model, batch, data, context)
+    views = data.views(batch)
+    tiles, encoded = context.pictures.inputs(model, views) if views or context.split else (None, False)
     ids, labels, positions, segments, branches = (
         torch.from_numpy(array).to(device)
         for array in (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, batch.branch_ids)
     )
-    total, count = model.loss(ids, labels, positions, segments, branches, spans, image_embeds_NPD=embeds)
+    total, count, embeds = model(
+        ids,
+        labels,
+        positions,
+        segments,
+        branches,
+        spans,
+        tiles=tiles,
+        encoded=encoded,
+        layouts=[view.layout for view in views],
+    )
     assert count == batch.supervised, f"{count} supervised tokens seen, {batch.supervised} planned"
-    wanted = None if embeds is None else _wanted(model, batch, data, context)
-    if wanted is None or embeds is None:
-        return total, None
+    wanted = _wanted(batch, data, context, table_VD) if embeds else None
+    if wanted is None:
+        return Losses(total, None, embeds)
     known_N, wanted_NPD = wanted
     embeds_NPD = torch.stack(embeds)  # a grounded stage has one square a picture
-    return total, grounding_loss(embeds_NPD[known_N], wanted_NPD, spread)
+    return Losses(total, grounding_loss(embeds_NPD[known_N], wanted_NPD, spread), embeds)
 
 
-def picture_embeds(
-    model: VisionLanguageModel, batch: Batch, data: StageData, context: Context
-) -> list[Tensor] | None:
-    """Embeddings [length, D] of each picture and video of a batch; None where there is none."""
-    views = data.views(batch)
-    if not views:
+def word_table(model: VisionLanguageModel, stage: Stage) -> Tensor | None:
+    """The language model's embeddings [V, D], whole, where a stage is grounded in them."""
+    if stage.grounding is None:
         return None
-    features_MPV = context.pictures.features(model, views)
-    return model.lay_out(features_MPV, [view.layout for view in views])
+    return whole(model.lm.get_input_embeddings().weight.detach())
 
 
-@torch.no_grad()
 def step_spread(
-    model: VisionLanguageModel, batches: Sequence[Batch], data: StageData, context: Context
+    batches: Sequence[Batch], data: StageData, context: Context, table_VD: Tensor | None
 ) -> Tensor | None:
     """The variance of the features wanted in all parts of a step together; None where there are none.
 
     The grounding loss is a share of it. Each part's own would make the result depend on the split.
     """
-    wanted = [_wanted(model, batch, data, context) for batch in batches if batch.images]
+    wanted = [_wanted(batch, data, context, table_VD) for batch in batches if batch.images]
     known = [pair[1] for pair in wanted if pair is not None]
     return joint_variance(known) if known else None
 
 
 def _wanted(
-    model: VisionLanguageModel, batch: Batch, data: StageData, context: Context
+    batch: Batch, data: StageData, context: Context, table_VD: Tensor | None
 ) -> tuple[Tensor, Tensor] | None:
     """Which pictures of a batch have boxes (bool [N]), and the wanted features of those [n, P, D]."""
     grounding = context.stage.grounding
     if grounding is None:
         return None
+    assert table_VD is not None, "a grounded stage needs the word table"
     cells, known_N = data.cells(batch, grounding)
     if not known_N.any():
         return None
-    device, words_4 = model.device, context.position_ids_4
+    device, words_4 = table_VD.device, context.position_ids_4
     wanted_nPD = cell_embeddings(
-        model.lm.get_input_embeddings().weight.detach(),
+        table_VD,
         torch.from_numpy(cells.words[known_N]).to(device),
         torch.from_numpy(cells.places[known_N]).to(device),
         None if words_4 is None else words_4.to(device),

@@ -9,6 +9,16 @@ from typing import Any
 from pumice.files import write_text
 
 
+class NoMetrics:
+    """What ranks but the first write into."""
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Nothing: the first rank writes it."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class MetricsFile:
     """``metrics.jsonl`` of one stage.
 

@@ -155,6 +155,19 @@ class Pictures:
             features: Tensor = model.encode_tower(padded.to(model.device))
         return features[: len(pixels)].float().cpu()
 
+    def inputs(self, model: VisionLanguageModel, views: Sequence[View]) -> tuple[Tensor, bool]:
+        """What a training pass takes of a batch's views, in order, and whether these are features already.
+
+        Pixels [M, 3, H, W] where the tower trains, else its features [M, P, V]. Without views one blank tile.
+        """
+        side = self.geometry.settings.side
+        if not model.tower.frozen:
+            pixels = self.pixels(views) if views else torch.zeros(1, 3, side, side)
+            return pixels.to(model.device), False
+        if not views:
+            return torch.zeros(1, model.tower.length, model.tower.dim, device=model.device), True
+        return self.features(model, views), True
+
     def features(self, model: VisionLanguageModel, views: Sequence[View]) -> Tensor:
         """Features [M, P, V] of a batch's views, in order; with a graph if the tower trains."""
         if views and all(view in self._features for view in views) and model.tower.frozen:

@@ -5,7 +5,7 @@ Shapes: N pictures, P patches, D language model width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor
 from pumice.model import VisionLanguageModel
 from pumice.train.dataset import StageData
 from pumice.train.grounding import nearest_words
-from pumice.train.losses import Context, autocast, picture_embeds, stage_losses
+from pumice.train.losses import Context, autocast, stage_losses, word_table
 from pumice.types import Batch
 
 ROWS = 8
+WAYS = ("right", "n")
 
 
 class Validator:
@@ -30,54 +31,68 @@ class Validator:
 
     @torch.no_grad()
     def __call__(self, model: VisionLanguageModel, step: int) -> list[dict[str, Any]]:
-        """A row with the loss per token and, for a grounded stage, one with nearest-word accuracy."""
+        """A row with the loss per token and, for a grounded stage, one with nearest-word accuracy.
+
+        All ranks call it together; each takes its share of the batches.
+        """
         trained = {module: module.training for module in model.modules()}
         model.eval()
-        total, count = 0.0, 0
-        hits: dict[str, list[int]] = {}
-        stage = self.context.stage
-        for start in range(0, len(self.order), ROWS):
-            batch = self.data.batch([[i] for i in self.order[start : start + ROWS]])
+        stage, ranks = self.context.stage, self.context.ranks
+        table_VD = word_table(model, stage)
+        attributes = stage.grounding.attributes if stage.grounding is not None else {}
+        sums = {"loss": 0.0, "count": 0.0, **{f"{way} {name}": 0.0 for name in attributes for way in WAYS}}
+        for batch in self._batches():
             with autocast(stage, model.device):
-                text, _ = stage_losses(model, batch, self.data, self.context)
-                if stage.grounding is not None and batch.images:
-                    self._count_hits(model, batch, hits)
-            total, count = total + float(text), count + batch.supervised
+                found = stage_losses(model, batch, self.data, self.context, table_VD=table_VD)
+                if table_VD is not None and found.embeds:
+                    self._count_hits(batch, torch.stack(found.embeds), table_VD, sums)
+            sums["loss"] += float(found.text)
+            sums["count"] += batch.supervised
         for module, mode in trained.items():
             module.training = mode
+        sums = ranks.total(sums)
         head = {"stage": stage.name, "step": step}
         rows: list[dict[str, Any]] = [
-            {"kind": "validation", **head, "loss": total / count, "supervised": count}
+            {
+                "kind": "validation",
+                **head,
+                "loss": sums["loss"] / sums["count"],
+                "supervised": int(sums["count"]),
+            }
         ]
-        if hits:
-            accuracy = {name: right / number for name, (right, number) in hits.items()}
-            rows.append(
-                {"kind": "grounding", **head, "accuracy": accuracy, "n": {k: n for k, (_, n) in hits.items()}}
-            )
+        seen = {name: int(sums[f"n {name}"]) for name in attributes if sums[f"n {name}"]}
+        if seen:
+            accuracy = {name: sums[f"right {name}"] / number for name, number in seen.items()}
+            rows.append({"kind": "grounding", **head, "accuracy": accuracy, "n": seen})
         return rows
 
-    def _count_hits(self, model: VisionLanguageModel, batch: Batch, hits: dict[str, list[int]]) -> None:
+    def _batches(self) -> Iterator[Batch]:
+        """This rank's batches: as many as every other's, the last one perhaps empty."""
+        ranks = self.context.ranks
+        starts = range(0, len(self.order), ROWS)
+        for first in range(0, len(starts), ranks.world):
+            number = first + ranks.rank
+            if number < len(starts):
+                yield self.data.batch([[i] for i in self.order[starts[number] : starts[number] + ROWS]])
+            else:
+                yield self.data.empty()
+
+    def _count_hits(self, batch: Batch, embeds_NPD: Tensor, table_VD: Tensor, sums: dict[str, float]) -> None:
         """For each attribute: patches whose words name one of its choices, and how many are nearest to it."""
         grounding = self.context.stage.grounding
         assert grounding is not None
         cells, _ = self.data.cells(batch, grounding)
         words_NPK = torch.from_numpy(cells.words)
-        embeds = picture_embeds(model, batch, self.data, self.context)
-        assert embeds is not None, "a batch without pictures has no patches"
-        embeds_NPD = torch.stack(embeds)
-        table_VD: Tensor = model.lm.get_input_embeddings().weight
         for name, words in grounding.attributes.items():
             ids = [self._word(word) for word in words]
             # [N, P, choices]: which choice a patch's words name
-            named = torch.stack([(words_NPK == i).any(dim=2) for i in ids], dim=2).to(model.device)
+            named = torch.stack([(words_NPK == i).any(dim=2) for i in ids], dim=2).to(table_VD.device)
             place = named.any(dim=2)
             if not bool(place.any()):
                 continue
             nearest = nearest_words(embeds_NPD[place], table_VD, {name: ids})[name]
-            right = int((nearest == named[place].int().argmax(dim=1)).sum())
-            tally = hits.setdefault(name, [0, 0])
-            tally[0] += right
-            tally[1] += int(place.sum())
+            sums[f"right {name}"] += int((nearest == named[place].int().argmax(dim=1)).sum())
+            sums[f"n {name}"] += int(place.sum())
 
     def _word(self, word: str) -> int:
         return int(self.data.tokenizer.encode(" " + word, add_special_tokens=False)[0])

@@ -1,0 +1,243 @@
+"""Several processes that train one model: who takes which rows, how weights are split, what is added up.
+
+A process is a rank, as ``torchrun`` starts them. Weights, gradients and optimiser states of what trains, and
+frozen weights of the language model, are split over the ranks (FSDP2); over several nodes they are split
+within each and repeated between them. The plan does not know of ranks: each takes its share of a step's rows,
+and sums over all of them are what one process would have summed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from pumice.errors import RunError
+from pumice.model import VisionLanguageModel
+
+TIMEOUT = timedelta(seconds=1800)
+"""How long a rank waits for another: one may be writing a checkpoint, or reading a large data set. A rank that
+is lost is found by torchrun, which ends the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those of a run.
+
+    Attributes:
+        rank: its number.
+        world: how many there are.
+        local: its number on its node.
+        per_node: how many there are on a node.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    per_node: int = 1
+
+    @property
+    def lead(self) -> bool:
+        """Whether this one writes files and tells of progress."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.world == 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank computes."""
+        if torch.cuda.is_available():
+            return torch.device("cuda", self.local if not self.alone else torch.cuda.current_device())
+        return torch.device("cpu")
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if not self.alone:
+            dist.barrier()
+
+    def total(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Sums over all ranks, in float64; all give the same names."""
+        if self.alone:
+            return dict(values)
+        names = sorted(values)
+        sums = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        found = dict(zip(names, sums.tolist(), strict=True))
+        return {name: found[name] for name in values}
+
+    def any(self, value: bool) -> bool:
+        """Whether it is so on some rank."""
+        return self.total({"": float(value)})[""] > 0
+
+    def check_same(self, digest: str, what: str) -> None:
+        """RunError unless all ranks have the same digest (64 hexadecimal digits)."""
+        if self.alone:
+            return
+        own = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.int32, device=self.device)
+        most, least = own.clone(), own.clone()
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        dist.all_reduce(least, op=dist.ReduceOp.MIN)
+        if not torch.equal(most, least):
+            raise RunError(
+                f"the ranks of this run see different {what}",
+                where=f"rank {self.rank} of {self.world}",
+                remedy="give every node the same data, recipe and version of Pumice",
+            )
+
+
+ALONE = Ranks()
+"""The one process of an ordinary run."""
+
+
+def join_ranks() -> Ranks:
+    """The ranks that ``torchrun`` started this process among; ``ALONE`` where it did not.
+
+    Raises:
+        RunError: there are more ranks on a node than devices.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+        return ALONE
+    ranks = Ranks(
+        int(os.environ["RANK"]),
+        int(os.environ["WORLD_SIZE"]),
+        int(os.environ.get("LOCAL_RANK", "0")),
+        int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+    )
+    if torch.cuda.is_available():
+        if ranks.per_node > torch.cuda.device_count():
+            raise RunError(
+                f"{ranks.per_node} ranks on a node that has {torch.cuda.device_count()} devices",
+                where="torchrun --nproc-per-node",
+                remedy=f"start {torch.cuda.device_count()}",
+            )
+        torch.cuda.set_device(ranks.local)
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT
+        )
+    return ranks
+
+
+def leave_ranks() -> None:
+    """The end of what ``join_ranks`` began; nothing where it began nothing."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def shares(
+    rows: Sequence[Sequence[int]], costs: Sequence[int], parts: int, world: int
+) -> list[list[list[Sequence[int]]]]:
+    """A step's rows by part and rank, so that within a part all ranks have nearly as much to do.
+
+    Args:
+        rows: of one step.
+        costs: tokens of each row.
+        parts: micro-batches that the step is taken in.
+        world: ranks.
+
+    Returns:
+        ``parts`` lists of ``world`` lists of rows. Every row stands in exactly one. The numbers of rows differ
+        by at most one over parts and by at most one over ranks of a part; with fewer rows than places some are
+        empty.
+    """
+    if world == 1:
+        size = -(-len(rows) // parts)
+        return [[list(rows[start : start + size])] for start in range(0, len(rows), size)]
+    # Rows of like cost share a part (less padding), and within it the dearest go to different ranks.
+    order = sorted(range(len(rows)), key=lambda i: (-costs[i], i))
+    sizes = [len(part) for part in _evenly(len(rows), parts)]
+    found: list[list[list[Sequence[int]]]] = []
+    at = 0
+    for size in sizes:
+        if not size and found:
+            continue
+        found.append(_balanced([order[i] for i in range(at, at + size)], rows, costs, world))
+        at += size
+    return found
+
+
+def _evenly(count: int, parts: int) -> list[range]:
+    edges = [count * part // parts for part in range(parts + 1)]
+    return [range(a, b) for a, b in pairwise(edges)]
+
+
+def _balanced(
+    chosen: Sequence[int], rows: Sequence[Sequence[int]], costs: Sequence[int], world: int
+) -> list[list[Sequence[int]]]:
+    most = -(-len(chosen) // world)
+    taken: list[list[int]] = [[] for _ in range(world)]
+    for row in chosen:
+        free = [rank for rank in range(world) if len(taken[rank]) < most]
+        rank = min(free, key=lambda r: (sum(costs[i] for i in taken[r]), r))
+        taken[rank].append(row)
+    return [[rows[i] for i in sorted(own)] for own in taken]
+
+
+def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> None:
+    """Split a model's weights over the ranks, in place; nothing where there is one rank.
+
+    What trains decides how: call it after ``freeze``. A frozen tower stays whole on every rank, since it runs
+    outside the model's forward pass and not on every rank alike.
+
+    Args:
+        model: on this rank's device.
+        ranks: all of them.
+        half: gather weights in bfloat16 (gradients are added up in float32).
+    """
+    if ranks.alone:
+        return
+    mesh = _mesh(ranks)
+    options: dict[str, Any] = {"mesh": mesh}
+    if half:
+        options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    ignored = set(model.tower.parameters()) if model.tower.frozen else set()
+    for block in _blocks(model):
+        fully_shard(block, **options)
+    fully_shard(model, **options, ignored_params=ignored, reshard_after_forward=False)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            # The loss is a sum over a known number of tokens: gradients are sums, too.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def _mesh(ranks: Ranks) -> DeviceMesh:
+    nodes = ranks.world // ranks.per_node
+    kind = ranks.device.type
+    if nodes > 1 and ranks.per_node > 1:
+        return init_device_mesh(kind, (nodes, ranks.per_node), mesh_dim_names=("replicate", "shard"))
+    return init_device_mesh(kind, (ranks.world,), mesh_dim_names=("shard",))
+
+
+def _blocks(model: VisionLanguageModel) -> list[nn.Module]:
+    """The layers that are gathered one at a time: the language model's, and those of a tower that trains."""
+    found = list(_layers(model.lm))
+    if not model.tower.frozen:
+        for member in model.tower.members:
+            found += _layers(member.model)
+    return found
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """The modules of the longest list of layers in a module."""
+    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
+    longest = max(lists, key=len, default=None)
+    return [] if longest is None else list(longest)
+
+
+def whole(value: Tensor) -> Tensor:
+    """All of a tensor that may be split over ranks; every rank asks together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
