@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.geometry import model_geometry
@@ -25,8 +27,9 @@ from pumice.train.loop import StageRun
 from pumice.train.losses import Context
 from pumice.train.optim import freeze
 from pumice.train.pictures import Pictures
+from pumice.train.prepare import prepare
 from pumice.train.remember import Budget
-from pumice.train.run import RENDERED_BYTES, Parts, _prepare, train
+from pumice.train.run import RENDERED_BYTES, Parts, train
 from pumice.train.validate import Validator
 
 SIDE = 32
@@ -160,6 +163,7 @@ class Watch:
     measured: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     saved: list[Path] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
 
     def on_step(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -174,6 +178,9 @@ class Watch:
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
         self.stages.append(summary)
 
+    def on_damaged(self, error: RunError, step: int) -> None:
+        self.damaged.append(step)
+
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self.saved.append(folder)
 
@@ -186,6 +193,13 @@ def run(recipe: Recipe, folder: Path, parts: Parts, watch: Watch | None = None, 
 def weights(folder: Path) -> bytes:
     """The bytes of a model's weights."""
     return (folder / "model.safetensors").read_bytes()
+
+
+def saved_weights(state: Path) -> dict[str, torch.Tensor]:
+    """The trained weights of a state that one rank saved."""
+    (file,) = state.glob("*.safetensors")
+    lead = "weights/"
+    return {name.removeprefix(lead): t for name, t in load_file(file).items() if name.startswith(lead)}
 
 
 def metrics(folder: Path, stage: str) -> list[dict[str, Any]]:
@@ -221,12 +235,14 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
     model, tokenizer, processor = build_model(parts.vision, parts.language, template="tiny", seed=recipe.seed)
     pictures = Pictures(model_geometry(model.config, model.tower, processor.with_mode("pad")))
     budget = Budget(RENDERED_BYTES)
-    ready = _prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch(), budget)
+    ready = prepare(recipe, recipe.stages[0], model, tokenizer, pictures, Watch(), budget)
     assert ready.validation is not None
     context = Context(recipe.stages[0], pictures, ready.position_ids_4)
     validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
     freeze(model, recipe.stages[0])
-    run = StageRun(context, folder, ready.plan, ready.data, validator, recipe.seed, lambda: False)
+    run = StageRun(
+        context, folder, ready.plan, ready.data, ready.lengths, validator, recipe.seed, lambda: False
+    )
     return Bench(model, ready.data, context, run, validator)
 
 

@@ -67,17 +67,11 @@ def test_the_newest_are_kept_and_half_written_ones_are_none(tmp_path: Path, trai
     assert list_states(tmp_path / "absent") == []
 
 
-@pytest.mark.parametrize("what", ["weights", "optimizer"])
-def test_a_disk_that_fills_up_leaves_the_state_before(
-    tmp_path: Path, trained: tuple[Any, Any], what: str
-) -> None:
-    """For real: safetensors and torch.save each have an error of their own for it."""
+def test_a_disk_that_fills_up_leaves_the_state_before(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    """For real: safetensors and torch each have an error of their own for it."""
     folder = tmp_path / "state"
     first = save_state(folder, *trained, step=1, **SAVE)
-    size = (first.folder / "weights.safetensors").stat().st_size
-    room = 1000 if what == "weights" else size + 100
-    assert (first.folder / "optimizer.pt").stat().st_size > room
-    with largest_file(room), pytest.raises(RunError, match="step 2 cannot be saved") as caught:
+    with largest_file(1000), pytest.raises(RunError, match="step 2 cannot be saved") as caught:
         save_state(folder, *trained, step=2, **SAVE)
     assert "make room" in str(caught.value)
     assert [path.name for path in folder.iterdir()] == ["step-000001"]
@@ -102,30 +96,23 @@ def test_a_state_of_other_parts_is_refused(
         load_state(state, other.model, build_optimizer(other.model, other.context.stage), "plan")
 
 
-@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("file", ["*.safetensors", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "noise", "empty", "gone"])
 def test_a_damaged_state_is_named(tmp_path: Path, trained: tuple[Any, Any], file: str, damage: str) -> None:
     state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
-    path = state.folder / file
+    (path,) = state.folder.glob(file)
     content = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "noise": b"noise" * 9, "empty": b""}[damage])
+    before = {name: value.clone() for name, value in trained[0].state_dict().items()}
     with pytest.raises(RunError, match="cannot be read") as caught:
         load_state(state, *trained, "plan")
+    assert all(torch.equal(value, before[name]) for name, value in trained[0].state_dict().items())
     assert str(state.folder) in str(caught.value)
 
 
-def test_a_pickle_is_never_run(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+def test_a_state_holds_no_pickle(tmp_path: Path, trained: tuple[Any, Any]) -> None:
     state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
-    ran = tmp_path / "ran"
-
-    class Trap:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (ran,)
-
-    torch.save({"state": Trap()}, state.folder / "optimizer.pt")
-    with pytest.raises(RunError, match="cannot be read"):
-        load_state(state, *trained, "plan")
-    assert not ran.exists()
+    assert {path.suffix for path in state.folder.iterdir()} == {".safetensors", ".json"}

@@ -11,17 +11,9 @@ import torch
 from pumice.errors import RunError
 from pumice.train import pictures as gallery
 from pumice.train import run as runs
-from pumice.train.loop import _accumulate, _parts
+from pumice.train.loop import _accumulate
 
 GROUNDING = {"weight": 1.0, "center_word": "a", "attributes": {"colour": ["red", "blue"]}}
-
-
-def test_parts_keep_every_row_in_order() -> None:
-    for rows in range(1, 9):
-        for number in range(1, 9):
-            parts = list(_parts([(i,) for i in range(rows)], number))
-            assert [row for part in parts for row in part] == [(i,) for i in range(rows)]
-            assert 1 <= len(parts) <= number
 
 
 @pytest.mark.parametrize("kind", ["instruct", "align"])

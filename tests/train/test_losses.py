@@ -21,8 +21,7 @@ def bench(toy: Any, parts: Any, data: Path, tmp_path_factory: pytest.TempPathFac
 
 @torch.no_grad()
 def loss(bench: Any, rows: list[list[int]]) -> float:
-    total, _ = stage_losses(bench.model, bench.data.batch(rows), bench.data, bench.context)
-    return float(total)
+    return float(stage_losses(bench.model, bench.data.batch(rows), bench.data, bench.context).text)
 
 
 def test_packed_rows_are_their_samples_alone(bench: Any) -> None:
@@ -49,9 +48,9 @@ def test_grounding_is_nearness_to_words(toy: Any, parts: Any, data: Path, tmp_pa
     """A worked example: the squared distance to sums of embeddings over their variance."""
     bench = toy.bench(data, parts, tmp_path, toy.align(grounding=GROUNDING))
     batch = bench.data.batch([[0], [3]])
-    _, found = stage_losses(bench.model, batch, bench.data, bench.context)
-    assert found is not None
     table = bench.model.lm.get_input_embeddings().weight.detach()
+    found = stage_losses(bench.model, batch, bench.data, bench.context, table_VD=table).grounding
+    assert found is not None
 
     def word(text: str) -> torch.Tensor:
         (token,) = bench.data.tokenizer.encode(" " + text, add_special_tokens=False)

@@ -22,7 +22,9 @@ from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.save import load_model
 from pumice.recipes.load import dump_recipe
+from pumice.train import prepare as preparing
 from pumice.train import pictures as gallery
+from pumice.train import prepare as preparing
 from pumice.train import run as runs
 from pumice.train.checkpoint import list_states
 from pumice.train.run import Parts
@@ -494,15 +496,16 @@ def test_resuming_with_other_data_is_refused(toy: Any, parts: Any, data: Path, t
 def test_a_full_disk_keeps_the_last_state_and_says_what_to_do(
     toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pumice.train import checkpoint
+    from pumice.train import prepare as preparing
+from pumice.train import checkpoint
 
-    def full(value: Any, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full(tensors: Any, *, storage_writer: Any, **options: Any) -> None:
+        (Path(storage_writer.path) / "half").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     def after(row: dict[str, Any]) -> None:
         if (row["stage"], row["step"]) == ("instruct", 3):
-            monkeypatch.setattr(checkpoint.torch, "save", full)
+            monkeypatch.setattr(checkpoint, "save", full)
 
     with pytest.raises(RunError, match="No space left") as caught:
         toy.run(toy.make_recipe(data), tmp_path / "run", parts, toy.Watch(after))
@@ -518,12 +521,13 @@ def test_a_full_disk_keeps_the_last_state_and_says_what_to_do(
 def test_a_disk_that_is_full_from_the_start_stops_before_the_first_step(
     toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pumice.train import checkpoint
+    from pumice.train import prepare as preparing
+from pumice.train import checkpoint
 
-    def full(value: Any, path: Path) -> None:
+    def full(tensors: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     watch = toy.Watch()
     with pytest.raises(RunError, match="after step 0"):
         toy.run(toy.make_recipe(data), tmp_path / "run", parts, watch)
@@ -626,7 +630,7 @@ def test_a_picture_that_breaks_later_is_named_with_its_row(
     """Where pictures are too many to decode in advance."""
     shutil.copytree(data, tmp_path / "data")
     _cut_off(tmp_path / "data" / "3.png")
-    monkeypatch.setattr(runs, "DECODED", 0)
+    monkeypatch.setattr(preparing, "DECODED", 0)
     monkeypatch.setattr(gallery, "FEATURE_BYTES", 0)
     with pytest.raises(DataError) as caught:
         toy.run(toy.make_recipe(tmp_path / "data", toy.align(epochs=1, steps=None)), tmp_path / "run", parts)

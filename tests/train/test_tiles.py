@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from pumice.errors import CheckpointError, DataError, Interrupted, RunError
@@ -26,8 +25,9 @@ from pumice.train.checkpoint import list_states
 from pumice.train.losses import Context, stage_losses
 from pumice.train.optim import build_optimizer, check_trainable, freeze
 from pumice.train.pictures import Pictures
+from pumice.train.prepare import prepare
 from pumice.train.remember import Budget
-from pumice.train.run import Parts, _prepare
+from pumice.train.run import Parts
 from pumice.train.start import starting_model
 from pumice.types import Video
 
@@ -112,7 +112,7 @@ class Prepared:
         self.model, self.tokenizer, processor = starting_model(recipe, parts)
         self.geometry = model_geometry(self.model.config, self.model.tower, processor, self.stage.aspect)
         self.pictures = Pictures(self.geometry)
-        self.ready = _prepare(
+        self.ready = prepare(
             recipe, self.stage, self.model, self.tokenizer, self.pictures, toy.Watch(), Budget(1 << 20)
         )
         self.data = self.ready.data
@@ -120,7 +120,7 @@ class Prepared:
         freeze(self.model, self.stage)
 
     def loss(self, rows: list[list[int]]) -> torch.Tensor:
-        return stage_losses(self.model, self.data.batch(rows), self.data, self.context)[0]
+        return stage_losses(self.model, self.data.batch(rows), self.data, self.context).text
 
 
 class TestCounts:
@@ -261,7 +261,7 @@ class TestNewline:
         def after(row: dict[str, Any]) -> None:
             if row["step"] == 4:
                 (state,) = list_states(tmp_path / "run" / "stages" / "tune" / "state")
-                seen.append(load_file(state.folder / "weights.safetensors"))
+                seen.append(toy.saved_weights(state.folder))
 
         end = toy.run(recipe, tmp_path / "run", parts, toy.Watch(after))
         assert start is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pumice.bench.worker import Spec, Took, peak_bytes, rates
+from pumice.errors import RunError
 from pumice.recipes import load_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.recipes.text import write_yaml
@@ -65,6 +66,9 @@ class Clock:
         self.steps.append(time.monotonic())
 
     def on_validation(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_damaged(self, error: RunError, step: int) -> None:
         pass
 
     def on_saved(self, stage: Stage, folder: Path) -> None:

@@ -18,6 +18,7 @@ from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, sho
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
     from pumice.recipes.schema import Stage
+    from pumice.train.checkpoint import UnreadableState
 
 SMOOTHING = 0.9
 """Weight of the past in the loss that is shown."""
@@ -97,6 +98,11 @@ class RunWatch:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
             text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
         self.console.print(text, markup=False)
+
+    def on_damaged(self, error: UnreadableState, step: int) -> None:
+        self.close()
+        told = f"  {error.what}: {error.where}; going on from the state after step {step:,}"
+        self.console.print(Text(told, "yellow"), soft_wrap=True)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self.close()

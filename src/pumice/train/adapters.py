@@ -72,7 +72,7 @@ def _compute_type(stage: Stage, device: torch.device) -> str:
 def finish(
     attached: Attached,
     checkpoint: Checkpoint,
-    folder: Path,
+    folder: Path | None,
     base: Mapping[str, BasePart],
     lineage: Mapping[str, Any],
     *,
@@ -83,7 +83,7 @@ def finish(
     Args:
         attached: the stage's additions.
         checkpoint: the model with them, its tokenizer and image processor.
-        folder: where to.
+        folder: where to; None writes nothing.
         base, lineage, tower: see ``save_adapter``.
     """
     model, tokenizer, processor = checkpoint
@@ -91,7 +91,8 @@ def finish(
     def write(place: Path) -> None:
         save_adapter(place, model, attached, tokenizer, processor, base, lineage, tower=tower)
 
-    write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
+    if folder is not None:
+        write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
     attached.merge()
 
 

@@ -26,8 +26,8 @@ from pumice.types import Batch
 class Context:
     """What a stage's training and validation share.
 
-    ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom; ``ranks`` those
-    that train together.
+    ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom; ``ranks`` are
+    those that train together.
     """
 
     stage: Stage
@@ -57,8 +57,8 @@ def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextMa
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """A batch's losses: the text's summed, the grounding's a mean over pictures with boxes where there is one;
-    and the embeddings [length, D] of its pictures."""
+    """A batch's losses: the text's summed, the grounding's a mean over pictures with boxes where there is
+    one; and the embeddings [length, D] of its pictures."""
 
     text: Tensor
     grounding: Tensor | None

@@ -8,6 +8,7 @@ and sums over all of them are what one process would have summed.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
 
 TIMEOUT = timedelta(seconds=1800)
-"""How long a rank waits for another: one may be writing a checkpoint, or reading a large data set. A rank that
-is lost is found by torchrun, which ends the others."""
+"""How long a rank waits for another: one may be writing a checkpoint, or reading a large data set. A rank
+that is lost is found by torchrun, which ends the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ def shares(
         world: ranks.
 
     Returns:
-        ``parts`` lists of ``world`` lists of rows. Every row stands in exactly one. The numbers of rows differ
-        by at most one over parts and by at most one over ranks of a part; with fewer rows than places some are
+        ``parts`` lists of ``world`` lists of rows. Every row stands in exactly one. The numbers of rows
+        differ by at most one over parts, and over ranks of a part; with fewer rows than places some are
         empty.
     """
     if world == 1:
@@ -203,7 +204,10 @@ def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> No
     options: dict[str, Any] = {"mesh": mesh}
     if half:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-    ignored = set(model.tower.parameters()) if model.tower.frozen else set()
+    # Numbers of 4 bits are not split either.
+    ignored = {p for p in model.parameters() if not p.is_floating_point()}
+    if model.tower.frozen:
+        ignored |= set(model.tower.parameters())
     for block in _blocks(model):
         fully_shard(block, **options)
     fully_shard(model, **options, ignored_params=ignored, reshard_after_forward=False)
@@ -212,6 +216,29 @@ def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> No
             # The loss is a sum over a known number of tokens: gradients are sums, too.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def split_copy(model: VisionLanguageModel, ranks: Ranks) -> VisionLanguageModel:
+    """The model itself where there is one rank, else a copy on this rank's device, split over all.
+
+    The model stays whole, on the CPU: stages are saved from it, and the next one begins with it.
+    """
+    if ranks.alone:
+        return model
+    worker = copy.deepcopy(model).to(ranks.device)
+    shard(worker, ranks)
+    return worker
+
+
+@torch.no_grad()
+def bring_back(model: VisionLanguageModel, worker: VisionLanguageModel) -> None:
+    """Put what trained in a split copy into the whole model; every rank does it together."""
+    if worker is model:
+        return
+    trained = dict(worker.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(whole(trained[name].detach()))
 
 
 def _mesh(ranks: Ranks) -> DeviceMesh:

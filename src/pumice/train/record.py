@@ -105,7 +105,7 @@ def check_parts(folder: Path, parts: dict[str, dict[str, Any]]) -> None:
 
 
 def new_record(
-    recipe: Recipe, folder: Path, parts: dict[str, dict[str, Any]], command: str
+    recipe: Recipe, folder: Path, parts: dict[str, dict[str, Any]], command: str, ranks: int = 1
 ) -> dict[str, Any]:
     """The run's record; of an earlier start, what was finished and when it began."""
     earlier = _read(folder)
@@ -121,6 +121,7 @@ def new_record(
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores"
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        "ranks": ranks,
         "status": "running",
         "stages": earlier.get("stages", []),
         "parts": parts,

@@ -10,24 +10,18 @@ model built and a state saved.
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from safetensors import SafetensorError
 
-from pumice.data import mixture as mix
 from pumice.data.index import CACHE_FOLDER
-from pumice.data.plan import Plan, build_plan
-from pumice.data.preflight import Preflight, preflight
-from pumice.data.samples import images_at, pictures_of
-from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.data.plan import Plan
+from pumice.errors import Interrupted, RunError
 from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
 from pumice.model import Checkpoint, VisionLanguageModel
@@ -36,16 +30,15 @@ from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
-from pumice.text.resolve import resolve_template
 from pumice.text.templates import check_template_name
 from pumice.train.adapters import attach, base_of, check_extras, check_targets, finish, lineage
-from pumice.train.checkpoint import list_states
-from pumice.train.dataset import StageData
-from pumice.train.grounding import TARGETS
+from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
-from pumice.train.pictures import Pictures, View
+from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
+from pumice.train.pictures import Pictures
+from pumice.train.prepare import DECODED, CheckObserver, Prepared, prepare, views_of
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -61,43 +54,19 @@ from pumice.train.validate import Validator
 
 __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
 
-DECODED = 50_000
-"""Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
-
 RENDERED_BYTES = 1024**3
 """What the stages of a run remember of their samples, rendered and laid out: room for some 500,000
 conversations. What does not fit is made again."""
 
 
-class RunObserver(Observer, Protocol):
+class RunObserver(Observer, CheckObserver, Protocol):
     """Who watches a whole run."""
-
-    def on_check(self, what: str, done: int, total: int) -> None:
-        """While files, pictures and samples are looked at."""
 
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
         """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's model was written."""
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A stage that passed its checks."""
-
-    data: StageData
-    plan: Plan
-    validation: StageData | None
-    mixture: list[dict[str, Any]]
-    held_out: list[dict[str, Any]]
-    position_ids_4: torch.Tensor | None
-
-    def forget(self) -> None:
-        """Drop what is remembered of the samples, for the stages that follow."""
-        for part in (self.data, self.validation):
-            if part is not None:
-                part.forget()
 
 
 def train(
@@ -109,8 +78,11 @@ def train(
     command: str,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Run all stages of a recipe; returns the folder of the last stage's model.
+
+    Several ranks call it together, each in a process of its own; the first one writes and tells.
 
     Args:
         recipe: what to do.
@@ -119,7 +91,8 @@ def train(
         observer: told of progress.
         command: how the run was started, for its record.
         resume: go on with the run in ``folder`` (the same recipe).
-        stop: asked before each step; True saves and raises ``Interrupted``.
+        stop: asked before each step; True on any rank saves and raises ``Interrupted``.
+        ranks: this process among those that train together (``join_ranks``).
 
     Raises:
         PumiceError: anything a user can mend; nothing was written if it happened before the first step.
@@ -130,89 +103,141 @@ def train(
     _check_templates(recipe)
     described = describe_parts(recipe, parts)
     check_parts(folder, described)
+    observer = observer if ranks.lead else Silent()
     model, tokenizer, processor = starting_model(recipe, parts)
     for stage in recipe.stages:
         check_trainable(model, stage)
         check_targets(model, stage)
         checkpoint_activations(model, stage)
-    if torch.cuda.is_available():
-        model.to("cuda")
+    if ranks.alone:  # else a copy of it goes there, stage by stage
+        model.to(ranks.device)
     galleries = _galleries(recipe, model, processor)
     cache = folder.parent / CACHE_FOLDER
     budget = Budget(RENDERED_BYTES)
+    if not ranks.lead:
+        ranks.wait()  # the first one reads all files and keeps what it found for the others
     prepared = [
-        _prepare(recipe, stage, model, tokenizer, galleries[stage.aspect], observer, budget, cache)
+        prepare(recipe, stage, model, tokenizer, galleries[stage.aspect], observer, budget, cache)
         for stage in recipe.stages
     ]
+    if ranks.lead:
+        ranks.wait()
+    for ready in prepared:
+        ranks.check_same(ready.plan.digest, "data or settings")
     finished = finished_stages(folder)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
         place = folder / "stages" / stage.name
         if stage.name in finished or list_states(place / "state"):
             Plan.load(place / "plan.json", expect=ready.plan.digest)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", text)
-    write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
-    record = new_record(recipe, folder, described, command)
-    write_json(folder / "run.json", record)
+    record = new_record(recipe, folder, described, command, ranks.world)
+    ranks.wait()  # none writes before all have read what was there
+    if ranks.lead:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "recipe.yaml", text)
+        write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
+        write_json(folder / "run.json", record)
+    running = Running(recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks)
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             pictures = galleries[stage.aspect]
-            whole = Checkpoint(model, tokenizer, processor)
             base = partial(base_of, recipe, stage, described, parts, folder)
-            _run_one(recipe, stage, ready, whole, pictures, folder, base, record, observer, stop)
+            _run_one(running, stage, ready, pictures, base)
             ready.forget()
     except (Interrupted, KeyboardInterrupt) as error:
-        close(folder, record, "interrupted")
+        running.close("interrupted")
         what = str(error) if isinstance(error, Interrupted) else "stopped"
         remedy = f"go on with the same command and --resume (the run is in {folder})"
         raise Interrupted(what, where=str(folder), remedy=remedy) from error
     except (OSError, SafetensorError) as error:
-        close(folder, record, "failed")
+        running.close("failed")
         raise RunError(
             f"the run cannot be written ({error})",
             where=str(folder),
             remedy="make room or choose another disk, then resume: the last good state is kept",
         ) from error
     except BaseException:
-        close(folder, record, "failed")
+        running.close("failed")
         raise
     record["status"] = "finished"
     record["final"] = record["stages"][-1]["model"]
-    write_json(folder / "run.json", record)
+    running.keep()
     return folder / str(record["final"])
 
 
+class Silent:
+    """A ``RunObserver`` that tells nobody."""
+
+    def on_check(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
+        pass
+
+    def on_step(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_validation(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_damaged(self, error: UnreadableState, step: int) -> None:
+        pass
+
+    def on_saved(self, stage: Stage, folder: Path) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What all stages of a run share; of its files the first rank alone writes any."""
+
+    recipe: Recipe
+    folder: Path
+    whole: Checkpoint
+    record: dict[str, Any]
+    observer: RunObserver
+    stop: Callable[[], bool]
+    ranks: Ranks
+
+    def keep(self) -> None:
+        """Write the record."""
+        if self.ranks.lead:
+            write_json(self.folder / "run.json", self.record)
+
+    def close(self, status: str) -> None:
+        """Note how a run ended that did not finish."""
+        if self.ranks.lead:
+            close(self.folder, self.record, status)
+
+
 def _run_one(
-    recipe: Recipe,
+    running: Running,
     stage: Stage,
     ready: Prepared,
-    whole: Checkpoint,
     pictures: Pictures,
-    folder: Path,
     base: Callable[[], dict[str, BasePart]],
-    record: dict[str, Any],
-    observer: RunObserver,
-    stop: Callable[[], bool],
 ) -> None:
     """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
+    recipe, folder, ranks, observer = running.recipe, running.folder, running.ranks, running.observer
     place = folder / "stages" / stage.name
-    model = whole.model
-    done = next((row for row in record["stages"] if row["name"] == stage.name), None)
+    model = running.whole.model
+    done = next((row for row in running.record["stages"] if row["name"] == stage.name), None)
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
-    views = _views(ready, pictures) if model.tower.frozen else []
-    kept = pictures.keeps(model, sum(view.layout.tiles for view in views))
+    views = views_of(ready, pictures) if model.tower.frozen and ranks.alone else []
+    kept = ranks.alone and pictures.keeps(model, sum(view.layout.tiles for view in views))
     if kept:
         pictures.expect(views)
     if done is not None:
         _load_weights(model, folder / done["model"])
-        _drop_states(place)  # of a run that was killed just before it did so
+        if ranks.lead:
+            _drop_states(place)  # of a run that was killed just before it did so
         return
-    place.mkdir(parents=True, exist_ok=True)
-    ready.plan.save(place / "plan.json")
-    context = Context(stage, pictures, ready.position_ids_4)
+    if ranks.lead:
+        place.mkdir(parents=True, exist_ok=True)
+        ready.plan.save(place / "plan.json")
+    context = Context(stage, pictures, ready.position_ids_4, ranks)
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
@@ -231,15 +256,23 @@ def _run_one(
         "validation": ready.held_out,
     }
     observer.on_stage(stage, summary)
-    run = StageRun(context, place, ready.plan, ready.data, validator, recipe.seed, stop)
-    seconds = run_stage(model, run, observer)
+    worker = split_copy(model, ranks)
+    run = StageRun(
+        context, place, ready.plan, ready.data, ready.lengths, validator, recipe.seed, running.stop
+    )
+    seconds = run_stage(worker, run, observer)
+    bring_back(model, worker)
     model.eval()
+    saved = place / "model"
     if attached is not None:
         made = lineage(recipe, stage, len(ready.plan))
-        finish(attached, whole, place / "adapter", base(), made, tower="vision" in stage.trainable)
-    # float32: the next stage and an exact resume go on from what is written here.
-    save_model(*whole, place / "model", dtype="float32")
-    record["stages"].append(
+        target = place / "adapter" if ranks.lead else None
+        finish(attached, running.whole, target, base(), made, tower="vision" in stage.trainable)
+    if ranks.lead:
+        # float32: the next stage and an exact resume go on from what is written here.
+        save_model(*running.whole, saved, dtype="float32")
+    ranks.wait()
+    running.record["stages"].append(
         {
             "name": stage.name,
             "kind": stage.kind,
@@ -251,9 +284,10 @@ def _run_one(
             **({} if attached is None else {"adapter": f"stages/{stage.name}/adapter"}),
         }
     )
-    write_json(folder / "run.json", record)
-    _drop_states(place)
-    observer.on_saved(stage, place / "model")
+    running.keep()
+    if ranks.lead:
+        _drop_states(place)
+    observer.on_saved(stage, saved)
 
 
 def _galleries(
@@ -269,177 +303,6 @@ def _galleries(
 def _drop_states(place: Path) -> None:
     """Remove the states of a stage whose model is saved and recorded: they are three times its size."""
     shutil.rmtree(place / "state", ignore_errors=True)  # what stays costs room and nothing else
-
-
-def _prepare(
-    recipe: Recipe,
-    stage: Stage,
-    model: VisionLanguageModel,
-    tokenizer: Any,
-    pictures: Pictures,
-    observer: RunObserver,
-    budget: Budget,
-    cache: Path | None = None,
-) -> Prepared:
-    """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
-    template = resolve_template(stage.template or model.config.template, tokenizer)
-    position_ids_4 = _grounding_words(stage, tokenizer)
-
-    def stage_data(samples: Sequence[Any]) -> StageData:
-        return StageData(
-            samples,
-            tokenizer,
-            template,
-            pictures=pictures,
-            image_token_id=model.config.image_token_id,
-            stage=stage,
-            budget=budget,
-        )
-
-    mixture = mix.read_mixture(
-        [_source(recipe, name) for name in stage.sources],
-        seed=recipe.seed,
-        cache_folder=cache,
-        progress=observer.on_check,
-    )
-    data = stage_data(mixture.samples)
-    checked = _checked(data, stage, model, pictures, observer, cache)
-    plan = build_plan(
-        checked.lengths,
-        checked.supervised,
-        seed=recipe.seed,
-        rows_per_step=stage.rows,
-        samples_per_step=stage.samples_per_step,
-        row_length=stage.row_length,
-        epochs=stage.epochs,
-        steps=stage.steps,
-        fingerprint=_fingerprint(mixture, stage),
-        name=lambda index: str(mixture.samples.origin(index)),
-    )
-    rows = _rows(stage, mixture, checked)
-    validation = None
-    held_out_rows: list[dict[str, Any]] = []
-    if stage.validation is not None:
-        source = _source(recipe, stage.validation.source)
-        limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
-        source = dataclasses.replace(source, limit=min(limits, default=None))
-        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache)
-        validation = stage_data(held_out.samples)
-        checked = _checked(validation, stage, model, pictures, observer, cache)
-        held_out_rows = _rows(stage, held_out, checked)
-    _check_grounding(stage, data, validation)
-    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4)
-
-
-def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
-    """What each source brings to a stage, as ``mixture.json`` has it."""
-    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
-    return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
-
-
-def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
-    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
-    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
-    return mixture.fingerprint() + targets
-
-
-def _checked(
-    data: StageData,
-    stage: Stage,
-    model: VisionLanguageModel,
-    pictures: Pictures,
-    observer: RunObserver,
-    cache: Path | None,
-) -> Preflight:
-    """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
-    count = len(pictures_of(data.samples))
-    geometry = pictures.geometry
-    kept = "vision" not in stage.trainable and pictures.fits(model, count * geometry.most_tiles)
-    checked = preflight(
-        data.samples,
-        data.encode,
-        decode=kept or count <= DECODED,
-        video=geometry.settings.video,
-        cache_folder=cache,
-        settings=data.settings(),
-        workers=os.cpu_count() or 1,
-        progress=observer.on_check,
-    )
-    data.check_context(model.lm.config, checked.lengths)
-    pictures.know(data.samples, checked.sizes)
-    return checked
-
-
-def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
-    """What would fail or teach nothing only once training has begun."""
-    if "language" not in stage.trainable and not pictures_of(data.samples):
-        raise DataError(
-            f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
-            where=f"stages.{stage.name}.sources",
-            remedy="add data with pictures, or let language train",
-        )
-    if stage.grounding is not None:
-        for part in (data, validation):
-            if part is not None:
-                part.check_cells(stage.grounding)
-
-
-def _source(recipe: Recipe, name: str) -> mix.Source:
-    source = recipe.data[name]
-    return mix.Source(
-        name,
-        source.file,
-        Path(source.images) if source.images else None,
-        source.weight,
-        source.limit,
-        source.format,
-        source.prompt,
-        source.licence,
-    )
-
-
-def _views(ready: Prepared, pictures: Pictures) -> list[View]:
-    """All that a stage shows: in its plan in order of first use, then in validation."""
-    places = [i for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
-    used = dict.fromkeys(
-        view for i in dict.fromkeys(places) for view in pictures.views(images_at(ready.data.samples, i))
-    )
-    if ready.validation is not None:
-        held_out = ready.validation.samples
-        used |= dict.fromkeys(
-            view for i in range(len(held_out)) for view in pictures.views(images_at(held_out, i))
-        )
-    return list(used)
-
-
-def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
-    """The tokens of a stage's position words, if it has any; all its other words are checked as well."""
-    grounding = stage.grounding
-    if grounding is None:
-        return None
-    where = f"stages.{stage.name}.grounding"
-    for name, words in grounding.attributes.items():
-        _single_tokens(words, tokenizer, f"{where}.attributes.{name}")
-    if grounding.center_word is not None:
-        _single_tokens([grounding.center_word], tokenizer, f"{where}.center_word")
-    if grounding.position_words is None:
-        return None
-    return torch.tensor(_single_tokens(grounding.position_words, tokenizer, f"{where}.position_words"))
-
-
-def _single_tokens(words: Sequence[str], tokenizer: Any, where: str) -> list[int]:
-    """The token of each word, as it stands inside a sentence; RecipeError for one of several tokens."""
-    ids = []
-    for word in words:
-        pieces = tokenizer.encode(" " + word, add_special_tokens=False)
-        if len(pieces) != 1:
-            raise RecipeError(
-                f"the word {word!r} is {len(pieces)} tokens in this language model",
-                where=where,
-                remedy="choose words that are one token each, or leave them out",
-            )
-        ids.append(int(pieces[0]))
-    return ids
 
 
 def _check_templates(recipe: Recipe) -> None:

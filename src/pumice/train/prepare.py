@@ -1,0 +1,227 @@
+"""A stage before its first step: its data read, checked and counted, and its plan decided."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pumice.data import mixture as mix
+from pumice.data.plan import Plan, build_plan
+from pumice.data.preflight import Preflight, preflight
+from pumice.data.samples import images_at, pictures_of
+from pumice.errors import DataError, RecipeError
+from pumice.model import VisionLanguageModel
+from pumice.recipes.schema import Recipe, Stage
+from pumice.text.resolve import resolve_template
+from pumice.train.dataset import StageData
+from pumice.train.grounding import TARGETS
+from pumice.train.pictures import Pictures, View
+from pumice.train.remember import Budget
+from pumice.types import IntArray
+
+DECODED = 50_000
+"""Up to so many pictures of a source are decoded before the first step; of more, headers are read."""
+
+
+class CheckObserver(Protocol):
+    """Who is told how far checks are."""
+
+    def on_check(self, what: str, done: int, total: int) -> None:
+        """While files, pictures and samples are looked at."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A stage that passed its checks; ``lengths`` are the tokens of each sample of ``data``."""
+
+    data: StageData
+    plan: Plan
+    validation: StageData | None
+    mixture: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
+    position_ids_4: torch.Tensor | None
+    lengths: IntArray
+
+    def forget(self) -> None:
+        """Drop what is remembered of the samples, for the stages that follow."""
+        for part in (self.data, self.validation):
+            if part is not None:
+                part.forget()
+
+
+def prepare(
+    recipe: Recipe,
+    stage: Stage,
+    model: VisionLanguageModel,
+    tokenizer: Any,
+    pictures: Pictures,
+    observer: CheckObserver,
+    budget: Budget,
+    cache: Path | None = None,
+) -> Prepared:
+    """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
+    template = resolve_template(stage.template or model.config.template, tokenizer)
+    position_ids_4 = _grounding_words(stage, tokenizer)
+
+    def stage_data(samples: Sequence[Any]) -> StageData:
+        return StageData(
+            samples,
+            tokenizer,
+            template,
+            pictures=pictures,
+            image_token_id=model.config.image_token_id,
+            stage=stage,
+            budget=budget,
+        )
+
+    mixture = mix.read_mixture(
+        [_source(recipe, name) for name in stage.sources],
+        seed=recipe.seed,
+        cache_folder=cache,
+        progress=observer.on_check,
+    )
+    data = stage_data(mixture.samples)
+    checked = _checked(data, stage, model, pictures, observer, cache)
+    lengths = checked.lengths
+    plan = build_plan(
+        checked.lengths,
+        checked.supervised,
+        seed=recipe.seed,
+        rows_per_step=stage.rows,
+        samples_per_step=stage.samples_per_step,
+        row_length=stage.row_length,
+        epochs=stage.epochs,
+        steps=stage.steps,
+        fingerprint=_fingerprint(mixture, stage),
+        name=lambda index: str(mixture.samples.origin(index)),
+    )
+    rows = _rows(stage, mixture, checked)
+    validation = None
+    held_out_rows: list[dict[str, Any]] = []
+    if stage.validation is not None:
+        source = _source(recipe, stage.validation.source)
+        limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
+        source = dataclasses.replace(source, limit=min(limits, default=None))
+        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache)
+        validation = stage_data(held_out.samples)
+        checked = _checked(validation, stage, model, pictures, observer, cache)
+        held_out_rows = _rows(stage, held_out, checked)
+    _check_grounding(stage, data, validation)
+    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4, lengths)
+
+
+def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
+    """What each source brings to a stage, as ``mixture.json`` has it."""
+    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
+    return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
+
+
+def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
+    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
+    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
+    return mixture.fingerprint() + targets
+
+
+def _checked(
+    data: StageData,
+    stage: Stage,
+    model: VisionLanguageModel,
+    pictures: Pictures,
+    observer: CheckObserver,
+    cache: Path | None,
+) -> Preflight:
+    """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
+    count = len(pictures_of(data.samples))
+    geometry = pictures.geometry
+    kept = "vision" not in stage.trainable and pictures.fits(model, count * geometry.most_tiles)
+    checked = preflight(
+        data.samples,
+        data.encode,
+        decode=kept or count <= DECODED,
+        video=geometry.settings.video,
+        cache_folder=cache,
+        settings=data.settings(),
+        workers=os.cpu_count() or 1,
+        progress=observer.on_check,
+    )
+    data.check_context(model.lm.config, checked.lengths)
+    pictures.know(data.samples, checked.sizes)
+    return checked
+
+
+def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
+    """What would fail or teach nothing only once training has begun."""
+    if "language" not in stage.trainable and not pictures_of(data.samples):
+        raise DataError(
+            f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
+            where=f"stages.{stage.name}.sources",
+            remedy="add data with pictures, or let language train",
+        )
+    if stage.grounding is not None:
+        for part in (data, validation):
+            if part is not None:
+                part.check_cells(stage.grounding)
+
+
+def _source(recipe: Recipe, name: str) -> mix.Source:
+    source = recipe.data[name]
+    return mix.Source(
+        name,
+        source.file,
+        Path(source.images) if source.images else None,
+        source.weight,
+        source.limit,
+        source.format,
+        source.prompt,
+        source.licence,
+    )
+
+
+def views_of(ready: Prepared, pictures: Pictures) -> list[View]:
+    """All that a stage shows: in its plan in order of first use, then in validation."""
+    places = [i for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
+    used = dict.fromkeys(
+        view for i in dict.fromkeys(places) for view in pictures.views(images_at(ready.data.samples, i))
+    )
+    if ready.validation is not None:
+        held_out = ready.validation.samples
+        used |= dict.fromkeys(
+            view for i in range(len(held_out)) for view in pictures.views(images_at(held_out, i))
+        )
+    return list(used)
+
+
+def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
+    """The tokens of a stage's position words, if it has any; all its other words are checked as well."""
+    grounding = stage.grounding
+    if grounding is None:
+        return None
+    where = f"stages.{stage.name}.grounding"
+    for name, words in grounding.attributes.items():
+        _single_tokens(words, tokenizer, f"{where}.attributes.{name}")
+    if grounding.center_word is not None:
+        _single_tokens([grounding.center_word], tokenizer, f"{where}.center_word")
+    if grounding.position_words is None:
+        return None
+    return torch.tensor(_single_tokens(grounding.position_words, tokenizer, f"{where}.position_words"))
+
+
+def _single_tokens(words: Sequence[str], tokenizer: Any, where: str) -> list[int]:
+    """The token of each word, as it stands inside a sentence; RecipeError for one of several tokens."""
+    ids = []
+    for word in words:
+        pieces = tokenizer.encode(" " + word, add_special_tokens=False)
+        if len(pieces) != 1:
+            raise RecipeError(
+                f"the word {word!r} is {len(pieces)} tokens in this language model",
+                where=where,
+                remedy="choose words that are one token each, or leave them out",
+            )
+        ids.append(int(pieces[0]))
+    return ids
