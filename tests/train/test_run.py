@@ -22,7 +22,6 @@ from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.save import load_model
 from pumice.recipes.load import dump_recipe
-from pumice.train import prepare as preparing
 from pumice.train import pictures as gallery
 from pumice.train import prepare as preparing
 from pumice.train import run as runs
@@ -496,8 +495,7 @@ def test_resuming_with_other_data_is_refused(toy: Any, parts: Any, data: Path, t
 def test_a_full_disk_keeps_the_last_state_and_says_what_to_do(
     toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pumice.train import prepare as preparing
-from pumice.train import checkpoint
+    from pumice.train import checkpoint
 
     def full(tensors: Any, *, storage_writer: Any, **options: Any) -> None:
         (Path(storage_writer.path) / "half").write_bytes(b"half")
@@ -521,8 +519,7 @@ from pumice.train import checkpoint
 def test_a_disk_that_is_full_from_the_start_stops_before_the_first_step(
     toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pumice.train import prepare as preparing
-from pumice.train import checkpoint
+    from pumice.train import checkpoint
 
     def full(tensors: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
