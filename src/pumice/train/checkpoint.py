@@ -109,7 +109,8 @@ def save_state(
                 no_dist=ranks.alone,
             )
         if ranks.lead:
-            record = {"step": step, "plan": digest, "seconds": seconds, "ranks": ranks.world}
+            files = sorted(path.name for path in partial.glob("*.safetensors"))
+            record = {"step": step, "plan": digest, "seconds": seconds, "files": files}
             (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
             for path in partial.iterdir():
                 with path.open("rb") as handle:
@@ -149,6 +150,8 @@ def load_state(
     try:
         record = json.loads((state.folder / "state.json").read_text(encoding="utf-8"))
         digest_then, seconds = record["plan"], float(record["seconds"])
+        for name in record["files"]:
+            (state.folder / name).stat()  # one that is missing would only seem to hold less
         reader = HuggingFaceStorageReader(str(state.folder))
         stored = dict(reader.read_metadata().state_dict_metadata)
     except _UNREADABLE as error:

@@ -163,7 +163,7 @@ def shares(
     found: list[list[list[Sequence[int]]]] = []
     at = 0
     for size in sizes:
-        if not size and found:
+        if not size:
             continue
         found.append(_balanced([order[i] for i in range(at, at + size)], rows, costs, world))
         at += size

@@ -1,0 +1,58 @@
+"""What one rank of a test does: several runs one after another, as a file of JSON says.
+
+``torchrun --nproc-per-node 2 ranks.py SPEC.json``; each run is ``{recipe, folder, parts, resume, stop}``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pumice.errors import Interrupted
+from pumice.recipes import load_recipe
+from pumice.train.parallel import join_ranks, leave_ranks
+from pumice.train.run import Parts, Silent, train
+
+
+def stopping(after: int | None) -> Callable[[], bool]:
+    """True from the call on that comes after so many."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return after is not None and calls > after
+
+    return stop
+
+
+def main() -> None:
+    """Carry the runs out."""
+    torch.set_num_threads(1)
+    ranks = join_ranks()
+    runs: list[dict[str, Any]] = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    for run in runs:
+        parts = Path(run["parts"])
+        try:
+            train(
+                load_recipe(run["recipe"], variables={}),
+                Path(run["folder"]),
+                Parts(parts / "vision", parts / "language"),
+                Silent(),
+                command="test",
+                resume=run.get("resume", False),
+                stop=stopping(run.get("stop")),
+                ranks=ranks,
+            )
+        except Interrupted:
+            assert run.get("stop") is not None
+    leave_ranks()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from pumice.recipes.load import dump_recipe
+from pumice.train.parallel import ALONE, shares
+
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
+GROUNDING = {"weight": 2.0, "center_word": "a", "position_words": ["b", "c", "d", "is"]}
+
+
+@given(st.lists(st.integers(1, 99), min_size=1, max_size=20), st.integers(1, 5), st.integers(1, 4))
+def test_every_row_has_one_place(costs: list[int], parts: int, world: int) -> None:
+    """``costs`` are the tokens of each row."""
+    rows = [(i,) for i in range(len(costs))]
+    found = shares(rows, costs, parts, world)
+    placed = sorted(row for part in found for own in part for row in own)
+    assert placed == rows
+    assert all(len(part) == world for part in found)
+    for part in found:
+        sizes = [len(own) for own in part]
+        assert max(sizes) - min(sizes) <= 1
+        assert sum(sizes) > 0
+
+
+def test_ranks_have_alike_much_to_do() -> None:
+    costs = [100, 90, 50, 40, 30, 20, 10, 60]
+    (part,) = shares([(i,) for i in range(8)], costs, 1, 2)
+    sums = [sum(costs[row[0]] for row in own) for own in part]
+    assert abs(sums[0] - sums[1]) <= 10
+
+
+def test_one_rank_takes_rows_in_order() -> None:
+    rows = [(i,) for i in range(7)]
+    found = shares(rows, [1] * 7, 3, 1)
+    assert [own for part in found for own in part] == [rows[:3], rows[3:6], rows[6:]]
+
+
+def test_alone_nothing_is_added_up() -> None:
+    assert ALONE.total({"a": 2.0}) == {"a": 2.0}
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
+
+
+Launch = Callable[[int, list[dict[str, Any]]], None]
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """Carry out runs on so many ranks, all in one start of processes."""
+
+    def carry_out(world: int, runs: list[dict[str, Any]]) -> None:
+        spec = tmp_path_factory.mktemp("spec") / "runs.json"
+        spec.write_text(json.dumps(runs), "utf-8")
+        script = [str(Path(__file__).with_name("ranks.py")), str(spec)]
+        command = [sys.executable, *script]
+        if world > 1:
+            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+            command = [sys.executable, *launcher, *script]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=600
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    return carry_out
+
+
+def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:
+    """Recipes whose mathematics must not depend on ranks, by name."""
+    plain = toy.instruct(rows_per_step=8, row_length=64, steps=4)
+    everything = ["connector", "language", "vision"]
+    return {
+        # Rows of eight, two of the samples without a picture: some ranks have none in their part.
+        "whole": [plain],
+        "parts": [{**plain, "accumulation": 4}],
+        "eight": [{**plain, "accumulation": 8}],
+        "tower": [
+            {
+                **plain,
+                "trainable": everything,
+                "lr": {"connector": 0.01, "language": 0.003, "vision": 0.001},
+                "activation_checkpointing": True,
+            }
+        ],
+        "lora": [{**plain, "lora": LORA}],
+        "grounded": [toy.align(grounding=GROUNDING, rows_per_step=2, row_length=64, steps=2), plain],
+    }
+
+
+@pytest.fixture(scope="module")
+def ran(
+    toy: Any, parts: Any, data: Path, launch: Launch, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[int, Path]]:
+    """The folders of all runs, by recipe and number of ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    found: dict[str, dict[int, Path]] = {}
+    runs: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
+    for name, chosen in stages(toy).items():
+        recipe = folder / f"{name}.yaml"
+        recipe.write_text(dump_recipe(toy.make_recipe(data, *chosen)), "utf-8")
+        for world in runs:
+            target = folder / f"{name}-{world}"
+            runs[world].append(
+                {"recipe": str(recipe), "folder": str(target), "parts": str(parts.vision.parent)}
+            )
+            found.setdefault(name, {})[world] = target
+    for world, wanted in runs.items():
+        launch(world, wanted)
+    return found
+
+
+def numbers(toy: Any, folder: Path, stage: str = "instruct") -> list[float]:
+    """All losses and norms of a stage."""
+    rows = toy.metrics(folder, stage)
+    return [row[key] for row in rows for key in ("loss", "grounding", "grad_norm") if key in row]
+
+
+@pytest.mark.parametrize("name", ["whole", "parts", "tower", "lora", "grounded"])
+def test_two_ranks_compute_what_one_does(toy: Any, ran: Any, name: str) -> None:
+    one, two = (numbers(toy, ran[name][world]) for world in (1, 2))
+    assert len(one) > 5
+    assert two == pytest.approx(one, rel=1e-4)
+    weights = [load_file(ran[name][world] / "stages/instruct/model/model.safetensors") for world in (1, 2)]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=2e-4)
+
+
+def test_grounding_and_nearest_words_are_those_of_one_rank(toy: Any, ran: Any) -> None:
+    one, two = (toy.metrics(ran["grounded"][world], "align") for world in (1, 2))
+    assert [row["kind"] for row in two] == [row["kind"] for row in one]
+    assert numbers(toy, ran["grounded"][2], "align") == pytest.approx(
+        numbers(toy, ran["grounded"][1], "align"), rel=1e-4
+    )
+
+
+def test_one_by_eight_is_eight_by_one_is_two_ranks_by_four(toy: Any, ran: Any) -> None:
+    eight_by_one = numbers(toy, ran["eight"][1])
+    one_by_eight = numbers(toy, ran["whole"][1])
+    two_by_four = numbers(toy, ran["parts"][2])
+    assert eight_by_one == pytest.approx(one_by_eight, rel=1e-4)
+    assert two_by_four == pytest.approx(one_by_eight, rel=1e-4)
+
+
+def test_the_record_says_how_many(ran: Any) -> None:
+    for world in (1, 2):
+        record = json.loads((ran["whole"][world] / "run.json").read_text("utf-8"))
+        assert (record["ranks"], record["status"]) == (world, "finished")
+
+
+def test_a_state_moves_from_two_ranks_to_one_and_back(
+    toy: Any, parts: Any, data: Path, launch: Launch, ran: Any, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(toy.make_recipe(data, *stages(toy)["whole"])), "utf-8")
+    run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
+    launch(2, [{**run, "stop": 1}])
+    state = tmp_path / "run/stages/instruct/state/step-000001"
+    assert len(list(state.glob("*.safetensors"))) == 2
+    launch(1, [{**run, "stop": 2, "resume": True}])
+    assert [path.name for path in state.parent.iterdir()] == ["step-000003"]
+    launch(2, [{**run, "resume": True}])
+    whole = numbers(toy, ran["whole"][1])
+    assert numbers(toy, tmp_path / "run") == pytest.approx(whole, rel=1e-4)
