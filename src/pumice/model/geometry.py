@@ -47,11 +47,6 @@ class Geometry:
         return self.settings.aspect != "anyres"
 
     @property
-    def writes_newline(self) -> bool:
-        """Whether ``image_newline`` stands among the tokens of pictures or videos."""
-        return self.settings.writes_newline
-
-    @property
     def most_tiles(self) -> int:
         """The most tiles that one picture becomes (a video has as many as it has frames)."""
         side = self.settings.side

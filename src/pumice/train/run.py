@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -193,10 +193,9 @@ def _run_one(
     """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
     place = folder / "stages" / stage.name
     counts = freeze(model, stage)
-    views = _views(ready, pictures) if model.tower.frozen else []
-    kept = pictures.keeps(model, sum(view.layout.tiles for view in views))
-    if kept:
-        pictures.expect(views)
+    kept = _kept_views(ready, pictures, model)
+    if kept is not None:
+        pictures.expect(kept)
     done = next((row for row in record["stages"] if row["name"] == stage.name), None)
     if done is not None:
         _load_weights(model, folder / done["model"])
@@ -208,8 +207,8 @@ def _run_one(
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    if kept:
-        pictures.prepare(model, views, observer.on_check)
+    if kept is not None:
+        pictures.prepare(model, kept, observer.on_check)
     else:
         pictures.forget()
     summary = {
@@ -386,18 +385,30 @@ def _source(recipe: Recipe, name: str) -> mix.Source:
     )
 
 
-def _views(ready: Prepared, pictures: Pictures) -> list[View]:
-    """All that a stage shows: in its plan in order of first use, then in validation."""
-    places = [i for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
-    used = dict.fromkeys(
-        view for i in dict.fromkeys(places) for view in pictures.views(images_at(ready.data.samples, i))
-    )
+def _kept_views(ready: Prepared, pictures: Pictures, model: VisionLanguageModel) -> list[View] | None:
+    """All that a stage shows, in its plan in order of first use, then in validation; None where the features
+    are not kept: the tower trains, or they are too many."""
+    if not pictures.keeps(model, 0):
+        return None
+    used: dict[View, None] = {}
+    tiles = 0
+    for view in _views(ready, pictures):
+        if view not in used:
+            used[view] = None
+            tiles += view.layout.tiles
+            if not pictures.fits(model, tiles):
+                return None
+    return list(used)
+
+
+def _views(ready: Prepared, pictures: Pictures) -> Iterator[View]:
+    places = dict.fromkeys(i for step in range(len(ready.plan)) for i in ready.plan.samples(step))
+    for i in places:
+        yield from pictures.views(images_at(ready.data.samples, i))
     if ready.validation is not None:
         held_out = ready.validation.samples
-        used |= dict.fromkeys(
-            view for i in range(len(held_out)) for view in pictures.views(images_at(held_out, i))
-        )
-    return list(used)
+        for i in range(len(held_out)):
+            yield from pictures.views(images_at(held_out, i))
 
 
 def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
