@@ -369,6 +369,23 @@ class TestVideos:
         assert "video" in card
         assert "shows several pictures" in card
 
+    def test_a_video_file_trains(self, toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+        av = pytest.importorskip("av")
+        with av.open(str(tmp_path / "walk.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+            for number in range(8):
+                for packet in stream.encode(av.VideoFrame.from_image(noise((32, 16), number))):
+                    container.mux(packet)
+            for packet in stream.encode():
+                container.mux(packet)
+        (tmp_path / "clips.json").write_text(json.dumps([chat("file", {"video": "walk.mp4"})]))
+        video = {**VIDEO, "frames": 4, "fps": 5.0}
+        recipe = recipe_of(tmp_path, stage(sources=["clips"], steps=2), video=video)
+        here = Prepared(toy, parts, recipe)
+        assert [span.length for span in here.data.encode(here.data.samples[0]).image_spans] == [4 * 4]
+        toy.run(recipe, tmp_path / "run", parts)
+
     def test_a_model_that_knows_none_says_what_to_do(self, toy: Any, parts: Any, data: Path) -> None:
         with pytest.raises(DataError, match="knows no video") as caught:
             Prepared(toy, parts, recipe_of(data, stage(sources=["clips"])))
