@@ -298,7 +298,7 @@ class TestResume:
         monkeypatch.setattr(VisionLanguageModel, "encode_tower", rough)
         monkeypatch.setattr(gallery, "CHUNK", 5)
         monkeypatch.setattr(
-            gallery, "FEATURE_BYTES", {"all": 10**6, "align": 8 * 4 * 24 * 4, "none": 0}[room]
+            gallery, "FEATURE_BYTES", {"all": 10**6, "align": 12 * 4 * 24 * 4, "none": 0}[room]
         )
         validation = {"source": "held", "every": 2}
         stages = (
@@ -306,7 +306,19 @@ class TestResume:
             stage(steps=5, sources=["clips"], validation=validation, checkpoint_every=2),
         )
         recipe = recipe_of(data, *stages, video=VIDEO)
+        kept: list[int] = []
+        prepare = gallery.Pictures.prepare
+
+        def told(pictures: Any, model: Any, views: Any, progress: Any) -> None:
+            kept.append(sum(view.layout.tiles for view in views))
+            prepare(pictures, model, views, progress)
+
+        monkeypatch.setattr(gallery.Pictures, "prepare", told)
         whole = toy.run(recipe, tmp_path / "whole", parts)
+        # Six pictures and twice three frames as squares; tiled they are many more.
+        assert len(kept) == {"all": 2, "align": 1, "none": 0}[room]
+        assert all(tiles <= 12 for tiles in kept[:1])
+        assert all(tiles > 24 for tiles in kept[1:])
         calls = 0
 
         def stop() -> bool:
