@@ -9,12 +9,14 @@ queries.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pumice.errors import CheckpointError, DataError
 from pumice.image.layout import ImageLayout
@@ -119,18 +121,24 @@ class VisionLanguageModel(nn.Module):
     def set_gradient_checkpointing(self, *, tower: bool, language: bool) -> None:
         """Compute layers again in the backward pass instead of keeping what they held: less memory, slower.
 
-        It acts in training mode alone.
+        It acts wherever gradients flow, also through a part that is frozen and in evaluation mode, which
+        transformers' own switch leaves out. Dropout draws the same numbers both times.
+
+        Raises:
+            CheckpointError: a part that is to do so has no layers that can.
         """
-        for module, wanted in ((self.lm, language), *((part.model, tower) for part in self.tower.members)):
-            if not hasattr(module, "activation_checkpointing_enable"):  # older releases of transformers
+        for part, wanted in ((self.lm, language), *((member.model, tower) for member in self.tower.members)):
+            layers = [layer for layer in part.modules() if isinstance(layer, GradientCheckpointingLayer)]
+            if wanted and not layers:
+                raise CheckpointError(
+                    f"{type(part).__name__} has no layers that can be computed again in the backward pass",
+                    where="activation_checkpointing",
+                    remedy="leave activation_checkpointing out",
+                )
+            for layer in layers:
+                layer.__dict__.pop("forward", None)
                 if wanted:
-                    module.gradient_checkpointing_enable({"use_reentrant": False})
-                else:
-                    module.gradient_checkpointing_disable()
-            elif wanted:
-                module.activation_checkpointing_enable({"use_reentrant": False})
-            else:
-                module.activation_checkpointing_disable()
+                    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
 
     def lay_out(self, features_MPV: Tensor, layouts: Sequence[ImageLayout]) -> list[Tensor]:
         """Embeddings [T, D] of each picture or video of a batch, from the tower's features of their tiles.
