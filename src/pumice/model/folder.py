@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Literal
 
 from pumice.errors import CheckpointError, suggest
+from pumice.model.adapter import is_adapter
+from pumice.model.layout import RECORD
 from pumice.model.lora import ADAPTER_CONFIG
 from pumice.model.original import PROJECTORS
 from pumice.model.original_config import ORIGINAL_TYPES, is_original
 from pumice.model.parts import WHOLE
 from pumice.model.weights import INDEX, PICKLED, PICKLED_INDEX, SINGLE, read_json
 
-Kind = Literal["transformers", "original", "projector", "lora"]
+Kind = Literal["transformers", "original", "projector", "lora", "adapter"]
 
 _WHOLE_FILES = (SINGLE, INDEX, PICKLED, PICKLED_INDEX)
 
 
 def kind_of(folder: Path) -> Kind:
-    """The kind of checkpoint: ``transformers`` (LLaVA or LLaVA-NeXT), or one of the original's three.
+    """The kind of checkpoint: ``transformers`` (LLaVA or LLaVA-NeXT), one of the original's three, or an
+    ``adapter`` of ours.
 
     Both say ``model_type: llava``. Transformers' configurations hold those of their parts (``text_config``,
     ``vision_config``), the original's name their projector or tower (``mm_*``).
@@ -29,6 +32,14 @@ def kind_of(folder: Path) -> Kind:
     if not folder.is_dir():
         raise CheckpointError(
             "there is no such folder", where=str(folder), remedy="give the path of a local checkpoint folder"
+        )
+    if not (folder / "config.json").is_file() and (folder / ADAPTER_CONFIG).is_file():
+        if is_adapter(folder):
+            return "adapter"
+        raise CheckpointError(
+            f"the folder holds an adapter of PEFT, and no {RECORD} that says which connector belongs to it",
+            where=str(folder),
+            remedy="give an adapter that Pumice trained, or one in the original's layout with config.json",
         )
     fields = read_json(folder / "config.json")
     own = str(fields.get("model_type"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pumice.errors import CheckpointError
+from pumice.model.adapter import Adapter, adapter_pieces, check_token, find_bases, is_adapter
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import layout_pieces
 from pumice.model.original import original_pieces
-from pumice.model.pieces import AUTO, Checkpoint, join
+from pumice.model.pieces import AUTO, Checkpoint, Pieces, join
 
 
 def load(
@@ -34,8 +35,10 @@ def load(
         device: where they go: ``cpu``, ``cuda``, ``cuda:1``, ...
         attention: ``auto``, ``sdpa`` or ``eager``.
         template: the conversation template; needed only where the checkpoint does not tell.
-        vision: the folder (or hub name) of the vision tower, for original checkpoints without theirs.
-        base: the folder (or hub name) of the language model, for a projector or an adapter alone.
+        vision: the folder (or hub name) of the vision tower, for original checkpoints without theirs, and for
+            an adapter whose tower is not where it was trained.
+        base: the folder (or hub name) of the language model, for a projector or an adapter alone; for an
+            adapter that was trained on a whole checkpoint, that one.
 
     Returns:
         ``Checkpoint``: model (in evaluation mode), tokenizer, image processor.
@@ -45,9 +48,52 @@ def load(
         TemplateError: no template has the name that was given.
     """
     folder = find_checkpoint(name)
-    kind = kind_of(folder)
     title = Path(name).expanduser().resolve().name if folder == Path(name).expanduser() else str(name)
     title = title.rsplit("/", 1)[-1]
+    pieces = read_pieces(
+        folder,
+        template=template,
+        name=title,
+        vision=None if vision is None else find_checkpoint(vision),
+        base=None if base is None else find_checkpoint(base),
+    )
+    checkpoint = join(pieces, dtype=dtype, attention=attention, device=device)
+    if is_adapter(folder):
+        check_token(Adapter.read(folder), checkpoint.model.config.image_token_id)
+    return checkpoint
+
+
+def read_pieces(
+    folder: Path,
+    *,
+    template: str | None,
+    name: str,
+    vision: Path | None = None,
+    base: Path | None = None,
+    merge: bool = True,
+) -> Pieces:
+    """The pieces of a folder of any kind; the arguments are those of ``load``.
+
+    Args:
+        folder: the checkpoint.
+        template, vision, base: see ``load``.
+        name: the checkpoint's name, in which a published one is known.
+        merge: whether an adapter is added to the language model's weights as they are read.
+
+    Raises:
+        CheckpointError: a file, key, shape or option that does not fit.
+    """
+    kind = kind_of(folder)
+    if kind == "adapter":
+        adapter = Adapter.read(folder)
+        return adapter_pieces(
+            adapter,
+            find_bases(adapter, base, vision),
+            lambda place, word: read_pieces(place, template=word, name=place.name),
+            template=template,
+            name=name,
+            merge=merge,
+        )
     if kind == "transformers":
         for option, given in (("vision", vision), ("base", base)):
             if given is not None:
@@ -56,17 +102,8 @@ def load(
                     where=str(folder),
                     remedy=f"leave {option} out",
                 )
-        pieces = layout_pieces(folder, template=template, name=title)
-    else:
-        pieces = original_pieces(
-            folder,
-            kind,
-            template=template,
-            name=title,
-            vision=None if vision is None else find_checkpoint(vision),
-            base=None if base is None else find_checkpoint(base),
-        )
-    return join(pieces, dtype=dtype, attention=attention, device=device)
+        return layout_pieces(folder, template=template, name=name)
+    return original_pieces(folder, kind, template=template, name=name, vision=vision, base=base, merge=merge)
 
 
 def load_model(

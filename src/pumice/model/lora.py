@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA and DoRA), added to the weights they were trained for.
 
 W' = W + scale * B A, with scale = alpha / r (or alpha / sqrt(r)), computed in float32: what PEFT's
-``merge_and_unload`` does. With DoRA (https://arxiv.org/abs/2402.09353) each row of W' then gets the length that was
-trained for it. Legend: O outputs, I inputs of a linear layer, R rank.
+``merge_and_unload`` does. With DoRA (https://arxiv.org/abs/2402.09353) each row of W' then gets the length
+that was trained for it. Legend: O outputs, I inputs of a linear layer, R rank.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def combine(
     sum_OI = weight_OI.float() + scale * product_OI
     if lengths_O is None:
         return sum_OI
-    return (lengths_O.to(place, torch.float32) / torch.linalg.norm(sum_OI, dim=1))[:, None] * sum_OI
+    factor_O: Tensor = lengths_O.to(place, torch.float32) / torch.linalg.norm(sum_OI, dim=1)
+    return factor_O[:, None] * sum_OI
 
 
 def merged(
@@ -124,7 +125,8 @@ def _pairs(folder: Path, dora: bool) -> dict[str, dict[str, Stored]]:
     for module, sides in pairs.items():
         if set(sides) != wanted:
             raise CheckpointError(
-                f"the adapter has {', '.join(sorted(sides))} for {module} and needs {', '.join(sorted(wanted))}",
+                f"the adapter has {', '.join(sorted(sides))} for {module}, but {', '.join(sorted(wanted))} "
+                "belong together",
                 where=str(file),
                 remedy="copy the whole folder",
             )

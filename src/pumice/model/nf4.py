@@ -72,8 +72,8 @@ def require_bitsandbytes(where: str) -> None:
 def bitsandbytes() -> Any:
     """The library, imported so that it fetches no code.
 
-    On CPUs with AVX-512 BF16 its import asks the package ``kernels``, where that is installed, for compiled code
-    from the hub. Here that package cannot be found, and the warning that it is missing is not shown.
+    On CPUs with AVX-512 BF16 its import asks the package ``kernels``, where that is installed, for compiled
+    code from the hub. Here that package cannot be found, and the warning that it is missing is not shown.
     """
     if "bitsandbytes" not in sys.modules:
         logger, held = logging.getLogger("bitsandbytes"), sys.modules.get("kernels")

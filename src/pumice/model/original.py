@@ -44,7 +44,14 @@ class _Sorted:
 
 
 def original_pieces(
-    folder: Path, kind: str, *, template: str | None, name: str, vision: Path | None, base: Path | None
+    folder: Path,
+    kind: str,
+    *,
+    template: str | None,
+    name: str,
+    vision: Path | None,
+    base: Path | None,
+    merge: bool = True,
 ) -> Pieces:
     """The pieces of a folder in the original's layout.
 
@@ -55,6 +62,7 @@ def original_pieces(
         name: the checkpoint's name on the hub, or its folder's.
         vision: the vision tower's folder; needed where neither the checkpoint nor the hub's cache has it.
         base: the language model's folder, for ``projector`` and ``lora``.
+        merge: whether a LoRA adapter is added to the language model.
 
     Raises:
         CheckpointError: a file, key or field that does not fit, or a folder that is needed and not given.
@@ -83,7 +91,7 @@ def original_pieces(
         config, tensors = language_source(base)
         if kind == "lora":
             tensors = {**tensors, **own.lm}
-            tensors = merged(tensors, folder)
+            tensors = merged(tensors, folder) if merge else tensors
         elif own.lm:
             raise CheckpointError(
                 f"the projector's file holds other tensors too ({', '.join(sorted(own.lm)[:6])})", where=where

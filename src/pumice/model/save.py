@@ -90,16 +90,21 @@ def write_layout(
 
 
 def write_checkpoint(
-    folder: Path, write: Callable[[Path], None], check: Callable[[Path], None] | None = None
+    folder: Path,
+    write: Callable[[Path], None],
+    check: Callable[[Path], None] | None = None,
+    *,
+    mark: str = "config.json",
 ) -> None:
     """Let ``write`` fill a new folder beside ``folder``, ``check`` it, and put it in its place.
 
-    Nothing is left behind on failure, and ``folder`` is as it was.
+    Nothing is left behind on failure, and ``folder`` is as it was. A folder that has the file ``mark`` is an
+    earlier one, and is replaced.
 
     Raises:
         CheckpointError: ``folder`` holds something other than a checkpoint.
     """
-    if folder.exists() and not (folder / "config.json").is_file() and any(folder.iterdir()):
+    if folder.exists() and not (folder / mark).is_file() and any(folder.iterdir()):
         raise CheckpointError(
             "the folder holds no checkpoint, but other files",
             where=str(folder),
@@ -120,16 +125,19 @@ def write_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def disk_tensors(model: VisionLanguageModel) -> dict[str, Stored]:
-    """All tensors of a model under their keys on disk, as they are; tied ones once."""
+def disk_tensors(model: VisionLanguageModel, *, language: bool = True) -> dict[str, Stored]:
+    """All tensors of a model under their keys on disk, as they are; tied ones once.
+
+    ``language`` says whether those of the language model are among them.
+    """
     tensors: dict[str, Stored] = {}
     seen: set[int] = set()
-    for key, tensor in _named(model, seen):
+    for key, tensor in _named(model, seen, language):
         tensors[key] = held(tensor.detach())
     return tensors
 
 
-def _named(model: VisionLanguageModel, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _named(model: VisionLanguageModel, seen: set[int], language: bool) -> Iterator[tuple[str, Tensor]]:
     connector = model.config.connector
     for number, member in enumerate(model.tower.members):
         for name, tensor in canonical(member.model, seen).items():
@@ -139,7 +147,7 @@ def _named(model: VisionLanguageModel, seen: set[int]) -> Iterator[tuple[str, Te
                 yield to_disk("tower", name, connector, member.family.prefix), tensor
     for name, tensor in model.connector.state_dict().items():
         yield to_disk("connector", name, connector), tensor
-    for name, tensor in canonical(model.lm, seen).items():
+    for name, tensor in canonical(model.lm, seen).items() if language else ():
         yield to_disk("lm", name, connector), tensor
     if model.image_newline is not None:
         yield to_disk("newline", "", connector), model.image_newline
@@ -199,7 +207,7 @@ def _write_configs(
     write_tokenizer(tokenizer, folder)
     write_chat_template(model, tokenizer, folder)
     _write_processor(model, processor, folder, f"{name}Processor", strategy)
-    write_json(folder / RECORD, {"format": 1, **_record(model, processor)})
+    write_json(folder / RECORD, {"format": 1, **model_record(model, processor)})
     if found:
         (folder / "README.md").write_text(card(found), encoding="utf-8")
 
@@ -232,8 +240,8 @@ def _write_processor(
     )
 
 
-def _record(model: VisionLanguageModel, processor: ImageProcessor) -> dict[str, Any]:
-    """The content of ``pumice.json``."""
+def model_record(model: VisionLanguageModel, processor: ImageProcessor) -> dict[str, Any]:
+    """What ``pumice.json`` says of a model."""
     own = model.config
     record = own.to_dict()
     if not own.tiled:  # the image processor has the last word on how a picture becomes one square

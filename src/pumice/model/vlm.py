@@ -138,7 +138,7 @@ class VisionLanguageModel(nn.Module):
             for layer in layers:
                 layer.__dict__.pop("forward", None)
                 if wanted:
-                    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+                    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
     def lay_out(self, features_MPV: Tensor, layouts: Sequence[ImageLayout]) -> list[Tensor]:
         """Embeddings [T, D] of each picture or video of a batch, from the tower's features of their tiles.

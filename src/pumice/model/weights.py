@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +61,15 @@ def weight_files(folder: Path) -> list[Path]:
         where=str(folder),
         remedy="copy the whole folder",
     )
+
+
+def weight_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each weight file of a folder, by its name."""
+    found = {}
+    for path in sorted(path for end in ("*.safetensors", "*.bin") for path in folder.glob(end)):
+        with path.open("rb") as handle:
+            found[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return found
 
 
 def _shards(folder: Path, index: str) -> list[Path]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
+from pumice.model.attach import is_addition
+from pumice.model.nf4 import parameter_count
 from pumice.recipes.schema import Stage
 from pumice.recipes.values import PartName
 
@@ -59,15 +61,17 @@ def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
     """Let exactly the stage's parts train; count parameters on both sides.
 
     Of a tower that trains, what features do not depend on stays frozen: the layers above the one that is
-    read, and any norm or head behind them. ``image_newline`` trains with the connector where pictures have
-    it.
+    read, and any norm or head behind them. Of a language model with ``lora``, only its additions train.
+    ``image_newline`` trains with the connector where pictures have it.
     """
     counts = PartCounts({}, {})
     for name, module in part_modules(model).items():
         trains = name in stage.trainable
-        parameters = [parameter for _, parameter in part_parameters(model, name)]
-        for parameter in parameters:
-            parameter.requires_grad_(trains)
+        only_additions = name == "language" and stage.lora is not None
+        named = list(part_parameters(model, name))
+        parameters = [parameter for _, parameter in named]
+        for own, parameter in named:
+            parameter.requires_grad_(trains and (not only_additions or is_addition(own)))
         if model.image_newline is not None and not (writes_newline(model) and stage.aspect is None):
             model.image_newline.requires_grad_(False)
         if trains and name == "vision":
@@ -75,7 +79,7 @@ def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
                 parameter.requires_grad_(False)
         module.train(trains)
         for of_state, state in ((counts.trainable, True), (counts.frozen, False)):
-            if number := sum(p.numel() for p in parameters if p.requires_grad is state):
+            if number := sum(parameter_count(p) for p in parameters if p.requires_grad is state):
                 of_state[name] = number
     return counts
 
@@ -84,6 +88,17 @@ def writes_newline(model: VisionLanguageModel) -> bool:
     """Whether ``image_newline`` stands among the tokens of this model's pictures."""
     config = model.config
     return config.newline and config.tiled and config.merge_type == "spatial_unpad"
+
+
+def checkpoint_activations(model: VisionLanguageModel, stage: Stage) -> None:
+    """Compute layers again in the backward pass where the stage says so; never those of a frozen tower,
+    through which no gradient flows.
+
+    Raises:
+        CheckpointError: a part has no layers that can.
+    """
+    wanted = stage.activation_checkpointing
+    model.set_gradient_checkpointing(tower=wanted and "vision" in stage.trainable, language=wanted)
 
 
 def _idle(model: VisionLanguageModel) -> list[nn.Parameter]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ import transformers
 import pumice
 from pumice.errors import RunError
 from pumice.files import PARTIAL, write_json
+from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Recipe
 
 _FIRST = ("recipe.yaml", "mixture.json", "run.json")
@@ -84,21 +84,11 @@ def describe_parts(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
         part: {
             "name": name,
             "folder": place.name,
-            "sha256": {path.name: _digest(path) for path in _weights(place)},
+            "sha256": weight_digests(place),
         }
         for part, (name, place) in named.items()
         if place is not None
     }
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint's folder."""
-    return sorted(path for end in ("*.safetensors", "*.bin") for path in folder.glob(end))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def check_parts(folder: Path, parts: dict[str, dict[str, Any]]) -> None:

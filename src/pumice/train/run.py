@@ -1,7 +1,7 @@
 """A run: a recipe's stages, one after the other, in a folder that tells the whole story.
 
     runs/NAME/recipe.yaml, run.json, mixture.json
-    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, model/
+    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, model/, adapter/
 
 Everything that can fail is tried before the first step: all files of all stages are read, all pictures'
 headers checked (and all decoded where they are not too many), all samples rendered and counted, the
@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,19 +30,21 @@ from pumice.data.samples import images_at, pictures_of
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
-from pumice.model import VisionLanguageModel
+from pumice.model import Checkpoint, VisionLanguageModel
+from pumice.model.adapter import BasePart
 from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.resolve import resolve_template
 from pumice.text.templates import check_template_name
+from pumice.train.adapters import attach, base_of, check_extras, check_targets, finish, lineage
 from pumice.train.checkpoint import list_states
 from pumice.train.dataset import StageData
 from pumice.train.grounding import TARGETS
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
-from pumice.train.optim import check_trainable, freeze
+from pumice.train.optim import check_trainable, checkpoint_activations, freeze
 from pumice.train.pictures import Pictures, View
 from pumice.train.record import (
     Parts,
@@ -121,6 +124,7 @@ def train(
     Raises:
         PumiceError: anything a user can mend; nothing was written if it happened before the first step.
     """
+    check_extras(recipe)
     text = dump_recipe(recipe)
     check_folder(folder, text, resume)
     _check_templates(recipe)
@@ -129,6 +133,8 @@ def train(
     model, tokenizer, processor = starting_model(recipe, parts)
     for stage in recipe.stages:
         check_trainable(model, stage)
+        check_targets(model, stage)
+        checkpoint_activations(model, stage)
     if torch.cuda.is_available():
         model.to("cuda")
     galleries = _galleries(recipe, model, processor)
@@ -152,9 +158,9 @@ def train(
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             pictures = galleries[stage.aspect]
-            _run_one(
-                recipe, stage, ready, model, tokenizer, pictures, processor, folder, record, observer, stop
-            )
+            whole = Checkpoint(model, tokenizer, processor)
+            base = partial(base_of, recipe, stage, described, parts, folder)
+            _run_one(recipe, stage, ready, whole, pictures, folder, base, record, observer, stop)
             ready.forget()
     except (Interrupted, KeyboardInterrupt) as error:
         close(folder, record, "interrupted")
@@ -181,22 +187,24 @@ def _run_one(
     recipe: Recipe,
     stage: Stage,
     ready: Prepared,
-    model: VisionLanguageModel,
-    tokenizer: Any,
+    whole: Checkpoint,
     pictures: Pictures,
-    processor: ImageProcessor,
     folder: Path,
+    base: Callable[[], dict[str, BasePart]],
     record: dict[str, Any],
     observer: RunObserver,
     stop: Callable[[], bool],
 ) -> None:
     """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
     place = folder / "stages" / stage.name
+    model = whole.model
+    done = next((row for row in record["stages"] if row["name"] == stage.name), None)
+    attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
+    checkpoint_activations(model, stage)
     kept = _kept_views(ready, pictures, model)
     if kept is not None:
         pictures.expect(kept)
-    done = next((row for row in record["stages"] if row["name"] == stage.name), None)
     if done is not None:
         _load_weights(model, folder / done["model"])
         _drop_states(place)  # of a run that was killed just before it did so
@@ -225,8 +233,11 @@ def _run_one(
     run = StageRun(context, place, ready.plan, ready.data, validator, recipe.seed, stop)
     seconds = run_stage(model, run, observer)
     model.eval()
+    if attached is not None:
+        made = lineage(recipe, stage, len(ready.plan))
+        finish(attached, whole, place / "adapter", base(), made, tower="vision" in stage.trainable)
     # float32: the next stage and an exact resume go on from what is written here.
-    save_model(model, tokenizer, processor, place / "model", dtype="float32")
+    save_model(*whole, place / "model", dtype="float32")
     record["stages"].append(
         {
             "name": stage.name,
@@ -236,6 +247,7 @@ def _run_one(
             "trainable": counts.trainable,
             "frozen": counts.frozen,
             "model": f"stages/{stage.name}/model",
+            **({} if attached is None else {"adapter": f"stages/{stage.name}/adapter"}),
         }
     )
     write_json(folder / "run.json", record)
