@@ -281,7 +281,12 @@ class TestAdapter:
 
     @pytest.mark.parametrize(
         "fields",
-        [{"use_dora": True}, {"bias": "all"}, {"peft_type": "IA3"}, {"modules_to_save": ["lm_head"]}],
+        [
+            {"bias": "all"},
+            {"peft_type": "IA3"},
+            {"modules_to_save": ["lm_head"]},
+            {"init_lora_weights": "pissa_niter_4"},
+        ],
     )
     def test_other_adapters_are_refused(
         self, original: Any, tiny: Any, tmp_path: Path, fields: dict[str, Any]

@@ -24,7 +24,7 @@ def find_model(name: str) -> Path:
     from pumice.world.embedded import resolve
 
     folder = resolve(name)
-    if (folder / "config.json").is_file():
+    if any((folder / mark).is_file() for mark in ("config.json", "adapter_config.json")):
         return folder
     if (folder / "run.json").is_file():
         if (folder / "model" / "config.json").is_file():
@@ -37,7 +37,7 @@ def find_model(name: str) -> Path:
     raise CheckpointError(
         "the folder holds no model: there is no config.json",
         where=name,
-        remedy="give a folder in transformers' LLaVA layout, or the folder of a finished run",
+        remedy="give a folder in transformers' LLaVA layout, an adapter's, or that of a finished run",
     )
 
 

@@ -1,5 +1,6 @@
-"""Checkpoints out: other layouts of a model, each reloaded and compared before it is called done."""
+"""Checkpoints out: other layouts, and adapters merged; each reloaded and compared before it is done."""
 
+from pumice.export.merge import Merged, merge
 from pumice.export.run import FORMATS, Exported, export
 
-__all__ = ["FORMATS", "Exported", "export"]
+__all__ = ["FORMATS", "Exported", "Merged", "export", "merge"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pumice.errors import UsageError, suggest
 from pumice.export.original import write_original
-from pumice.export.verify import Evidence, compare, evidence, transformers_evidence
+from pumice.export.verify import Evidence, compare, evidence, read_back, transformers_evidence
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.limits import limits
@@ -121,12 +121,12 @@ def export(
         gc.collect()  # the source's weights, before the export's are read
         again = load(place, dtype=own_type, template=name)
         again.model.to(dtype=DTYPES[check_dtype])
-        found.append(compare(before, evidence(again, before.ids), check_dtype, "Pumice"))
+        found.append(compare(before, evidence(again, before.ids), check_dtype, read_back("Pumice")))
         del again
         gc.collect()
-        if format == "hf" and not _refused(place):
+        if format == "hf" and not refused(place):
             theirs = transformers_evidence(place, before, own_type, check_dtype)
-            found.append(compare(before, theirs, check_dtype, "transformers"))
+            found.append(compare(before, theirs, check_dtype, read_back("transformers")))
 
     write_checkpoint(target, write, check)
     return Exported(
@@ -161,5 +161,6 @@ def _writer(
     return write
 
 
-def _refused(place: Path) -> bool:
+def refused(place: Path) -> bool:
+    """Whether transformers is not to load a folder (``pumice.model.limits``)."""
     return str(read_json(place / "config.json").get("projector_hidden_act")).startswith("pumice_")

@@ -101,23 +101,30 @@ def _text_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(number for piece in encoded for number in piece)
 
 
-def compare(before: Evidence, after: Evidence, dtype: str, reader: str) -> Evidence:
-    """``after`` with its largest difference from ``before``.
+def read_back(reader: str) -> str:
+    """How errors speak of an export that ``reader`` has read."""
+    return f"the export, read back by {reader},"
+
+
+def compare(before: Evidence, after: Evidence, dtype: str, subject: str) -> Evidence:
+    """``after`` with its largest difference from ``before``; ``subject`` is what errors call it.
 
     Raises:
         CheckpointError: they differ by more than rounding.
     """
     if before.text_ids != after.text_ids:
-        raise _different(reader, "its tokenizer cuts a text into other tokens")
+        raise _different(subject, "its tokenizer cuts a text into other tokens")
     own_TV, other_TV = before.logits_TV, after.logits_TV
     if own_TV.shape != other_TV.shape:
-        raise _different(reader, f"it scores {list(other_TV.shape)} tokens instead of {list(own_TV.shape)}")
+        raise _different(subject, f"it scores {list(other_TV.shape)} tokens instead of {list(own_TV.shape)}")
     difference = float((own_TV - other_TV).abs().max())
     largest = max(1.0, float(own_TV.abs().max()))
     if not difference <= TOLERANCE[dtype] * largest:  # also where it is no number
-        raise _different(reader, f"its scores differ by up to {difference:.3g}, the largest is {largest:.3g}")
+        raise _different(
+            subject, f"its scores differ by up to {difference:.3g}, the largest is {largest:.3g}"
+        )
     if not _equal(before.newline_D, after.newline_D):
-        raise _different(reader, "its image_newline is another one")
+        raise _different(subject, "its image_newline is another one")
     return replace(after, difference=difference)
 
 
@@ -127,9 +134,9 @@ def _equal(left: Tensor | None, right: Tensor | None) -> bool:
     return torch.equal(left, right)
 
 
-def _different(reader: str, what: str) -> CheckpointError:
+def _different(subject: str, what: str) -> CheckpointError:
     return CheckpointError(
-        f"the export, read back by {reader}, is not the same model: {what}",
+        f"{subject} is not the same model: {what}",
         where="export",
         remedy="nothing was written; please report this with the model's config.json",
     )
@@ -155,7 +162,7 @@ def transformers_evidence(folder: Path, before: Evidence, dtype: str, check_dtyp
         )
     wrong = sorted({*info["missing_keys"], *info["unexpected_keys"]})
     if wrong:
-        raise _different("transformers", f"keys {', '.join(wrong[:6])} do not fit")
+        raise _different(read_back("transformers"), f"keys {', '.join(wrong[:6])} do not fit")
     model.to(dtype=DTYPES[check_dtype])
     pixels_1CHW = before.pixels_1CHW.to(model.dtype)
     image_id = int(model.config.image_token_index)

@@ -70,6 +70,8 @@ def merged(
 ) -> dict[str, Stored]:
     """The same tensors with the adapter of ``folder`` added, each when it is read.
 
+    Sums are float32 whatever type the base has: they are rounded once, to the type that a model is loaded in.
+
     Args:
         tensors: of the base model, by the names the adapter was trained with.
         folder: has ``adapter_config.json`` and the adapter's weights.
@@ -101,8 +103,12 @@ def merged(
     return result
 
 
-def _pairs(folder: Path, dora: bool) -> dict[str, dict[str, Stored]]:
-    """The matrices A and B, and DoRA's lengths, of every module that the adapter changes."""
+def adapter_tensors(folder: Path) -> dict[str, Stored]:
+    """The tensors of an adapter's folder, none of them read yet.
+
+    Raises:
+        CheckpointError: there are none.
+    """
     file = next((folder / name for name in ADAPTERS if (folder / name).is_file()), None)
     if file is None:
         raise CheckpointError(
@@ -110,13 +116,18 @@ def _pairs(folder: Path, dora: bool) -> dict[str, dict[str, Stored]]:
             where=str(folder),
             remedy="copy the whole folder",
         )
+    return open_file(file)
+
+
+def _pairs(folder: Path, dora: bool) -> dict[str, dict[str, Stored]]:
+    """The matrices A and B, and DoRA's lengths, of every module that the adapter changes."""
     pairs: dict[str, dict[str, Stored]] = {}
-    for key, tensor in open_file(file).items():
+    for key, tensor in adapter_tensors(folder).items():
         match = _NAME.fullmatch(key)
         if match is None:
             raise CheckpointError(
                 f"the adapter has {key}, which is no LoRA matrix of a linear layer",
-                where=str(file),
+                where=str(folder),
                 remedy="merge it with PEFT first and give the merged model",
             )
         module = match["module"].removeprefix(_LEAD)
@@ -127,7 +138,7 @@ def _pairs(folder: Path, dora: bool) -> dict[str, dict[str, Stored]]:
             raise CheckpointError(
                 f"the adapter has {', '.join(sorted(sides))} for {module}, but {', '.join(sorted(wanted))} "
                 "belong together",
-                where=str(file),
+                where=str(folder),
                 remedy="copy the whole folder",
             )
     return pairs
@@ -198,6 +209,6 @@ def _sum(
             weight_OI = rounded(weight_OI, quantization)
         lengths = sides[_LENGTHS].read() if _LENGTHS in sides else None
         result_OI = combine(weight_OI, sides["A"].read(), sides["B"].read(), scale, lengths)
-        return (result_OI.T if turned else result_OI).to(weight.dtype)
+        return result_OI.T if turned else result_OI
 
     return base.then(add)

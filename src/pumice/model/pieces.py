@@ -100,7 +100,7 @@ def join(pieces: Pieces, *, dtype: str, attention: str, device: str) -> Checkpoi
     Raises:
         CheckpointError: a key, shape or option that does not fit.
     """
-    kind = _stored_type(pieces.language.tensors) if dtype == AUTO else torch_dtype(dtype)
+    kind = stored_type(pieces.language.tensors) if dtype == AUTO else torch_dtype(dtype)
     place = _device(device)
     where = str(pieces.folder)
     check_rows(len(pieces.tokenizer), int(pieces.language.config.vocab_size), where)
@@ -188,7 +188,7 @@ def _width(config: Any) -> int:
     return int(config.hidden_size)
 
 
-def _stored_type(tensors: Mapping[str, Stored]) -> torch.dtype:
+def stored_type(tensors: Mapping[str, Stored]) -> torch.dtype:
     """The floating type of most bytes; float32 where there are none, or a type that is no choice."""
     sizes: Counter[torch.dtype] = Counter()
     for tensor in tensors.values():
