@@ -173,7 +173,6 @@ def test_pictures_inside_the_data_need_a_folder(tmp_path: Path, source: Path, ph
 
 
 def test_parquet_there_and_back(tmp_path: Path, source: Path, photos: Path) -> None:
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra 'tables')")
     source.write_text(json.dumps(json.loads(source.read_text())[:2]))  # a lone surrogate is no Arrow string
     wanted = read_samples(source, photos)
     convert(source, tmp_path / "out.parquet", "parquet", image_root=photos)

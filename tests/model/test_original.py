@@ -251,7 +251,7 @@ class TestAdapter:
             torch.testing.assert_close(value, wanted[key], rtol=1e-6, atol=1e-6)
 
     def test_peft_merges_alike(self, tiny: Any, adapter: Path) -> None:
-        peft = pytest.importorskip("peft")
+        import peft
         from transformers import LlamaForCausalLM
 
         base = LlamaForCausalLM.from_pretrained(tiny.language)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -361,6 +362,27 @@ def test_the_tokenizer_is_written_as_every_release_reads_it(tiny: Any, tmp_path:
     assert again.get_vocab() == tiny.tokenizer.get_vocab()
     assert again.all_special_ids == tiny.tokenizer.all_special_ids
     assert again.pad_token == "<pad>"
+
+
+def test_a_sentencepiece_file_alone_is_read(tmp_path: Path) -> None:
+    """As the hub's Vicuna has it; the ids are those of the library that made the file."""
+    import sentencepiece
+
+    file, text = io.BytesIO(), "What colour is the red square? It is blue."
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([text, "How many circles are there?"] * 20),
+        model_writer=file,
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(file.getvalue())
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    tokenizer = load_tokenizer(tmp_path)
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=file.getvalue())
+    assert tokenizer.encode(text, add_special_tokens=False) == theirs.encode(text)
 
 
 def test_a_sentencepiece_file_without_its_library(
