@@ -205,3 +205,14 @@ def test_peft_loads_and_merges_alike(tiny: Any, tmp_path: Path, kind: str) -> No
     ours = pumice.load(tmp_path / "adapter").model.lm.state_dict()
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key][: value.shape[0]], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen2", "gemma2", "gemma3", "phi3"])
+def test_families_merge(tiny: Any, tmp_path: Path, family: str) -> None:
+    """Their files name tensors as the adapter does, whatever transformers renames as it loads."""
+    from ..model.test_families import LANGUAGES, save_language, spread
+
+    language = save_language(tiny, tmp_path / "lm", spread(LANGUAGES[family]()))
+    model = build_model(tiny.vision, language, template="tiny")[0]
+    write(tmp_path / "adapter", tiny, KINDS["dora"], model, language=language, vision=tiny.vision)
+    assert merge(tmp_path / "adapter", tmp_path / "out").merging <= 1e-4

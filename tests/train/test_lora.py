@@ -295,3 +295,28 @@ def test_layers_run_again_only_where_gradients_flow(toy: Any, parts: Any, data: 
     loss, _ = stage_losses(model, batch, bench.data, bench.context)
     loss.backward()
     assert calls == {"language": 2, "tower": 1}
+
+
+def test_qlora_in_bfloat16(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    """Weights come back from 4 bits in the type of the products; the merged ones are those very ones."""
+    plan = recipe(toy, data, "qlora", precision="bf16")
+    toy.run(plan, tmp_path / "whole", parts)
+    record = json.loads((adapter_of(tmp_path / "whole") / "pumice.json").read_text("utf-8"))
+    assert record["quantization"]["dtype"] == "bfloat16"
+    rows = toy.metrics(tmp_path / "whole", "instruct")
+    held_out = [row["loss"] for row in rows if row["kind"] == "validation"]
+    assert held_out[-1] < held_out[0] - 0.3
+    loaded = pumice.load(adapter_of(tmp_path / "whole")).model.state_dict()
+    saved = pumice.load(tmp_path / "whole" / "stages" / "instruct" / "model").model.state_dict()
+    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == 6
+
+    with pytest.raises(Interrupted):
+        toy.run(plan, tmp_path / "again", parts, stop=stop)
+    toy.run(plan, tmp_path / "again", parts, resume=True)
+    assert toy.metrics(tmp_path / "again", "instruct") == rows
