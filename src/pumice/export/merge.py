@@ -15,7 +15,7 @@ from pumice.errors import CheckpointError, UsageError, suggest
 from pumice.export.run import refused
 from pumice.export.verify import Evidence, compare, evidence, read_back, transformers_evidence
 from pumice.model.adapter import Adapter, find_bases, is_adapter
-from pumice.model.attach import Attached, peft, require_peft
+from pumice.model.attach import Attached, peft, require_peft, round_weights
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import RECORD
@@ -191,7 +191,10 @@ def _active(source: _Source, check_dtype: str) -> Evidence:
     checkpoint = join(source.pieces(merge=False), dtype=check_dtype, attention=AUTO, device="cpu")
     config = peft().LoraConfig.from_pretrained(str(source.folder))
     adapter = source.adapter
-    attached = Attached(checkpoint.model.lm, config, None if adapter is None else adapter.quantization)
+    if adapter is not None and adapter.quantization is not None:
+        # Plain layers of the rounded weights: products in 4 bits are taken in a type of their own.
+        round_weights(checkpoint.model.lm, config, adapter.quantization)
+    attached = Attached(checkpoint.model.lm, config, None)
     tensors = {key: tensor.read() for key, tensor in adapter_tensors(source.folder).items()}
     attached.set(tensors, str(source.folder))
     return evidence(checkpoint)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pumice.errors import CheckpointError, MissingExtraError, RunError, suggest
 from pumice.model.lora import combine
-from pumice.model.nf4 import Quantization, bitsandbytes, dequantized, quantized, require_bitsandbytes
+from pumice.model.nf4 import Quantization, bitsandbytes, dequantized, quantized, require_bitsandbytes, rounded
 from pumice.recipes.schema import Lora
 
 LEAD = "base_model.model."
@@ -112,11 +112,11 @@ class Attached:
 
     def __init__(self, lm: Any, config: Any, quantization: Quantization | None, *, seed: int = 0) -> None:
         self.lm, self.config, self.quantization = lm, config, quantization
-        chosen = _chosen(lm, config)
-        self._biases = {name: layer.bias for name, layer in chosen.items()}
+        names = _chosen(lm, config)
+        self._biases = {name: lm.get_submodule(name).bias for name in names}
         if quantization is not None:
-            for name, layer in chosen.items():
-                _put(lm, name, quantized(layer, quantization))
+            for name in names:  # one at a time: the plain weights of each are let go of at once
+                _put(lm, name, quantized(lm.get_submodule(name), quantization))
             lm.is_loaded_in_4bit = True  # so that PEFT takes the layers for what they are
         try:
             with torch.random.fork_rng(devices=[]):
@@ -186,12 +186,16 @@ class Attached:
         del self.lm.peft_config
 
 
-def _chosen(lm: Any, config: Any) -> dict[str, nn.Linear]:
-    return {
-        name: layer
-        for name, layer in linear_layers(lm).items()
-        if name.rpartition(".")[2] in config.target_modules
-    }
+@torch.no_grad()
+def round_weights(lm: Any, config: Any, how: Quantization) -> None:
+    """Give the layers that an adapter changes the weights that they had in 4 bits, in their own type."""
+    for name in _chosen(lm, config):
+        weight_OI = lm.get_submodule(name).weight
+        weight_OI.copy_(rounded(weight_OI, how))
+
+
+def _chosen(lm: Any, config: Any) -> list[str]:
+    return [name for name in linear_layers(lm) if name.rpartition(".")[2] in config.target_modules]
 
 
 def _put(lm: Any, name: str, module: nn.Module) -> None:
