@@ -80,7 +80,7 @@ def ran(place: Path) -> Path:
             assert words[0] == "pumice", line
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
-            if words[1] == "export":
+            if words[1] in ("export", "merge"):
                 assert "read back by Pumice" in result.stdout
     finally:
         os.chdir(before)
