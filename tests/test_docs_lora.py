@@ -60,7 +60,8 @@ def test_the_tree_is_what_is_saved(ran: Path) -> None:
 
 
 def test_the_recipe_is_one() -> None:
-    stage: Any = Stage.model_validate(read_yaml("stages:\n" + blocks("yaml")[0], "lora.md").value["stages"][0])
+    fields = read_yaml("stages:\n" + blocks("yaml")[0], "lora.md").value
+    stage: Any = Stage.model_validate(fields["stages"][0])
     assert (stage.lora.rank, stage.lora.alpha, stage.lora.dropout) == (128, 256, 0.05)
     assert (stage.lr.language, stage.lr.connector) == (2e-4, 2e-5)
 
