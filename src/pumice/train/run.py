@@ -79,7 +79,7 @@ class RunObserver(Observer, Protocol):
         """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
-        """After a stage's model was written."""
+        """After a stage's adapter, and after its model was written."""
 
 
 @dataclass(slots=True)
@@ -236,6 +236,7 @@ def _run_one(
     if attached is not None:
         made = lineage(recipe, stage, len(ready.plan))
         finish(attached, whole, place / "adapter", base(), made, tower="vision" in stage.trainable)
+        observer.on_saved(stage, place / "adapter")
     # float32: the next stage and an exact resume go on from what is written here.
     save_model(*whole, place / "model", dtype="float32")
     record["stages"].append(
