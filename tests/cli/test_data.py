@@ -33,6 +33,24 @@ def test_the_choices_are_the_formats() -> None:
     assert [form.value for form in Format] == list(get_args(DataFormat))
 
 
+def test_videos_are_counted_beside_pictures(pumice: Any, talk: Path) -> None:
+    rows = json.loads(talk.read_text())
+    (talk.parent / "photos" / "walk").mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 6)).save(talk.parent / "photos" / "walk" / f"{number}.png")
+    rows.append({"video": "walk", "conversations": rows[0]["conversations"]})
+    talk.write_text(json.dumps(rows))
+    result = pumice("data", "check", "talk.json", "--images", "photos", "--decode")
+    assert result.code == 0, result.both
+    assert "5 rows, 3 pictures, 1 videos (all decoded)" in result.out
+    assert "3 pictures, 1 videos; 5 questions" in pumice("data", "stats", "talk.json").out
+    (talk.parent / "photos" / "walk" / "1.png").write_bytes(b"\x89PNG no")
+    result = pumice("data", "check", "talk.json", "--images", "photos", "--decode")
+    assert result.code == 1
+    assert "row 4" in result.err
+    assert "1.png" in result.err
+
+
 def test_check_reads_rows_and_headers_or_pixels(pumice: Any, talk: Path) -> None:
     result = pumice("data", "check", "talk.json", "--images", "photos")
     assert result.code == 0, result.both

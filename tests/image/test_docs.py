@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pumice.image.layout import image_tokens, video_tokens
 from pumice.image.settings import LayoutSettings, VideoSettings
+from pumice.model.build import Tiles, build_model
+from pumice.model.save import save_model
+from pumice.recipes.schema import NEXT_GRIDS, Model
 
 from .parts import next_hf_settings, next_settings, onevision_settings
 
@@ -57,8 +63,35 @@ def test_the_table_of_videos() -> None:
 
 def test_the_code_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 1
+    assert len(blocks) == 2
     exec(compile(blocks[0], "images.md", "exec"), {})
+
+
+def test_a_model_is_asked_as_the_page_says(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiles = Tiles(((16, 32), (32, 16)))
+    model, tokenizer, processor = build_model(tiny.vision, tiny.language, template="tiny", tiles=tiles)
+    model.config = replace(model.config, video=VideoSettings(frames=2))
+    save_model(model, tokenizer, processor, tmp_path / "model")
+    (tmp_path / "walk").mkdir()
+    for name in ("page.png", "walk/1.png", "walk/2.png"):
+        Image.new("RGB", (40, 30)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    block = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
+    exec(compile(block, "images.md", "exec"), {"MODEL": tmp_path / "model"})
+    assert capsys.readouterr().out.count("\n") >= 2
+
+
+def test_the_recipe_of_tiles_is_one() -> None:
+    block = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert block is not None
+    model = Model.model_validate(
+        {"vision": "a", "language": "b", "template": "v1", **yaml.safe_load(block[1])["model"]}
+    )
+    assert model.image is not None
+    assert (model.image.aspect, model.image.grids) == ("anyres", NEXT_GRIDS)
+    assert model.video is not None
 
 
 def test_the_figure_is_what_the_code_draws(tmp_path: Path) -> None:

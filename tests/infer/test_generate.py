@@ -16,10 +16,10 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from pumice.errors import CheckpointError, ImageError, UsageError
+from pumice.errors import ImageError, UsageError
 from pumice.infer import Completion, Generator, Request, Sampling
 from pumice.infer import batch as batch_module
-from pumice.model.build import Tiles, build_model
+from pumice.model.build import build_model
 from pumice.model.save import save_model
 from pumice.text.render import render
 from pumice.types import Message, text_message
@@ -63,7 +63,9 @@ def by_transformers(reference: Any, generator: Generator, request: Request) -> l
     ids = torch.from_numpy(encoded.input_ids)[None]
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if request.images:
-        inputs["pixel_values"] = torch.from_numpy(np.stack([generator.processor(i) for i in request.images]))
+        inputs["pixel_values"] = torch.from_numpy(
+            np.stack([generator.pictures.geometry.processor(i) for i in request.images])
+        )
     out = reference.generate(**inputs, max_new_tokens=request.max_new_tokens, do_sample=False)
     tokens: list[int] = out[0, ids.shape[1] :].tolist()
     return tokens
@@ -285,10 +287,3 @@ def test_several_turns(generator: Generator, reference: Any) -> None:
     request = Request(messages, (picture(0),), max_new_tokens=NEW)
     completion: Completion = generator.generate([request])[0]
     assert list(completion.token_ids) == by_transformers(reference, generator, request)
-
-
-def test_a_model_of_tiles_does_not_answer_with_one(tiny: Any) -> None:
-    """Until tiles are laid out here, such a model is refused rather than read badly."""
-    tiles = Tiles(((16, 32), (32, 16)))
-    with pytest.raises(CheckpointError, match="anyres"):
-        Generator(*build_model(tiny.vision, tiny.language, template="tiny", tiles=tiles))

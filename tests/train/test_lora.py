@@ -16,10 +16,11 @@ import pumice
 from pumice.errors import CheckpointError, Interrupted, MissingExtraError, RunError
 from pumice.model import attach, build_model, nf4
 from pumice.model.weights import weight_digests
+from pumice.recipes.schema import Recipe
 from pumice.train import adapters
 from pumice.train.checkpoint import list_states
 from pumice.train.losses import stage_losses
-from pumice.train.optim import checkpoint_activations
+from pumice.train.optim import build_optimizer, checkpoint_activations, freeze
 from pumice.train.run import Parts
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -320,3 +321,50 @@ def test_qlora_in_bfloat16(toy: Any, parts: Any, data: Path, tmp_path: Path) -> 
         toy.run(plan, tmp_path / "again", parts, stop=stop)
     toy.run(plan, tmp_path / "again", parts, resume=True)
     assert toy.metrics(tmp_path / "again", "instruct") == rows
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_model_of_tiles(toy: Any, parts: Any, data: Path, tmp_path: Path, whole: bool) -> None:
+    """What ends lines of tiles trains with the connector and travels with it; also on a whole checkpoint."""
+    stage = toy.instruct(steps=2, row_length=256, validation=None, lora=lora("lora"))
+    tiles = {"aspect": "anyres", "grids": ["2x1", "1x2"]}
+    fields = toy.make_recipe(data, stage).model_dump(mode="json", exclude_unset=True)
+    places = parts
+    if whole:
+        places = Parts(checkpoint=toy.run(toy.make_recipe(data, toy.align()), tmp_path / "first", parts))
+        fields["model"] = {"checkpoint": "first"}
+    fields["model"]["image"] = tiles
+    toy.run(Recipe.model_validate(fields), tmp_path / "run", places)
+    adapter = adapter_of(tmp_path / "run")
+    assert "image_newline" in load_file(adapter / "connector.safetensors")
+    loaded, saved = pumice.load(adapter), pumice.load(tmp_path / "run" / "stages" / "instruct" / "model")
+    assert loaded.model.config == saved.model.config
+    assert loaded.model.config.tiled
+    assert loaded.processor == saved.processor
+    weights = saved.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.model.state_dict().items())
+    record = json.loads((adapter / "pumice.json").read_text("utf-8"))
+    assert list(record["base"]) == (["checkpoint"] if whole else ["vision", "language"])
+
+
+def test_rates_and_decay(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    """Additions at the language model's rate; matrices decay and DoRA's lengths do not."""
+    fields = toy.instruct(lora=lora("qdora"), weight_decay=0.1)
+    bench = toy.bench(data, parts, tmp_path, fields)
+    model, stage = bench.model, bench.context.stage
+    adapters.attach(model, stage, 1)
+    counts = freeze(model, stage)
+    groups = {}
+    for group in build_optimizer(model, stage).param_groups:
+        groups[group["part"], group["weight_decay"]] = (group["lr"], sum(p.numel() for p in group["params"]))
+    named = list(model.lm.named_parameters())
+    matrices = sum(p.numel() for name, p in named if "lora_A" in name or "lora_B" in name)
+    lengths = sum(p.numel() for name, p in named if "magnitude" in name)
+    assert groups["language", 0.1] == (stage.lr.language, matrices)
+    assert groups["language", 0.0] == (stage.lr.language, lengths)
+    assert groups["connector", 0.1][0] == stage.lr.connector
+    assert counts.trainable["language"] == matrices + lengths
+    whole = sum(
+        p.numel() for p in build_model(parts.vision, parts.language, template="tiny")[0].lm.parameters()
+    )
+    assert counts.frozen["language"] == whole, "weights in 4 bits count as what they stand for"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from pumice.errors import CheckpointError, DataError, Interrupted, RunError
 from pumice.image import image_layout
+from pumice.infer import Generator, Request
 from pumice.model import VisionLanguageModel
 from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model
@@ -29,7 +33,7 @@ from pumice.train.prepare import prepare
 from pumice.train.remember import Budget
 from pumice.train.run import Parts
 from pumice.train.start import starting_model
-from pumice.types import Video
+from pumice.types import Video, text_message
 
 SIZES = ((20, 30), (48, 15), (16, 16), (40, 33), (90, 20), (31, 64))
 ANYRES = {"aspect": "anyres"}
@@ -294,7 +298,7 @@ class TestResume:
         monkeypatch.setattr(VisionLanguageModel, "encode_tower", rough)
         monkeypatch.setattr(gallery, "CHUNK", 5)
         monkeypatch.setattr(
-            gallery, "FEATURE_BYTES", {"all": 10**6, "align": 8 * 4 * 24 * 4, "none": 0}[room]
+            gallery, "FEATURE_BYTES", {"all": 10**6, "align": 12 * 4 * 24 * 4, "none": 0}[room]
         )
         validation = {"source": "held", "every": 2}
         stages = (
@@ -302,7 +306,19 @@ class TestResume:
             stage(steps=5, sources=["clips"], validation=validation, checkpoint_every=2),
         )
         recipe = recipe_of(data, *stages, video=VIDEO)
+        kept: list[int] = []
+        prepare = gallery.Pictures.prepare
+
+        def told(pictures: Any, model: Any, views: Any, progress: Any) -> None:
+            kept.append(sum(view.layout.tiles for view in views))
+            prepare(pictures, model, views, progress)
+
+        monkeypatch.setattr(gallery.Pictures, "prepare", told)
         whole = toy.run(recipe, tmp_path / "whole", parts)
+        # Six pictures and twice three frames as squares; tiled they are many more.
+        assert len(kept) == {"all": 2, "align": 1, "none": 0}[room]
+        assert all(tiles <= 12 for tiles in kept[:1])
+        assert all(tiles > 24 for tiles in kept[1:])
         calls = 0
 
         def stop() -> bool:
@@ -364,6 +380,23 @@ class TestVideos:
         card = (end / "README.md").read_text()
         assert "video" in card
         assert "shows several pictures" in card
+
+    def test_a_video_file_trains(self, toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+        av = pytest.importorskip("av")
+        with av.open(str(tmp_path / "walk.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+            for number in range(8):
+                for packet in stream.encode(av.VideoFrame.from_image(noise((32, 16), number))):
+                    container.mux(packet)
+            for packet in stream.encode():
+                container.mux(packet)
+        (tmp_path / "clips.json").write_text(json.dumps([chat("file", {"video": "walk.mp4"})]))
+        video = {**VIDEO, "frames": 4, "fps": 5.0}
+        recipe = recipe_of(tmp_path, stage(sources=["clips"], steps=2), video=video)
+        here = Prepared(toy, parts, recipe)
+        assert [span.length for span in here.data.encode(here.data.samples[0]).image_spans] == [4 * 4]
+        toy.run(recipe, tmp_path / "run", parts)
 
     def test_a_model_that_knows_none_says_what_to_do(self, toy: Any, parts: Any, data: Path) -> None:
         with pytest.raises(DataError, match="knows no video") as caught:
@@ -499,3 +532,50 @@ def test_transformers_has_the_ids_pixels_and_logits_of_a_trained_model(
     mask = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
     ours = here.model.logits(here.model.hidden(rows, torch.arange(ids.shape[1])[None], mask))
     torch.testing.assert_close(ours, reference(**theirs).logits, rtol=0, atol=1e-5)
+
+
+PLAIN = """
+import json, sys
+import torch
+from PIL import Image
+from transformers import AutoProcessor, LlavaNextForConditionalGeneration
+folder, images, prompts = sys.argv[1], sys.argv[2].split(","), json.loads(sys.argv[3])
+torch.set_num_threads(1)
+model = LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+processor = AutoProcessor.from_pretrained(folder)
+found = []
+for path, prompt in zip(images, prompts):
+    content = [{"type": "image"}, {"type": "text", "text": prompt}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    given = processor(images=Image.open(path), text=text, return_tensors="pt", add_special_tokens=False)
+    out = model.generate(**given, do_sample=False, max_new_tokens=12)
+    found.append([given["input_ids"][0].tolist(), out[0, given["input_ids"].shape[1]:].tolist()])
+assert "pumice" not in sys.modules
+print(json.dumps(found))
+"""
+
+
+def test_a_trained_model_answers_alike_where_there_is_no_pumice(data: Path, trained: Path) -> None:
+    """A process of its own, with transformers alone: the same prompt and the same greedy answer."""
+    names = [f"{number}.png" for number in range(len(SIZES))]
+    prompts = ["\nWhat colour ?", "\nHow many ?"] * 3
+    words = [trained, ",".join(str(data / name) for name in names), json.dumps(prompts)]
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean,
+        cwd=data,
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout)
+    generator = Generator(*load_model(trained))
+    requests = [
+        Request((text_message("user", prompt.strip(), images=[0]),), (data / name,), max_new_tokens=12)
+        for name, prompt in zip(names, prompts, strict=True)
+    ]
+    for (prompt, answer), ours in zip(theirs, generator.generate(requests), strict=True):
+        assert (ours.prompt_tokens, list(ours.token_ids)) == (len(prompt), answer)
+    assert {len(ours.token_ids) for ours in generator.generate(requests)} != {1}

@@ -17,6 +17,10 @@ EPILOG = examples(
         'pumice chat tiny --image a.png "What shape is red?"',
     ),
     ("a conversation: /image PATH shows a picture, /help lists the rest", "pumice chat tiny"),
+    (
+        "about a video, a file or a folder of frames",
+        'pumice chat runs/clips --video walk.mp4 "What happens?"',
+    ),
     ("in a pipe", 'echo "What is this?" | pumice chat runs/tiny/model --image a.png'),
 )
 
@@ -34,6 +38,15 @@ def chat(
     images: Annotated[
         list[Path] | None,
         typer.Option("--image", metavar="FILE", help="A picture to show first; may be given several times."),
+    ] = None,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--video",
+            metavar="FILE",
+            help="A video to show first, or a folder of its frames; may be given several times. Pictures "
+            "stand before videos.",
+        ),
     ] = None,
     temperature: Annotated[
         float, typer.Option(min=0, help="0 gives the most likely words; towards 1 and above, more variety.")
@@ -60,10 +73,13 @@ def chat(
     """Ask a model about pictures: once with QUESTION, or in a conversation without."""
     from pumice.cli.models import find_model
     from pumice.image.decode import image_size
+    from pumice.image.video import video_info
 
     folder = find_model(model)
     for image in images or ():
         image_size(image)
+    for video in videos or ():
+        video_info(video)
     if template is not None:
         from pumice.text.templates import check_template_name
 
@@ -82,13 +98,16 @@ def chat(
         note(f"loading {folder}")
     from pumice.cli.models import load_generator
     from pumice.infer import ChatSession, Sampling
+    from pumice.types import Video
 
     sampling = Sampling(temperature, top_k, top_p, seed)
     generator = load_generator(folder, template=template)
     session = ChatSession(generator, system=system, sampling=sampling, max_new_tokens=max_new_tokens)
     for image in images or ():
         session.add_image(image)
-    if not images:
+    for video in videos or ():
+        session.add_image(Video(video))
+    if not images and not videos:
         way = "/image PATH" if talk else "--image FILE"
         hint(f"No picture is given, so answers rest on words alone; {way} shows one.")
     if talk:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from pumice.cli.console import answer_piece, note, out, print_error
 from pumice.errors import PumiceError, UsageError, suggest
 from pumice.image.decode import image_size
+from pumice.image.video import video_info
+from pumice.types import Video
 
 if TYPE_CHECKING:
     from pumice.infer import ChatSession
 
 COMMANDS = {
     "/image": "/image PATH  show a picture with the next question",
+    "/video": "/video PATH  show a video, a file or a folder of frames",
     "/reset": "/reset       forget pictures and words",
     "/help": "/help        list these",
     "/quit": "/quit        leave (or Ctrl-D)",
@@ -71,6 +74,8 @@ class Conversation:
         command, _, rest = line.partition(" ")
         if command == "/image":
             self._image(rest.strip().strip("'\""))
+        elif command == "/video":
+            self._video(rest.strip().strip("'\""))
         elif command == "/reset":
             self.session.reset()
             note("Forgotten.")
@@ -103,6 +108,14 @@ class Conversation:
         width, height = image_size(path)
         self.session.add_image(path)
         note(f"{path.name}, {width} x {height} pixels: ask about it.")
+
+    def _video(self, text: str) -> None:
+        if not text:
+            raise UsageError("no video is named", remedy="write /video PATH")
+        path = Path(text).expanduser()
+        info = video_info(path)
+        self.session.add_image(Video(path))
+        note(f"{path.name}, {info.frames} frames: ask about it.")
 
 
 @contextmanager

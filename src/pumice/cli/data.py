@@ -64,7 +64,7 @@ def check(
     images: ImagesOption = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Look at no picture.")] = False,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode every picture, not its header alone.")
+        bool, typer.Option("--decode", help="Decode every picture and frame, not headers alone.")
     ] = False,
     format: FormatOption = None,
     show: Annotated[int, typer.Option("--show", min=1, help="How many bad rows are listed.")] = 20,
@@ -93,7 +93,8 @@ def check(
                 max_errors=show,
             )
     looked = "not looked at" if no_images else "all decoded" if decode else "all headers read"
-    pictures = f", {table.pictures:,} pictures ({looked})" if table.pictures else ", no pictures"
+    shown = _shown(table.pictures - table.videos, table.videos)
+    pictures = f", {shown} ({looked})" if table.pictures else ", no pictures"
     out.print(
         f"{path}: {table.head.format}, {len(table):,} rows{pictures}; no bad row",
         soft_wrap=True,
@@ -263,6 +264,11 @@ def _show_built(built: Sequence[Built]) -> None:
     out.print(table)
 
 
+def _shown(pictures: int, videos: int) -> str:
+    """How many pictures, and videos where there are any."""
+    return f"{pictures:,} pictures" + (f", {videos:,} videos" if videos else "")
+
+
 def _open(
     path: str,
     images: Path | None,
@@ -300,7 +306,8 @@ def _show_stats(path: str, found: Statistics) -> None:
 
     total = found.total
     out.print(
-        f"{path}: {total.rows:,} rows, {found.text_only:,} of them text only; {found.pictures:,} pictures; "
+        f"{path}: {total.rows:,} rows, {found.text_only:,} of them text only; "
+        f"{_shown(found.pictures, found.videos)}; "
         f"{total.pairs:,} questions with answers; {total.words:,} words",
         soft_wrap=True,
         markup=False,

@@ -12,8 +12,8 @@ from pumice.types import IntArray
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Numbers of some rows. ``shown`` counts a picture as often as a row shows it; ``pairs`` are questions
-    with their answers, ``question_words`` and ``answer_words`` the words of all of them together."""
+    """Numbers of some rows. ``shown`` counts a picture or video as often as a row shows it; ``pairs`` are
+    questions with their answers, ``question_words`` and ``answer_words`` the words of all of them."""
 
     name: str
     rows: int
@@ -43,6 +43,7 @@ class Statistics:
 
     total: Count
     pictures: int
+    videos: int
     text_only: int
     groups: tuple[Count, ...]
     histogram: Histogram
@@ -59,7 +60,8 @@ def describe(table: SampleTable) -> Statistics:
     ]
     return Statistics(
         total=_count(table, table.source, np.ones(len(table), np.bool_), shown),
-        pictures=table.pictures,
+        pictures=table.pictures - table.videos,
+        videos=table.videos,
         text_only=int((shown == 0).sum()),
         groups=tuple(sorted(groups, key=lambda group: (-group.rows, group.name))),
         histogram=_histogram(words),

@@ -178,8 +178,13 @@ class SampleTable(Sequence[Sample]):
 
     @property
     def pictures(self) -> int:
-        """How many different pictures the rows show."""
+        """How many different pictures and videos the rows show."""
         return len(self.columns.picture_file)
+
+    @property
+    def videos(self) -> int:
+        """How many of them are videos."""
+        return int((self.columns.picture_file == VIDEO).sum())
 
     def identity(self) -> bytes:
         """What, beside its digest, decides what a row of this table is to a model."""

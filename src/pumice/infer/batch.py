@@ -5,7 +5,7 @@ keys and values are then copied to every prompt that has it. All places of a row
 boolean mask and explicit positions, so rows of unequal length need no alignment.
 
 Legend: B rows (one per prompt), U distinct trunks, T tokens of a block, K places in the cache,
-N images, P features per image, D width of the language model, V size of the vocabulary.
+D width of the language model, V size of the vocabulary.
 """
 
 from __future__ import annotations
@@ -136,8 +136,7 @@ class RunningBatch:
         return hidden_BTD[torch.arange(len(prompts), device=ids_BT.device), sizes_B - 1]
 
     def _embed(self, ids_BT: Tensor, spans: list[tuple[int, int, int]], keys: list[Hashable]) -> Tensor:
-        images_NPD = torch.stack([self._embeds[key] for key in keys]) if keys else None
-        return self.model.embed(ids_BT, images_NPD, spans)
+        return self.model.embed(ids_BT, [self._embeds[key] for key in keys] if keys else None, spans)
 
     def _padded(self, rows: Sequence[IntArray], length: int) -> Tensor:
         """Rows of ids as one tensor [B, length]; padding is id 0, unless that stands for images."""

@@ -1,24 +1,21 @@
 """Answering requests: rendering, pictures, batching, stopping.
 
-Legend: N images, C channels, H height, W width, P features per image, D width of the language
-model, B rows, V size of the vocabulary.
+Legend: T tokens of a picture, D width of the language model, B rows, V size of the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import PIL.Image
 import torch
 from torch import Tensor
 
-from pumice.errors import CheckpointError, UsageError
-from pumice.image.decode import open_image
+from pumice.errors import UsageError
+from pumice.image.process import ImageProcessor
 from pumice.infer.batch import Prompt, RunningBatch
+from pumice.infer.pictures import ImageSource, PictureEncoder, Shown
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
 from pumice.infer.text import TextStream, answer_lead
 from pumice.model.vlm import VisionLanguageModel
@@ -27,11 +24,6 @@ from pumice.text.render import render
 from pumice.text.resolve import resolve_template
 from pumice.types import Message, text_message
 
-ImageSource = Path | PIL.Image.Image
-
-TOWER_BATCH = 32
-"""How many pictures the tower encodes at once."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -39,7 +31,8 @@ class Request:
 
     Attributes:
         messages: the last one is the user's.
-        images: files or RGB pictures, by the index that the messages use.
+        images: files, RGB pictures or videos, by the index that the messages use. A model that cuts
+            pictures into tiles may show each of several as one square (``multi_image``).
         sampling: how tokens are drawn.
         max_new_tokens: the answer is cut after this many.
         stop: strings that end the answer beside the template's own; not part of it.
@@ -73,7 +66,7 @@ class Completion:
 class _Answer:
     """One request under way."""
 
-    request: Request
+    shown: tuple[Shown, ...]
     prompt: Prompt
     limit: int
     sampler: Sampler
@@ -104,20 +97,15 @@ class Generator:
         self,
         model: VisionLanguageModel,
         tokenizer: Any,
-        processor: Callable[[PIL.Image.Image], Any],
+        processor: ImageProcessor,
         template: str | None = None,
         *,
         max_rows: int = 64,
         cache_bytes: int = 2 << 30,
     ) -> None:
-        if model.config.tiled:  # a single tile would answer, and worse than the model can
-            raise CheckpointError(
-                f"the model cuts pictures into tiles ({model.config.aspect}); answering does not do that yet",
-                where="image_aspect_ratio",
-            )
         self.model = model
         self.tokenizer = tokenizer
-        self.processor = processor
+        self.pictures = PictureEncoder(model, processor)
         self.template = resolve_template(template or model.config.template, tokenizer)
         self.max_rows = max_rows
         self.cache_bytes = cache_bytes
@@ -133,8 +121,9 @@ class Generator:
         Requests that begin alike up to their last picture run that beginning once.
 
         Raises:
-            DataError, TemplateError: a conversation that cannot be rendered.
-            ImageError: a picture that cannot be opened.
+            DataError, TemplateError: a conversation that cannot be rendered, or a video that the model does
+                not know how to see.
+            ImageError: a picture or video that cannot be opened.
             UsageError: a prompt longer than the model's context, or a bad limit.
         """
         answers = [self._prepare(request) for request in requests]
@@ -175,11 +164,12 @@ class Generator:
             )
         if "" in request.stop:
             raise UsageError("a stop string is empty", where="stop")
+        shown = self.pictures.lay_out(request.images)
         encoded = render(
             request.messages,
             self.tokenizer,
             self.template,
-            image_lengths=[self.model.config.image_seq_length] * len(request.images),
+            image_lengths=[self.pictures.tokens(one) for one in shown],
             image_token_id=self.model.config.image_token_id,
             generation_prompt=True,
         )
@@ -191,7 +181,7 @@ class Generator:
             trunk=encoded.input_ids[:cut],
             rest=encoded.input_ids[cut:],
             spans=tuple((span.start, span.length) for span in spans),
-            images=tuple(_image_key(request.images[span.image]) for span in spans),
+            images=tuple(shown[span.image].key for span in spans),
         )
         limit = request.max_new_tokens
         if self._context is not None:
@@ -202,7 +192,7 @@ class Generator:
                 )
             limit = min(limit, self._context - prompt.length)
         stream = TextStream(self.tokenizer, (*self._stop_strings, *request.stop), self._lead)
-        return _Answer(request, prompt, limit, Sampler(request.sampling), stream)
+        return _Answer(shown, prompt, limit, Sampler(request.sampling), stream)
 
     def _batches(self, answers: Sequence[_Answer]) -> Iterator[list[_Answer]]:
         """Answers in batches: equal trunks together, then by length, within the limits."""
@@ -225,29 +215,9 @@ class Generator:
         if batch:
             yield batch
 
-    @torch.inference_mode()
-    def _image_embeds(self, answers: Sequence[_Answer]) -> dict[Hashable, Tensor]:
-        """Embeddings [P, D] of each distinct picture of these answers."""
-        sources: dict[Hashable, ImageSource] = {}
-        for answer in answers:
-            for image in answer.request.images:
-                sources.setdefault(_image_key(image), image)
-        keys = list(sources)
-        embeds: dict[Hashable, Tensor] = {}
-        for start in range(0, len(keys), TOWER_BATCH):
-            some = keys[start : start + TOWER_BATCH]
-            pixels_NCHW = torch.from_numpy(np.stack([self._pixels(sources[key]) for key in some]))
-            features_NPV = self.model.encode_tower(pixels_NCHW.to(self.model.device))
-            embeds.update(zip(some, self.model.project(features_NPV), strict=True))
-        return embeds
-
-    def _pixels(self, source: ImageSource) -> Any:
-        image = open_image(source) if isinstance(source, Path) else source.convert("RGB")
-        return self.processor(image)
-
     def _run(self, answers: Sequence[_Answer]) -> Iterator[tuple[_Answer, str]]:
         """Run one batch to its end; gives each answer's new text as it becomes certain."""
-        embeds = self._image_embeds(answers)
+        embeds = self.pictures.embed(one for answer in answers for one in answer.shown)
         with torch.inference_mode():
             room = max(answer.limit for answer in answers)
             batch = RunningBatch(self.model, [answer.prompt for answer in answers], embeds, room)
@@ -294,11 +264,6 @@ class Generator:
             barred_V[self.model.config.image_token_id] = True
             self._barred_V = barred_V
         return scores_BV.masked_fill(self._barred_V, -torch.inf)
-
-
-def _image_key(source: ImageSource) -> Hashable:
-    """Equal for one file or one picture object. The requests keep the objects alive."""
-    return str(source) if isinstance(source, Path) else id(source)
 
 
 def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:

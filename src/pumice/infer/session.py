@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pumice.errors import UsageError
-from pumice.infer.generate import Generator, ImageSource, Request
+from pumice.infer.generate import Generator, Request
+from pumice.infer.pictures import ImageSource
 from pumice.infer.sampling import GREEDY, SEEDS, Sampling
-from pumice.types import Message, text_message
+from pumice.types import Message, Video, text_message
 
 
 class ChatSession:
     """Several turns with one model.
+
+    A model that cuts pictures into tiles may show each of several as one square (``multi_image: pad``).
+    Then a picture that was tiled while it was alone is a square from the turn on that shows a second one: as
+    in training, where all pictures of a sample count.
 
     Args:
         generator: what answers.
@@ -37,7 +42,14 @@ class ChatSession:
         self._pending: list[ImageSource] = []
 
     def add_image(self, image: ImageSource) -> None:
-        """Show a picture: it stands before the words of the next question."""
+        """Show a picture or a video: it stands before the words of the next question.
+
+        Raises:
+            DataError: a video, and the model knows none.
+            ImageError: a video that cannot be opened.
+        """
+        if isinstance(image, Video):
+            self.generator.pictures.lay_out([image])
         self._pending.append(image)
 
     def ask(self, text: str) -> Iterator[str]:

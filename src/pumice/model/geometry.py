@@ -47,11 +47,6 @@ class Geometry:
         return self.settings.aspect != "anyres"
 
     @property
-    def writes_newline(self) -> bool:
-        """Whether ``image_newline`` stands among the tokens of pictures or videos."""
-        return self.settings.writes_newline
-
-    @property
     def most_tiles(self) -> int:
         """The most tiles that one picture becomes (a video has as many as it has frames)."""
         side = self.settings.side
@@ -74,9 +69,8 @@ class Geometry:
         if isinstance(extent, VideoInfo):
             if self.settings.video is None:
                 raise DataError(
-                    f"the row shows the video {extent.path}, and the model knows no video",
-                    remedy="set model.video in the recipe, choose a model that was trained on video, or "
-                    "remove the row",
+                    f"the model knows no video, and {extent.path} is one",
+                    remedy="use a model that was trained on video (a recipe's model.video), or leave it out",
                 )
             return video_layout(len(frame_indices(extent, self.settings.video)), self.settings)
         settings = _for_sample(self.settings, several)

@@ -56,8 +56,7 @@ class Pictures:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self._features: dict[View, Tensor] = {}
-        self._origins: dict[Picture, Origin] = {}
-        self._extents: dict[Picture, Extent] = {}
+        self._known: dict[Picture, tuple[Origin, Extent]] = {}
         self._same: dict[Extent, Extent] = {}
         self._chunks: list[list[View]] = []
         self._chunk_of: dict[View, int] = {}
@@ -65,16 +64,16 @@ class Pictures:
     def know(self, samples: Sequence[Sample], extents: Mapping[Picture, Extent]) -> None:
         """Remember the first row that shows each picture, for errors, and what decides its layout."""
         for picture, origin in pictures_of(samples).items():
-            self._origins.setdefault(picture, origin)
-        for picture, extent in extents.items():
-            # Few sizes are different: one object for all pictures of a size.
-            self._extents.setdefault(picture, self._same.setdefault(extent, extent))
+            if picture not in self._known:
+                extent = extents[picture]
+                # Few sizes are different: one object for all pictures of a size.
+                self._known[picture] = origin, self._same.setdefault(extent, extent)
 
     def extent(self, picture: Picture) -> Extent:
         """Size of a picture or frames of a video: what ``know`` was told, else from the file."""
-        known = self._extents.get(picture)
+        known = self._known.get(picture)
         if known is not None:
-            return known
+            return known[1]
         if isinstance(picture, Video):
             return video_info(picture.path, where=self._where(picture))
         if self.geometry.fixed:
@@ -104,8 +103,8 @@ class Pictures:
         return tiles
 
     def _where(self, picture: Picture) -> str | None:
-        origin = self._origins.get(picture)
-        return None if origin is None else str(origin)
+        known = self._known.get(picture)
+        return None if known is None else str(known[0])
 
     def keeps(self, model: VisionLanguageModel, tiles: int) -> bool:
         """Whether the features of so many tiles are kept: a frozen tower, and they fit."""

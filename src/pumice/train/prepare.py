@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -183,18 +183,30 @@ def _source(recipe: Recipe, name: str) -> mix.Source:
     )
 
 
-def views_of(ready: Prepared, pictures: Pictures) -> list[View]:
-    """All that a stage shows: in its plan in order of first use, then in validation."""
-    places = [i for step in range(len(ready.plan)) for i in ready.plan.samples(step)]
-    used = dict.fromkeys(
-        view for i in dict.fromkeys(places) for view in pictures.views(images_at(ready.data.samples, i))
-    )
+def kept_views(ready: Prepared, pictures: Pictures, model: VisionLanguageModel) -> list[View] | None:
+    """All that a stage shows, in its plan in order of first use, then in validation; None where the features
+    are not kept: the tower trains, or they are too many."""
+    if not pictures.keeps(model, 0):
+        return None
+    used: dict[View, None] = {}
+    tiles = 0
+    for view in _views(ready, pictures):
+        if view not in used:
+            used[view] = None
+            tiles += view.layout.tiles
+            if not pictures.fits(model, tiles):
+                return None
+    return list(used)
+
+
+def _views(ready: Prepared, pictures: Pictures) -> Iterator[View]:
+    places = dict.fromkeys(i for step in range(len(ready.plan)) for i in ready.plan.samples(step))
+    for i in places:
+        yield from pictures.views(images_at(ready.data.samples, i))
     if ready.validation is not None:
         held_out = ready.validation.samples
-        used |= dict.fromkeys(
-            view for i in range(len(held_out)) for view in pictures.views(images_at(held_out, i))
-        )
-    return list(used)
+        for i in range(len(held_out)):
+            yield from pictures.views(images_at(held_out, i))
 
 
 def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:

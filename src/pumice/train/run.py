@@ -38,7 +38,7 @@ from pumice.train.losses import Context
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
 from pumice.train.pictures import Pictures
-from pumice.train.prepare import DECODED, CheckObserver, Prepared, prepare, views_of
+from pumice.train.prepare import DECODED, CheckObserver, Prepared, kept_views, prepare
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -66,7 +66,7 @@ class RunObserver(Observer, CheckObserver, Protocol):
         """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
-        """After a stage's model was written."""
+        """After a stage's adapter, and after its model was written."""
 
 
 def train(
@@ -225,10 +225,10 @@ def _run_one(
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
-    views = views_of(ready, pictures) if model.tower.frozen and ranks.alone else []
-    kept = ranks.alone and pictures.keeps(model, sum(view.layout.tiles for view in views))
-    if kept:
-        pictures.expect(views)
+    # On several ranks each encodes what its own rows show, when they come.
+    kept = kept_views(ready, pictures, model) if ranks.alone else None
+    if kept is not None:
+        pictures.expect(kept)
     if done is not None:
         _load_weights(model, folder / done["model"])
         if ranks.lead:
@@ -241,8 +241,8 @@ def _run_one(
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    if kept:
-        pictures.prepare(model, views, observer.on_check)
+    if kept is not None:
+        pictures.prepare(model, kept, observer.on_check)
     else:
         pictures.forget()
     summary = {
@@ -268,6 +268,7 @@ def _run_one(
         made = lineage(recipe, stage, len(ready.plan))
         target = place / "adapter" if ranks.lead else None
         finish(attached, running.whole, target, base(), made, tower="vision" in stage.trainable)
+        observer.on_saved(stage, place / "adapter")
     if ranks.lead:
         # float32: the next stage and an exact resume go on from what is written here.
         save_model(*running.whole, saved, dtype="float32")
