@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.opening import ChangesArgument, RecipeArgument, SetOption, changes_of, open_recipe
 from pumice.errors import DataError, Interrupted, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -26,19 +27,16 @@ EPILOG = examples(
     ),
     (
         "change one thing",
-        "pumice train tiny --data data/easy --name slow --set stages.instruct.lr.language=1e-4",
+        "pumice train tiny stages.instruct.lr.language=1e-4 --data data/easy --name slow",
     ),
+    ("a published recipe in small, nothing needed", "pumice train llava-1.5-7b --small"),
     ("go on after Ctrl-C", "pumice train tiny --data data/easy --resume"),
 )
 
 
 def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE", help="A shipped recipe's name (see pumice recipe list), or a .yaml file."
-        ),
-    ],
+    recipe: RecipeArgument,
+    words: ChangesArgument = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -54,16 +52,14 @@ def train(
     runs: Annotated[
         Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")
     ] = Path("runs"),
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a key of the recipe (pumice recipe fields lists them); may be given several times.",
-        ),
-    ] = None,
+    changes: SetOption = None,
     small: Annotated[
-        bool, typer.Option("--small", help="The recipe's small mode: little data, to see the whole way.")
+        bool,
+        typer.Option(
+            "--small",
+            help="The recipe's small mode, to see the whole way: little data, and of a published recipe "
+            "tiny parts of random weights and pictures that are made here.",
+        ),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run of that name after a stop.")
@@ -79,16 +75,14 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says, measure it, and write the run's page."""
-    from pumice.recipes import load_recipe
-
     if data is not None and not data.is_dir():
         raise UsageError(
             f"there is no folder {str(data)!r}", where="--data", remedy=f"make one: pumice world make {data}"
         )
-    changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
-    loaded = load_recipe(recipe, changes, small=small, variables={} if data is None else {"data": data})
+    loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
     folder = _run_folder(runs, name or loaded.name)
-    command = _command(recipe, data, name, runs, changes, small, no_eval)
+    changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
+    command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
     questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
     _carry_out(loaded, folder, command, resume, questions)
 
@@ -126,7 +120,7 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
         return train(
             recipe,
             folder,
-            find_parts(recipe.model),
+            find_parts(recipe.model, folder.parent),
             watch,
             command=command,
             resume=resume,
@@ -210,7 +204,7 @@ def _run_folder(runs: Path, name: str) -> Path:
 
 
 def _command(
-    recipe: str,
+    recipe: list[str],
     data: Path | None,
     name: str | None,
     runs: Path,
@@ -219,7 +213,7 @@ def _command(
     no_eval: bool,
 ) -> str:
     """The command that starts this run, as one would type it."""
-    words = ["pumice", "train", recipe]
+    words = ["pumice", "train", *recipe]
     words += ["--data", str(data)] if data is not None else []
     words += ["--name", name] if name is not None else []
     words += ["--runs", str(runs)] if runs != Path("runs") else []

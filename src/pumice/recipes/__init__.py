@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from pumice.recipes.change import Change
 from pumice.recipes.fields import FieldDoc, find_fields, near_fields, recipe_fields
-from pumice.recipes.load import VARIABLES, dump_recipe, load_recipe, recipe_names, recipe_text
+from pumice.recipes.load import (
+    VARIABLES,
+    WORLD,
+    dump_recipe,
+    load_recipe,
+    recipe_names,
+    recipe_text,
+    variables_in,
+)
 from pumice.recipes.schema import (
     Evaluation,
     Grounding,
@@ -19,6 +28,8 @@ from pumice.recipes.values import EMBEDDED, PartName, StageKind, Variant
 __all__ = [
     "EMBEDDED",
     "VARIABLES",
+    "WORLD",
+    "Change",
     "Evaluation",
     "FieldDoc",
     "Grounding",
@@ -38,4 +49,5 @@ __all__ = [
     "recipe_fields",
     "recipe_names",
     "recipe_text",
+    "variables_in",
 ]

@@ -27,6 +27,7 @@ from pumice.recipes.values import (
     PathText,
     Problem,
     Rate,
+    RecipeName,
     Scales,
     StageKind,
     Strict,
@@ -560,7 +561,7 @@ class Published(Strict):
 class Recipe(Strict):
     """A whole run: the parts, the data, the stages and what is measured."""
 
-    name: Name = Field(description="Names the recipe, and the run's folder unless one is given.")
+    name: RecipeName = Field(description="Names the recipe, and the run's folder unless one is given.")
     description: str = Field(default="", description="What it makes, in a sentence.")
     command: str = Field(default="", description="The command that runs it.")
     hardware: str = Field(default="", description="What it was run on.")
