@@ -108,7 +108,9 @@ def test_an_interrupted_small_run_goes_on_by_its_own_command(pumice: Any, runs: 
     words = ["train", "llava-1.5-7b", "seed=11", "--small", "--runs", runs, "--no-eval", "--name", "told"]
     assert pumice(*words).code == 0
     record = json.loads((runs / "told" / "run.json").read_text("utf-8"))
-    assert record["command"] == f"pumice train llava-1.5-7b seed=11 --name told --runs {runs} --small --no-eval"
+    assert (
+        record["command"] == f"pumice train llava-1.5-7b seed=11 --name told --runs {runs} --small --no-eval"
+    )
     again = pumice(*record["command"].split()[1:], "--resume")
     assert again.code == 0, again.both
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 RecipeArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="RECIPE", help="A shipped recipe's name (see pumice recipes), or a .yaml file."
-    ),
+    typer.Argument(metavar="RECIPE", help="A shipped recipe's name (see pumice recipes), or a .yaml file."),
 ]
 ChangesArgument = Annotated[
     list[str] | None,

@@ -100,9 +100,7 @@ def drop_full_size(value: dict[str, Any], origins: Origins) -> None:
         del origins[key]
 
 
-def apply_overrides(
-    value: dict[str, Any], origins: Origins, overrides: Sequence[str | Change]
-) -> list[Key]:
+def apply_overrides(value: dict[str, Any], origins: Origins, overrides: Sequence[str | Change]) -> list[Key]:
     """Put the values of ``KEY=VALUE`` texts in place; the keys they set, with numbers for stages."""
     parsed = [parse_override(change) for change in overrides]
     return _set_all(value, origins, [(steps, document.value, origin) for steps, document, origin in parsed])

@@ -45,7 +45,9 @@ def _check_name(value: str) -> str:
 
 def _check_recipe_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
-        raise Problem(f"{value!r} cannot be a name", "use letters, digits, '.', '-' and '_'; it names a folder")
+        raise Problem(
+            f"{value!r} cannot be a name", "use letters, digits, '.', '-' and '_'; it names a folder"
+        )
     return value
 
 

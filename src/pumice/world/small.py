@@ -67,9 +67,7 @@ def small_world(folder: Path) -> Path:
     if _is_made(folder, settings):
         return folder
     if folder.exists() and not (folder / RECORD).is_file() and any(folder.iterdir()):
-        raise DataError(
-            "something is where the small world goes", where=str(folder), remedy="move it away"
-        )
+        raise DataError("something is where the small world goes", where=str(folder), remedy="move it away")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
