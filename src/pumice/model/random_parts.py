@@ -112,13 +112,14 @@ def random_part(name: str, folder: Path) -> Path:
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """Without the bars that transformers shows while it writes a file."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    log: Any = transformers_logging
+    shown = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            log.enable_progress_bar()
 
 
 def _maker(name: str) -> Callable[[str, Path], None]:

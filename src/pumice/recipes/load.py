@@ -232,7 +232,7 @@ def _paths(value: dict[str, Any]) -> Iterator[tuple[Any, Key]]:
             if isinstance(source, dict):
                 places += [(source, ("data", name, key)) for key in ("file", "images")]
     for block, key in places:
-        text = block[key[-1]] if isinstance(block, list) else block.get(key[-1])
+        text = block[int(key[-1])] if isinstance(block, list) else block.get(key[-1])
         if isinstance(text, str):
             yield block, key
 

@@ -1,7 +1,7 @@
 """The small world: a few pictures with rows of every kind that recipes take, for their small modes.
 
     FOLDER/
-      align.json, instruct.json, test_questions.jsonl, ...   a world of easy pictures, as ``make_world`` has it
+      align.json, instruct.json, test_questions.jsonl, ...   a world of easy pictures (``make_world``)
       mix.json       short conversations about pictures, and ones without any
       science.json   multiple choice with a lecture, an explanation and the answer; some without a picture
       wide.json      pictures twice as wide as tall and the reverse, and rows of two pictures
@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from pumice.world.scene import SHAPES, SIDE, SIGN, Scene, Thing
 FORMAT = 1
 """Raised whenever the same settings would give other bytes."""
 SEED, LEVEL = 7, "easy"
-PICTURES = {"n": 48, "validation": 4, "test": 8}
+PICTURES, VALIDATION, TEST = 48, 4, 8
 ROWS = 24
 """Rows of ``science.json``, ``wide.json`` and ``videos.json``."""
 FRAMES = 8
@@ -71,7 +71,7 @@ def small_world(folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        make.make_world(partial, **PICTURES, level=LEVEL, seed=SEED)
+        make.make_world(partial, n=PICTURES, validation=VALIDATION, test=TEST, level=LEVEL, seed=SEED)
         _write(partial)
         write_json(partial / RECORD, settings)
         if not _is_made(folder, settings):  # another run may have made it meanwhile
@@ -91,7 +91,7 @@ def _is_made(folder: Path, settings: dict[str, int]) -> bool:
 
 def _write(folder: Path) -> None:
     """What is there beside the world itself."""
-    drawn = [scene for scene in islice(scenes(SEED, LEVEL, "train"), PICTURES["n"])]
+    drawn = list(islice(scenes(SEED, LEVEL, "train"), PICTURES))
     talks = json.loads((folder / "instruct.json").read_text("utf-8"))
     _save(folder / "mix.json", _mixed(talks, list(_talk_rows())))
     shown = [scene for scene in drawn if (folder / f"images/{scene.id}.png").is_file()]
@@ -182,7 +182,7 @@ def _name(thing: Thing) -> str:
 def _wide_rows(shown: list[Scene], folder: Path) -> Iterator[Row]:
     """Two scenes side by side, one above the other, and as two pictures of one row, in turn."""
     (folder / "wide").mkdir()
-    for number, (first, second) in enumerate(zip(shown, shown[1:], strict=False)):
+    for number, (first, second) in enumerate(pairwise(shown)):
         one, other = (listing([article(_name(thing)) for thing in scene.things]) for scene in (first, second))
         if number % 3 == 2:
             images = [f"images/{first.id}.png", f"images/{second.id}.png"]
