@@ -71,14 +71,13 @@ def ask_pumice(folder: Path, picture: Path) -> str:
 def test_a_recipe_runs_the_whole_way_in_small(pumice: Any, runs: Path, name: str) -> None:
     result = pumice("train", name, "--small", "--runs", runs)
     assert result.code == 0, result.both
-    recipe = load_recipe(name, small=True)
+    recipe, folder = load_recipe(name, small=True), runs / f"{name}-small" / "model"
     for stage in recipe.stages:
-        assert (runs / name / "stages" / stage.name / "model" / "config.json").is_file()
-    page = (runs / name / "report.html").read_text("utf-8")
+        assert (folder.parent / "stages" / stage.name / "model" / "config.json").is_file()
+    page = (folder.parent / "report.html").read_text("utf-8")
     assert name in page
     for claim in ("A100", "hours", "VQAv2"):
         assert claim not in page, "a small run makes no claim of the full size"
-    folder = runs / name / "model"
     picture = next(iter(sorted((runs / ".cache" / "world-small" / "images").iterdir())))
     ours = ask_pumice(folder, picture)
     assert ours

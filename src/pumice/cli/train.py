@@ -47,7 +47,7 @@ def train(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The run's name.", show_default="the recipe's name"),
+        typer.Option("--name", metavar="NAME", help="The run's name.", show_default="the recipe's name, and -small behind it with --small"),
     ] = None,
     runs: Annotated[
         Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")
@@ -80,7 +80,7 @@ def train(
             f"there is no folder {str(data)!r}", where="--data", remedy=f"make one: pumice world make {data}"
         )
     loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
-    folder = _run_folder(runs, name or loaded.name)
+    folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
     changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
     command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
     questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
