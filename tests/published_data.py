@@ -1,4 +1,4 @@
-"""Stand-ins for published data: a few rows and pictures, under the names and in the places of the real ones."""
+"""Stand-ins for published data: a few rows and pictures, under the names and in the places of real ones."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_scores_hardware_and_places_of_data_are_those_of_the_recipe(name: str) -
     assert [word.split()[0] for word in re.findall(r"[A-Za-z][\w-]+ \d", recipe.expected)] == [
         word.split()[0] for word in re.findall(r"[A-Za-z][\w-]+ \d", row[3])
     ]
-    published = {number for number in re.findall(r"\d+(?:\.\d+)?", recipe.time)}
+    published = set(re.findall(r"\d+(?:\.\d+)?", recipe.time))
     assert published == set(re.findall(r"\d+(?:\.\d+)?", row[2]))
     places = " ".join(cell for row in table("Data") for cell in row)
     for source in recipe.data.values():

@@ -47,7 +47,12 @@ def train(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The run's name.", show_default="the recipe's name, and -small behind it with --small"),
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="The run's name.",
+            show_default="the recipe's name, and -small behind it with --small",
+        ),
     ] = None,
     runs: Annotated[
         Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pumice.errors import RecipeError, suggest
 from pumice.recipes.fields import Key, annotation_at, choices_at, holds_keys
-from pumice.recipes.schema import EXCLUSIVE
+from pumice.recipes.stage import EXCLUSIVE
 from pumice.recipes.text import Document, read_yaml
 
 ABOUT = ("name", "description", "command", "hardware", "time", "expected", "source", "published")
