@@ -65,10 +65,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def helper() -> Any:
-    """``tests/published_data.py``, by its path."""
+    """``tests/cli/published_data.py``, by its path."""
     name = "pumice_test_published_data"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "published_data.py")
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "cli" / "published_data.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -17,6 +17,8 @@ import pytest
 
 from pumice.recipes import load_recipe, recipe_names
 
+from .published_data import part_changes, stand_in
+
 QUICK = ("llava-1.5-7b", "llava-siglip2-qwen3", "scienceqa")
 PUBLISHED = [name for name in recipe_names() if not name.startswith("tiny")]
 OWN_LAYOUT = {"llava-1.0-13b": "linear", "scienceqa": "linear"}
@@ -87,6 +89,25 @@ def test_a_recipe_runs_the_whole_way_in_small(pumice: Any, runs: Path, name: str
     kind, theirs = ask_transformers(folder, picture)
     assert kind.startswith("Llava")
     assert theirs.strip() == ours.strip()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "llava-1.5-task" else pytest.mark.slow) for n in PUBLISHED]
+)
+def test_full_settings_read_the_publishers_folders(
+    pumice: Any, runs: Path, tmp_path: Path, name: str
+) -> None:
+    """Nothing but the parts is small: rows of the small world lie where the publishers' files would."""
+    stand_in(tmp_path / "data", name, runs / ".cache" / "world-small")
+    words = [*part_changes(name), "--data", tmp_path / "data", "--runs", runs]
+    result = pumice("train", name, *words)
+    assert result.code == 0, result.both
+    recipe = load_recipe(name, variables={"data": tmp_path / "data"})
+    record = json.loads((runs / name / "run.json").read_text("utf-8"))
+    assert record["status"] == "finished"
+    assert [stage["name"] for stage in record["stages"]] == [stage.name for stage in recipe.stages]
+    plan = (runs / name / "stages" / recipe.stages[-1].name / "plan.json").read_text("utf-8")
+    assert str(recipe.stages[-1].row_length) in plan
 
 
 def test_parts_and_pictures_are_made_once(pumice: Any, runs: Path) -> None:
