@@ -155,6 +155,14 @@ def test_a_part_that_cannot_be_had_is_named(pumice: Any, runs: Path, change: str
     assert not (runs / "wrong").exists()
 
 
+def test_missing_data_is_told_before_parts_are_fetched(pumice: Any, runs: Path, tmp_path: Path) -> None:
+    result = pumice("train", "llava-1.5-7b", "--data", tmp_path, "--runs", runs, "--name", "none")
+    assert result.code == 1
+    assert "there is no such data file" in result.err
+    assert "blip_laion_cc_sbu_558k.json (data.align.file)" in result.err
+    assert "hub" not in result.err
+
+
 def test_further_towers_may_be_random_too(pumice: Any, runs: Path) -> None:
     words = ["model.more_vision=[random:siglip]", "--small", "--runs", runs, "--name", "two", "--no-eval"]
     result = pumice("train", "llava-1.5-7b", *words)

@@ -37,17 +37,19 @@ def recipes(context: typer.Context) -> None:
 def list_recipes() -> None:
     """List the recipes that ship with Pumice, as pumice recipes does."""
     from rich.table import Table
+    from rich.text import Text
 
     from pumice.recipes import load_recipe, recipe_names
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
-    table.add_column("recipe", no_wrap=True)
-    for title in ("what it makes", "hardware", "time", "expected"):
-        table.add_column(title, overflow="fold")
     for name in recipe_names():
         recipe = load_recipe(name)
-        table.add_row(name, recipe.description, recipe.hardware, recipe.time, recipe.expected)
-    out.print(table)
+        out.print(Text.assemble((name, "bold"), f"  {recipe.description}"))
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(min_width=12, no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        for title in ("hardware", "time", "expected"):
+            table.add_row(f"  {title}", getattr(recipe, title))
+        out.print(table)
     commands(
         ("see all of one", "pumice recipes show llava-1.5-7b"),
         ("run its whole way in small", "pumice train llava-1.5-7b --small"),

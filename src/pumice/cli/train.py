@@ -13,6 +13,7 @@ import typer
 from pumice.cli.help import examples
 from pumice.cli.opening import ChangesArgument, RecipeArgument, SetOption, changes_of, open_recipe
 from pumice.errors import DataError, Interrupted, RunError, UsageError
+from pumice.types import HUB
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -118,6 +119,8 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
 
     note(f"run {folder}: checking all data before the first step")
     from pumice.cli.models import find_parts
+
+    _check_files(recipe)
     from pumice.train.run import train
 
     watch = RunWatch(stopping)
@@ -134,6 +137,24 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
     finally:
         watch.close()
         stopping.wait_for_step = False
+
+
+def _check_files(recipe: Recipe) -> None:
+    """A data file that is not there is told before parts of many gigabytes are fetched.
+
+    Raises:
+        DataError: there is none at a source's path.
+    """
+    for name, source in recipe.data.items():
+        # A dataset of the hub, and a range of shards, are no paths; whoever reads them says what is wrong.
+        if source.format != "hub" and not source.file.startswith(HUB) and "{" not in source.file:
+            # Behind @ may stand a split; a name may also hold one.
+            if not Path(source.file).exists() and not Path(source.file.partition("@")[0]).exists():
+                raise DataError(
+                    "there is no such data file",
+                    where=f"{source.file} (data.{name}.file)",
+                    remedy=f"check --data, or name the file: data.{name}.file=PATH",
+                )
 
 
 def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) -> None:
