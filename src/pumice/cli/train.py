@@ -147,14 +147,15 @@ def _check_files(recipe: Recipe) -> None:
     """
     for name, source in recipe.data.items():
         # A dataset of the hub, and a range of shards, are no paths; whoever reads them says what is wrong.
-        if source.format != "hub" and not source.file.startswith(HUB) and "{" not in source.file:
-            # Behind @ may stand a split; a name may also hold one.
-            if not Path(source.file).exists() and not Path(source.file.partition("@")[0]).exists():
-                raise DataError(
-                    "there is no such data file",
-                    where=f"{source.file} (data.{name}.file)",
-                    remedy=f"check --data, or name the file: data.{name}.file=PATH",
-                )
+        if source.format == "hub" or source.file.startswith(HUB) or "{" in source.file:
+            continue
+        # Behind @ may stand a split; a name may also hold one.
+        if not Path(source.file).exists() and not Path(source.file.partition("@")[0]).exists():
+            raise DataError(
+                "there is no such data file",
+                where=f"{source.file} (data.{name}.file)",
+                remedy=f"check --data, or name the file: data.{name}.file=PATH",
+            )
 
 
 def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) -> None:
