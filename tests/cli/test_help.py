@@ -33,13 +33,13 @@ VERBS = (
     ("export",),
     ("world", "make"),
     ("world", "pretrain"),
-    ("recipe", "list"),
-    ("recipe", "show"),
-    ("recipe", "fields"),
+    ("recipes", "list"),
+    ("recipes", "show"),
+    ("recipes", "fields"),
 )
 
 
-ORDER = ("world", "data", "train", "eval", "chat", "report", "export", "recipe")
+ORDER = ("world", "data", "train", "eval", "chat", "report", "export", "recipes")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -99,7 +99,7 @@ def test_the_templates_that_the_help_names_are_there(verb: str) -> None:
 
 
 def test_optional_words_stand_in_brackets_once(pumice: Any) -> None:
-    for words in (("chat",), ("recipe", "fields")):
+    for words in (("chat",), ("recipes", "fields")):
         usage = next(line for line in pumice(*words, "--help").out.splitlines() if "Usage:" in line)
         assert usage.rstrip().endswith((" [QUESTION]", " [KEY]"))
 
@@ -175,7 +175,7 @@ def run_module(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_module_runs_the_command_line() -> None:
     version = run_module("--version")
     assert (version.returncode, version.stdout) == (0, f"pumice {package.__version__}\n"), version.stderr
-    wrong = run_module("recipe", "shwo")
+    wrong = run_module("recipes", "shwo")
     assert wrong.returncode == 2
     assert "'show'" in wrong.stderr
     assert "Traceback" not in wrong.stderr

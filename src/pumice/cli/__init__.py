@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import bench, chat, data, evaluate, export, merge, recipe, report, train, world
+from pumice.cli import bench, chat, data, evaluate, export, merge, recipes, report, train, world
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -32,7 +32,8 @@ app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("merge", epilog=merge.EPILOG)(merge.merge)
-app.add_typer(recipe.app, name="recipe")
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(recipes.app, name="recipe", hidden=True)  # the name it had first
 app.add_typer(bench.app, name="bench")
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pumice.errors import CheckpointError
+from pumice.errors import CheckpointError, suggest
 
 if TYPE_CHECKING:
     from pumice.evaluate import Prompt
     from pumice.infer import Generator
     from pumice.recipes.schema import Model
     from pumice.train.record import Parts
+
+Kind = Literal["vision", "language", "checkpoint"]
+"""What a part is for: the key of a recipe's model block."""
 
 
 def find_model(name: str) -> Path:
@@ -41,24 +44,66 @@ def find_model(name: str) -> Path:
     )
 
 
-def find_parts(model: Model) -> Parts:
+def find_parts(model: Model, runs: Path) -> Parts:
     """The folders of a recipe's model block.
 
+    Args:
+        model: the block.
+        runs: the folder of runs; random parts are made and kept in its cache.
+
     Raises:
-        CheckpointError: a name that is not known, or no such folder.
+        CheckpointError: a name that is not known, no such folder, or a repository that cannot be fetched.
     """
     from pumice.train.record import Parts
-    from pumice.world.embedded import resolve
 
-    def one(name: str | None) -> Path | None:
-        return None if name is None else resolve(name)
+    def one(name: str | None, kind: Kind) -> Path | None:
+        return None if name is None else find_part(name, kind, runs)
 
     return Parts(
-        vision=one(model.vision),
-        language=one(model.language),
-        more_vision=tuple(resolve(name) for name in model.more_vision),
-        checkpoint=one(model.checkpoint),
+        vision=one(model.vision, "vision"),
+        language=one(model.language, "language"),
+        more_vision=tuple(find_part(name, "vision", runs) for name in model.more_vision),
+        checkpoint=one(model.checkpoint, "checkpoint"),
     )
+
+
+def find_part(name: str, kind: Kind, runs: Path) -> Path:
+    """The folder of one part: a path, or a name behind ``embedded:``, ``hub:`` or ``random:``.
+
+    Raises:
+        CheckpointError: as ``find_parts``.
+    """
+    from pumice.recipes.values import RANDOM
+    from pumice.types import HUB
+    from pumice.world.embedded import resolve
+
+    if name.startswith(RANDOM):
+        return _random(name.removeprefix(RANDOM), kind, runs)
+    if name.startswith(HUB):
+        from pumice.model.hub import fetch_checkpoint
+
+        return fetch_checkpoint(name.removeprefix(HUB))
+    return resolve(name)
+
+
+def _random(name: str, kind: Kind, runs: Path) -> Path:
+    """A tiny part of random weights, of the kind that is asked for."""
+    from pumice.data.index import CACHE_FOLDER
+    from pumice.model import random_parts
+
+    known = {
+        "vision": random_parts.VISION,
+        "language": random_parts.LANGUAGE,
+        "checkpoint": random_parts.CHECKPOINTS,
+    }
+    if name not in known[kind]:
+        other = next((f"; it is one for model.{key}" for key in known if name in known[key]), "")
+        raise CheckpointError(
+            f"there is no random part {name!r} for model.{kind}{other}",
+            where=f"{random_parts.PREFIX}{name}",
+            remedy=f"{suggest(name, known[kind])}; behind {random_parts.PREFIX}",
+        )
+    return random_parts.random_part(name, runs / CACHE_FOLDER / "parts" / str(random_parts.FORMAT))
 
 
 def label(name: str) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.opening import ChangesArgument, RecipeArgument, SetOption, changes_of, open_recipe
 from pumice.errors import DataError, Interrupted, RunError, UsageError
+from pumice.types import HUB
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -26,19 +28,16 @@ EPILOG = examples(
     ),
     (
         "change one thing",
-        "pumice train tiny --data data/easy --name slow --set stages.instruct.lr.language=1e-4",
+        "pumice train tiny stages.instruct.lr.language=1e-4 --data data/easy --name slow",
     ),
+    ("a published recipe in small, nothing needed", "pumice train llava-1.5-7b --small"),
     ("go on after Ctrl-C", "pumice train tiny --data data/easy --resume"),
 )
 
 
 def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE", help="A shipped recipe's name (see pumice recipe list), or a .yaml file."
-        ),
-    ],
+    recipe: RecipeArgument,
+    words: ChangesArgument = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -49,21 +48,24 @@ def train(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The run's name.", show_default="the recipe's name"),
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="The run's name.",
+            show_default="the recipe's name, and -small behind it with --small",
+        ),
     ] = None,
     runs: Annotated[
         Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")
     ] = Path("runs"),
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a key of the recipe (pumice recipe fields lists them); may be given several times.",
-        ),
-    ] = None,
+    changes: SetOption = None,
     small: Annotated[
-        bool, typer.Option("--small", help="The recipe's small mode: little data, to see the whole way.")
+        bool,
+        typer.Option(
+            "--small",
+            help="The recipe's small mode, to see the whole way: little data, and of a published recipe "
+            "tiny parts of random weights and pictures that are made here.",
+        ),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run of that name after a stop.")
@@ -79,16 +81,14 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says, measure it, and write the run's page."""
-    from pumice.recipes import load_recipe
-
     if data is not None and not data.is_dir():
         raise UsageError(
             f"there is no folder {str(data)!r}", where="--data", remedy=f"make one: pumice world make {data}"
         )
+    loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
+    folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
     changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
-    loaded = load_recipe(recipe, changes, small=small, variables={} if data is None else {"data": data})
-    folder = _run_folder(runs, name or loaded.name)
-    command = _command(recipe, data, name, runs, changes, small, no_eval)
+    command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
     questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
     _carry_out(loaded, folder, command, resume, questions)
 
@@ -119,6 +119,8 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
 
     note(f"run {folder}: checking all data before the first step")
     from pumice.cli.models import find_parts
+
+    _check_files(recipe)
     from pumice.train.run import train
 
     watch = RunWatch(stopping)
@@ -126,7 +128,7 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
         return train(
             recipe,
             folder,
-            find_parts(recipe.model),
+            find_parts(recipe.model, folder.parent),
             watch,
             command=command,
             resume=resume,
@@ -135,6 +137,25 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
     finally:
         watch.close()
         stopping.wait_for_step = False
+
+
+def _check_files(recipe: Recipe) -> None:
+    """A data file that is not there is told before parts of many gigabytes are fetched.
+
+    Raises:
+        DataError: there is none at a source's path.
+    """
+    for name, source in recipe.data.items():
+        # A dataset of the hub, and a range of shards, are no paths; whoever reads them says what is wrong.
+        if source.format == "hub" or source.file.startswith(HUB) or "{" in source.file:
+            continue
+        # Behind @ may stand a split; a name may also hold one.
+        if not Path(source.file).exists() and not Path(source.file.partition("@")[0]).exists():
+            raise DataError(
+                "there is no such data file",
+                where=f"{source.file} (data.{name}.file)",
+                remedy=f"check --data, or name the file: data.{name}.file=PATH",
+            )
 
 
 def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) -> None:
@@ -210,7 +231,7 @@ def _run_folder(runs: Path, name: str) -> Path:
 
 
 def _command(
-    recipe: str,
+    recipe: list[str],
     data: Path | None,
     name: str | None,
     runs: Path,
@@ -219,7 +240,7 @@ def _command(
     no_eval: bool,
 ) -> str:
     """The command that starts this run, as one would type it."""
-    words = ["pumice", "train", recipe]
+    words = ["pumice", "train", *recipe]
     words += ["--data", str(data)] if data is not None else []
     words += ["--name", name] if name is not None else []
     words += ["--runs", str(runs)] if runs != Path("runs") else []

@@ -9,7 +9,7 @@ from pumice.cost.shape import Load
 
 
 class PublishedSizes(Protocol):
-    """What is told of a stage (``recipes.schema.Published``)."""
+    """What is told of a stage (``recipes.Published``)."""
 
     @property
     def samples(self) -> int:

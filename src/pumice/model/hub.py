@@ -43,13 +43,32 @@ def find_checkpoint(name: str | Path) -> Path:
             where=text,
             remedy="give the folder of a checkpoint, or a name on the hub such as llava-hf/llava-1.5-7b-hf",
         )
-    found = _fetch(text, _SAFE)
+    return _snapshot(text, "there is no such folder, and ")
+
+
+def fetch_checkpoint(name: str) -> Path:
+    """The folder of a hub repository's snapshot, fetched if it is not in the local cache.
+
+    Raises:
+        CheckpointError: the name is none, or the hub cannot be reached and the cache does not have it.
+    """
+    if _ID.fullmatch(name) is None:
+        raise CheckpointError(
+            f"{name!r} is no repository of the hub",
+            where=name,
+            remedy="write ORG/NAME, such as openai/clip-vit-large-patch14-336",
+        )
+    return _snapshot(name, "")
+
+
+def _snapshot(name: str, lead: str) -> Path:
+    found = _fetch(name, _SAFE, lead)
     if not (found / SINGLE).is_file() and not (found / INDEX).is_file():
-        found = _fetch(text, (*_SAFE, *_PICKLED))
+        found = _fetch(name, (*_SAFE, *_PICKLED), lead)
     return found
 
 
-def _fetch(name: str, patterns: tuple[str, ...]) -> Path:
+def _fetch(name: str, patterns: tuple[str, ...], lead: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -59,7 +78,7 @@ def _fetch(name: str, patterns: tuple[str, ...]) -> Path:
     except (OSError, ValueError) as error:  # all that huggingface_hub raises is one of these
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"there is no such folder, and {name} could not be fetched from the hub: {first}",
+            f"{lead}{name} could not be fetched from the hub: {first}",
             where=name,
             remedy=f"without a network: run `hf download {name}` where there is one, copy the folder, "
             "and give its path",

@@ -1,15 +1,18 @@
 """Tiny random checkpoints with the layouts of real ones, for trying a recipe's whole way in a minute.
 
 ``random:NAME`` in a recipe's ``model`` block. A part is an ordinary transformers folder: configuration,
-weights drawn from a fixed seed, and tokenizer or image processor. It knows nothing; a run with it shows
-that files, templates, layouts, losses and checkpoints work, and how they look.
+weights drawn from a fixed seed, and tokenizer or image processor; a whole checkpoint is two of them joined
+and saved. It knows nothing; a run with it shows that files, templates, layouts, losses and checkpoints work,
+and how they look.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +22,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from pumice.errors import CheckpointError, suggest
+from pumice.model.build import Tiles, build_model
+from pumice.model.save import save_model
 
+FORMAT = 1
+"""Raised whenever a part of the same name would be made otherwise."""
 PREFIX = "random:"
 WIDTH, LAYERS, HEADS = 32, 2, 2
 VISION_SIDE, VISION_PATCH = 56, 14
@@ -47,8 +55,27 @@ _LANGUAGE: Mapping[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-NAMES: tuple[str, ...] = (*_VISION, *_LANGUAGE)
-"""What may stand behind ``random:``."""
+_SIDES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+"""LLaVA-NeXT's canvases, in tiles."""
+_CHECKPOINTS: Mapping[str, Tiles | None] = MappingProxyType(
+    {
+        "llava": None,
+        "llava-next": Tiles(tuple((x * VISION_SIDE, y * VISION_SIDE) for x, y in _SIDES)),
+    }
+)
+
+VISION: tuple[str, ...] = tuple(_VISION)
+LANGUAGE: tuple[str, ...] = tuple(_LANGUAGE)
+CHECKPOINTS: tuple[str, ...] = tuple(_CHECKPOINTS)
+NAMES: tuple[str, ...] = (*VISION, *LANGUAGE, *CHECKPOINTS)
+"""What may stand behind ``random:``: towers, language models, and whole models."""
+
+_CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
 def random_part(name: str, folder: Path) -> Path:
@@ -68,16 +95,45 @@ def random_part(name: str, folder: Path) -> Path:
     target = folder / name
     if (target / "config.json").is_file():
         return target
-    partial = folder / f".{name}.writing"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    make: Callable[[str, Path], None] = _vision if name in _VISION else _language
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        make(name, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
+    try:
+        with torch.random.fork_rng(devices=[]), _no_bars():
+            torch.manual_seed(0)
+            _maker(name)(name, partial)
+        if not (target / "config.json").is_file():  # another run may have made it meanwhile
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the bars that transformers shows while it writes a file."""
+    log: Any = transformers_logging
+    shown = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            log.enable_progress_bar()
+
+
+def _maker(name: str) -> Callable[[str, Path], None]:
+    if name in _CHECKPOINTS:
+        return _checkpoint
+    return _vision if name in _VISION else _language
+
+
+def _checkpoint(name: str, folder: Path) -> None:
+    """A whole LLaVA of a CLIP and a Llama, with a connector that has learnt nothing either."""
+    with tempfile.TemporaryDirectory() as place:
+        tower, language = random_part("clip", Path(place)), random_part("llama", Path(place))
+        model, tokenizer, processor = build_model(tower, language, template="v1", tiles=_CHECKPOINTS[name])
+        save_model(model, tokenizer, processor, folder, dtype="float32")
 
 
 def _vision(name: str, folder: Path) -> None:
@@ -149,4 +205,7 @@ def _tokenizer(name: str) -> Any:
     if name == "qwen3":
         roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     fast: Any = PreTrainedTokenizerFast
-    return fast(tokenizer_object=backend, **roles)
+    tokenizer = fast(tokenizer_object=backend, **roles)
+    if name == "qwen3":
+        tokenizer.chat_template = _CHATML
+    return tokenizer

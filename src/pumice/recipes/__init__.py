@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from pumice.recipes.change import Change
 from pumice.recipes.fields import FieldDoc, find_fields, near_fields, recipe_fields
-from pumice.recipes.load import VARIABLES, dump_recipe, load_recipe, recipe_names, recipe_text
+from pumice.recipes.load import (
+    VARIABLES,
+    WORLD,
+    dump_recipe,
+    load_recipe,
+    recipe_names,
+    recipe_text,
+    variables_in,
+)
 from pumice.recipes.schema import (
     Evaluation,
     Grounding,
     LearningRates,
     Model,
+    Published,
     Recipe,
     Source,
     Stage,
@@ -19,12 +29,15 @@ from pumice.recipes.values import EMBEDDED, PartName, StageKind, Variant
 __all__ = [
     "EMBEDDED",
     "VARIABLES",
+    "WORLD",
+    "Change",
     "Evaluation",
     "FieldDoc",
     "Grounding",
     "LearningRates",
     "Model",
     "PartName",
+    "Published",
     "Recipe",
     "Source",
     "Stage",
@@ -38,4 +51,5 @@ __all__ = [
     "recipe_fields",
     "recipe_names",
     "recipe_text",
+    "variables_in",
 ]

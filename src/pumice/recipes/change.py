@@ -7,15 +7,28 @@ unsets the other, since an override replaces the choice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pumice.errors import RecipeError, suggest
 from pumice.recipes.fields import Key, annotation_at, choices_at, holds_keys
-from pumice.recipes.schema import EXCLUSIVE
+from pumice.recipes.stage import EXCLUSIVE
 from pumice.recipes.text import Document, read_yaml
 
-ABOUT = ("name", "description", "command", "hardware", "time", "expected", "source")
+ABOUT = ("name", "description", "command", "hardware", "time", "expected", "source", "published")
 """Keys of a recipe that speak of that recipe alone; none is inherited."""
+
+FULL_SIZE = ("command", "hardware", "time", "expected", "published")
+"""Keys that speak of a run at full size: none holds for the small mode, unless its block sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A ``KEY=VALUE`` text, and how it was typed, for errors."""
+
+    text: str
+    typed: str
+
 
 Origins = dict[Key, str]
 """Where the value of each key was written, in words."""
@@ -61,9 +74,9 @@ def _leaves(block: Mapping[str, Any], path: Key) -> list[tuple[Key, Any]]:
     return pairs
 
 
-def parse_override(text: str) -> tuple[Key, Document, str]:
+def parse_override(change: str | Change) -> tuple[Key, Document, str]:
     """``stages.align.lr.connector=1e-3`` as (key, value, words for errors)."""
-    origin = f"--set {text}"
+    text, origin = (change, change) if isinstance(change, str) else (change.text, change.typed)
     name, sign, raw = text.partition("=")
     steps = tuple(name.strip().split("."))
     if not sign or not all(steps):
@@ -79,9 +92,17 @@ def parse_override(text: str) -> tuple[Key, Document, str]:
     return steps, read_yaml(raw, origin, lines=False), origin
 
 
-def apply_overrides(value: dict[str, Any], origins: Origins, overrides: Sequence[str]) -> list[Key]:
+def drop_full_size(value: dict[str, Any], origins: Origins) -> None:
+    """Take out what speaks of the run at full size, before the small block is put in."""
+    for name in FULL_SIZE:
+        value.pop(name, None)
+    for key in [key for key in origins if key and key[0] in FULL_SIZE]:
+        del origins[key]
+
+
+def apply_overrides(value: dict[str, Any], origins: Origins, overrides: Sequence[str | Change]) -> list[Key]:
     """Put the values of ``KEY=VALUE`` texts in place; the keys they set, with numbers for stages."""
-    parsed = [parse_override(text) for text in overrides]
+    parsed = [parse_override(change) for change in overrides]
     return _set_all(value, origins, [(steps, document.value, origin) for steps, document, origin in parsed])
 
 

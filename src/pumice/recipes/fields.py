@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pumice.recipes.schema import DEFAULT_TRAINABLE, NEW_MODEL, Recipe
+from pumice.recipes.model import NEW_MODEL
+from pumice.recipes.schema import Recipe
+from pumice.recipes.stage import DEFAULT_TRAINABLE
 
 Key = tuple[str | int, ...]
 """The way to a value: keys of blocks and, within lists, numbers from 0."""

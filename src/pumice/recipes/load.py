@@ -1,6 +1,6 @@
 """Reading recipes: by name or path, with the small block, overrides and variables put in.
 
-The order is: the file that its ``base`` names, the file, ``--small``, ``--set``, variables, paths. What
+The order is: the file that its ``base`` names, the file, ``--small``, changes, variables, paths. What
 comes out is complete: its paths are absolute and it has neither base nor small block, so ``dump_recipe``
 writes a file that loads back equal from anywhere.
 """
@@ -19,15 +19,25 @@ from typing import Any
 from pydantic import ValidationError
 
 from pumice.errors import RecipeError, suggest
-from pumice.recipes.change import Origins, apply_block, apply_overrides, merge_block
+from pumice.recipes.change import (
+    Change,
+    Origins,
+    apply_block,
+    apply_overrides,
+    drop_full_size,
+    merge_block,
+)
 from pumice.recipes.fields import Key
 from pumice.recipes.problems import Where, translate
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml, write_yaml
 from pumice.recipes.values import PREFIXES
 
-VARIABLES: dict[str, str] = {"data": "--data FOLDER"}
-"""The variables that paths may hold, as in ``${data}/align.json``, and the option that gives each."""
+WORLD = "world"
+"""The variable that stands for a small generated world, which the command line makes when it is needed."""
+
+VARIABLES: dict[str, str] = {"data": "--data FOLDER", WORLD: "a value for world"}
+"""The variables that paths may hold, as in ``${data}/align.json``, and what gives each its value."""
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -67,7 +77,7 @@ def recipe_text(name_or_path: str | Path) -> str:
 
 def load_recipe(
     name_or_path: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str | Change] = (),
     *,
     small: bool = False,
     variables: Mapping[str, str | Path] | None = None,
@@ -76,8 +86,10 @@ def load_recipe(
 
     Args:
         name_or_path: the name of one that ships, or a path that ends in .yaml or .yml.
-        overrides: ``KEY=VALUE`` texts, the value in YAML, stages by name, applied in order.
-        small: apply the recipe's small block (before the overrides).
+        overrides: ``KEY=VALUE`` texts, the value in YAML, stages by name, applied in order; a ``Change``
+            also says how it was typed.
+        small: apply the recipe's small block (before the overrides). What the recipe says of its full size
+            (time, hardware, scores) is left out.
         variables: what ``${NAME}`` in paths stands for, relative to the working directory. None leaves
             variables as they are and checks the rest, for showing a recipe without running it.
 
@@ -155,9 +167,9 @@ def _read(text: str, below: tuple[str, ...], origin: str) -> _Draft:
 def _anchor(value: dict[str, Any], folder: Path) -> None:
     """Make a base's relative paths start at its own folder, whoever builds on it."""
     for block, key in _paths(value):
-        text = block.get(str(key[-1]))
-        if isinstance(text, str) and text and not text.startswith(PREFIXES) and not _VARIABLE.search(text):
-            block[str(key[-1])] = os.path.abspath(folder / Path(text).expanduser())
+        text = block[key[-1]]
+        if text and not text.startswith(PREFIXES) and not _VARIABLE.search(text):
+            block[key[-1]] = os.path.abspath(folder / Path(text).expanduser())
 
 
 def _beside(base: str, text: str) -> str:
@@ -171,12 +183,13 @@ def _finish(
     draft: _Draft,
     file: str,
     small: bool,
-    overrides: Sequence[str],
+    overrides: Sequence[str | Change],
     folder: Path,
     variables: Mapping[str, str | Path] | None,
 ) -> Recipe:
     value, origins = copy.deepcopy(draft.value), dict(draft.origins)
     if small:
+        drop_full_size(value, origins)
         for block, lines, written in draft.small:
             apply_block(value, origins, block, lines, written)
     changed = apply_overrides(value, origins, overrides)
@@ -196,18 +209,32 @@ def _finish(
         raise translate(error, value, where) from error
 
 
-def _paths(value: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Key]]:
-    """Every path of the recipe: the block that holds it and its key. Of a malformed recipe, those found."""
+def variables_in(recipe: Recipe) -> frozenset[str]:
+    """The variables that a recipe's paths hold, of one that was loaded with ``variables=None``."""
+    paths = _paths(recipe.model_dump(mode="json"))
+    return frozenset(name for block, key in paths for name in _VARIABLE.findall(block[key[-1]]))
+
+
+def _paths(value: dict[str, Any]) -> Iterator[tuple[Any, Key]]:
+    """Every path of the recipe: the block or list that holds it and its key. Of a malformed recipe, those
+    found."""
+    places: list[tuple[Any, Key]] = []
     for name, keys in (
         ("model", ("vision", "language", "checkpoint")),
         ("evaluation", ("questions", "images")),
     ):
         if isinstance(block := value.get(name), dict):
-            yield from ((block, (name, key)) for key in keys)
+            places += [(block, (name, key)) for key in keys]
+    if isinstance(model := value.get("model"), dict) and isinstance(more := model.get("more_vision"), list):
+        places += [(more, ("model", "more_vision", number)) for number in range(len(more))]
     if isinstance(sources := value.get("data"), dict):
         for name, source in sources.items():
             if isinstance(source, dict):
-                yield from ((source, ("data", name, key)) for key in ("file", "images"))
+                places += [(source, ("data", name, key)) for key in ("file", "images")]
+    for block, key in places:
+        text = block[int(key[-1])] if isinstance(block, list) else block.get(key[-1])
+        if isinstance(text, str):
+            yield block, key
 
 
 def _substitute(
@@ -219,9 +246,8 @@ def _substitute(
 ) -> None:
     used: set[str] = set()
     for block, key in _paths(value):
-        field = str(key[-1])
-        text = block.get(field)
-        if not isinstance(text, str) or not text or text.startswith(PREFIXES):
+        text = block[key[-1]]
+        if not text or text.startswith(PREFIXES):
             continue
         at = f"{where(key)}, key {'.'.join(map(str, key))}"
         names = _VARIABLE.findall(text)
@@ -239,7 +265,7 @@ def _substitute(
             text = text.replace(f"${{{name}}}", str(variables[name]) if variables is not None else "")
         # What was typed on the command line starts where it was typed.
         typed = bool(names) or any(key[: len(prefix)] == prefix for prefix in changed)
-        block[field] = os.path.abspath((Path.cwd() if typed else folder) / Path(text).expanduser())
+        block[key[-1]] = os.path.abspath((Path.cwd() if typed else folder) / Path(text).expanduser())
     for name in variables or {}:
         if name not in used:
             option = VARIABLES.get(name, name)

@@ -43,6 +43,14 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _check_recipe_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise Problem(
+            f"{value!r} cannot be a name", "use letters, digits, '.', '-' and '_'; it names a folder"
+        )
+    return value
+
+
 def _check_connector(value: str) -> str:
     # The grammar of LLaVA's mm_projector_type, less mlp0x_gelu, which would be `linear`.
     if value not in ("linear", "identity") and not re.fullmatch(r"mlp[1-9][0-9]*x_gelu", value):
@@ -83,6 +91,7 @@ def as_tuple(value: Any) -> Any:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+RecipeName = Annotated[str, AfterValidator(_check_recipe_name)]
 PathText = Annotated[str, AfterValidator(_check_folder)]
 PartPath = Annotated[str, AfterValidator(_check_part)]
 Connector = Annotated[str, AfterValidator(_check_connector)]

@@ -1,4 +1,4 @@
-"""`pumice recipe` and `pumice world make`."""
+"""`pumice world`: making a world, and pretraining the parts."""
 
 from __future__ import annotations
 
@@ -7,58 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pumice.recipes import load_recipe, recipe_names, recipe_text
-
-
-def test_every_shipped_recipe_is_listed(pumice: Any) -> None:
-    result = pumice("recipe", "list")
-    assert result.code == 0
-    assert all(name in result.out for name in recipe_names())
-
-
-def test_a_recipe_is_shown_as_written(pumice: Any) -> None:
-    assert pumice("recipe", "show", "tiny").out == recipe_text("tiny")
-
-
-def test_a_recipe_is_shown_as_it_would_run(pumice: Any, tmp_path: Path) -> None:
-    result = pumice("recipe", "show", "tiny", "--set", "seed=7", "--small", "--data", tmp_path)
-    assert result.code == 0, result.both
-    (tmp_path / "shown.yaml").write_text(result.out, encoding="utf-8")
-    shown = load_recipe(tmp_path / "shown.yaml")
-    assert shown == load_recipe("tiny", ["seed=7"], small=True, variables={"data": tmp_path})
-
-
-def test_an_unknown_key_names_the_nearest(pumice: Any) -> None:
-    result = pumice("recipe", "show", "tiny", "--set", "model.conector=linear")
-    assert result.code == 1
-    assert "'connector'" in result.err
-
-
-def test_fields_of_a_block(pumice: Any) -> None:
-    result = pumice("recipe", "fields", "evaluation")
-    assert result.code == 0
-    assert "evaluation.limit" in result.out
-    assert "stages" not in result.out
-    wrong = pumice("recipe", "fields", "evaluatoin")
-    assert wrong.code == 2
-    assert "perhaps 'evaluation'" in wrong.err
-    assert pumice("recipe", "fields", "zzzz").err.endswith(
-        "to do: pumice recipe fields, without KEY, lists all\n"
-    )
-
-
-def test_a_field_is_found_by_its_last_part_and_explained_in_whole_lines(pumice: Any) -> None:
-    result = pumice("recipe", "fields", "lr")
-    assert result.code == 0, result.both
-    heads = [line.split()[0] for line in result.out.splitlines() if not line.startswith(" ")]
-    assert heads == [
-        "stages.NAME.lr",
-        *(f"stages.NAME.lr.{part}" for part in ("connector", "language", "vision")),
-    ]
-    long = pumice("recipe", "fields", "model.image.aspect").out.splitlines()
-    assert len(long) > 2
-    assert all(line.startswith("    ") for line in long[1:]), "a meaning of several lines stays under its key"
 
 
 def test_a_world_is_made_and_what_is_in_it_said(pumice: Any, world: Path) -> None:

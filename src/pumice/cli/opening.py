@@ -1,0 +1,86 @@
+"""How verbs take a recipe: its name, the changes to it, and what its variables stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pumice.errors import UsageError
+
+if TYPE_CHECKING:
+    from pumice.recipes import Change, Recipe
+
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="A shipped recipe's name (see pumice recipes), or a .yaml file."),
+]
+ChangesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes to the recipe, such as seed=7 (pumice recipes fields lists the keys).",
+        show_default=False,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="The same as KEY=VALUE without it; may be given several times."
+    ),
+]
+
+
+def changes_of(
+    words: Sequence[str] | None, settings: Sequence[str] | None, seed: int | None = None
+) -> list[Change]:
+    """The changes of a command line, in the order in which they apply: words, ``--set``, ``--seed``.
+
+    Raises:
+        UsageError: a word is no change.
+    """
+    from pumice.recipes import Change
+
+    for word in words or ():
+        if "=" not in word:
+            raise UsageError(
+                f"{word!r} is no change to the recipe",
+                where="KEY=VALUE",
+                remedy="behind the recipe's name stand changes such as seed=7 or "
+                "stages.instruct.lr.language=1e-5; data goes behind --data",
+            )
+    changes = [Change(word, word) for word in words or ()]
+    changes += [Change(text, f"--set {text}") for text in settings or ()]
+    return changes if seed is None else [*changes, Change(f"seed={seed}", f"--seed {seed}")]
+
+
+def open_recipe(
+    name: str, changes: Sequence[Change], *, small: bool, data: Path | None, runs: Path
+) -> Recipe:
+    """A recipe as it will run: changed, checked, with its variables in place.
+
+    Where its paths hold ``${world}``, the small world is made in the cache of ``runs``, or taken from there.
+
+    Raises:
+        RecipeError: the recipe, a change or a variable is not right.
+    """
+    from pumice.recipes import WORLD, load_recipe, variables_in
+
+    variables: dict[str, str | Path] = {} if data is None else {"data": data}
+    if WORLD in variables_in(load_recipe(name, changes, small=small)):
+        variables[WORLD] = world_folder(runs)
+    recipe = load_recipe(name, changes, small=small, variables=variables)
+    if WORLD in variables:
+        from pumice.world.small import small_world
+
+        small_world(world_folder(runs))
+    return recipe
+
+
+def world_folder(runs: Path) -> Path:
+    """Where the small world is kept."""
+    from pumice.data.index import CACHE_FOLDER
+
+    return runs / CACHE_FOLDER / "world-small"

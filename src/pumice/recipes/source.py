@@ -1,0 +1,39 @@
+"""What a recipe may say of a source of data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pumice.recipes.values import Count, PathText, Strict
+from pumice.types import DataFormat
+
+
+class Source(Strict):
+    """One file (or folder) of samples and the folder its pictures are in."""
+
+    file: PathText = Field(
+        description="A data file: JSON or JSONL, parquet, a tar shard, a folder of either, or hub:ORG/NAME."
+    )
+    images: PathText | None = Field(
+        default=None, description="The folder that image names are relative to; none for text-only data."
+    )
+    weight: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=1.0, description="How often an epoch takes each sample: 2 is twice, 0.5 takes half of them."
+    )
+    limit: Count | None = Field(
+        default=None, description="Use only so many samples of the file, chosen by the seed."
+    )
+    format: DataFormat | None = Field(
+        default=None, description="What the file is; null tells it by its ending and its first row's keys."
+    )
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A response-format prompt, put behind every question on a line of its own, such as "
+        "Answer the question using a single word or phrase.",
+    )
+    licence: str | None = Field(
+        default=None, min_length=1, description="Under which licence the data is; goes into the run's record."
+    )

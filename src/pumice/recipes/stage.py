@@ -1,0 +1,214 @@
+"""What a recipe may say of a stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pumice.recipes.training import Grounding, LearningRates, Lora, Validation
+from pumice.recipes.values import (
+    Betas,
+    Count,
+    Name,
+    Names,
+    PartName,
+    Parts,
+    Problem,
+    StageKind,
+    Strict,
+    no_repeats,
+)
+
+DEFAULT_TRAINABLE: dict[StageKind, tuple[PartName, ...]] = {
+    "align": ("connector",),
+    "instruct": ("connector", "language"),
+}
+"""What trains in a stage that does not say (LLaVA 1.5: the projector; the projector and the LM)."""
+
+EXCLUSIVE: tuple[tuple[str, ...], ...] = (
+    ("epochs", "steps"),
+    ("tokens_per_step", "rows_per_step", "samples_per_step"),
+)
+"""Groups of stage fields of which exactly one is set; an override of one unsets the others."""
+
+
+class Stage(Strict):
+    """One pass of training, from the model that the stage before it left."""
+
+    name: Name = Field(description="Names the stage's folder, and the stage in overrides.")
+    kind: StageKind = Field(description="align: captions teach the connector; instruct: conversations.")
+    sources: Names = Field(
+        min_length=1, description="The data it trains on: names of sources, mixed by their weights."
+    )
+    trainable: Parts = Field(
+        default=(),
+        description="What trains; everything else is frozen. Left out: connector for align, connector and "
+        "language for instruct.",
+    )
+    lr: LearningRates = Field(description="A peak learning rate for each part that trains, and no other.")
+    lora: Lora | None = Field(
+        default=None,
+        description="Train additions of low rank to the language model (LoRA, DoRA, QLoRA); null: its own "
+        "weights.",
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="AdamW's weight decay on matrices."
+    )
+    betas: Betas = Field(default=(0.9, 0.999), description="AdamW's two averages.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine",
+        description="How learning rates fall from their peak to 0 at the last step, or do not.",
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.03, description="The share of steps over which learning rates rise from 0."
+    )
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        default=1.0, description="Gradients longer than this are cut to it; null leaves them."
+    )
+    epochs: Count | None = Field(
+        default=None, description="How often to go through the sources. Exactly one of epochs and steps."
+    )
+    steps: Count | None = Field(
+        default=None, description="How many optimiser steps. Exactly one of epochs and steps."
+    )
+    row_length: Count = Field(
+        default=2048, description="Tokens of a packed row: the longest sample that fits, pictures included."
+    )
+    rows_per_step: Count | None = Field(
+        default=None,
+        description="Packed rows of one optimiser step over all devices. Exactly one of rows_per_step, "
+        "tokens_per_step and samples_per_step.",
+    )
+    tokens_per_step: Count | None = Field(
+        default=None, description="The same in tokens: a multiple of row_length. Exactly one of the three."
+    )
+    samples_per_step: Count | None = Field(
+        default=None,
+        description="The same in samples, as published recipes count their batches; they are packed into as "
+        "few rows as they fit in. Exactly one of the three.",
+    )
+    accumulation: Count = Field(
+        default=1, description="Take a step's rows in so many parts, to save memory; the result is the same."
+    )
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="auto", description="fp32, bf16 autocast, or auto: bf16 where the device is faster with it."
+    )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="Keep one activation a layer and compute the rest again in the backward pass: less "
+        "memory, about a third more arithmetic, the same result.",
+    )
+    template: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A template for this stage alone, such as plain; null: the model's.",
+    )
+    aspect: Literal["crop", "pad", "squash"] | None = Field(
+        default=None,
+        description="How pictures become single squares in this stage alone, without tiles and newlines; "
+        "null: as model.image says. LLaVA 1.5 aligns on crops and instructs on padded pictures.",
+    )
+    too_long: Literal["refuse", "cut"] = Field(
+        default="refuse",
+        description="What happens to a sample longer than row_length. refuse: an error before the first "
+        "step; cut: whole turns are left out from the end, never a part of one and never an image.",
+    )
+    branch_turns: bool = Field(
+        default=False,
+        description="Questions about one picture that do not build on each other see the picture and "
+        "themselves only; one reading of the picture serves them all.",
+    )
+    grounding: Grounding | None = Field(
+        default=None, description="align only: also pull features at boxes towards the words for them."
+    )
+    validation: Validation | None = Field(
+        default=None, description="Measure the loss on other data as it trains."
+    )
+    checkpoint_every: Count | None = Field(
+        default=None,
+        description="Save a resumable state every so many steps; the end of the stage is always saved.",
+    )
+    keep: Count = Field(default=1, description="How many resumable states to keep, the newest ones.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_trainable(cls, value: Any) -> Any:
+        if (
+            isinstance(value, dict)
+            and value.get("trainable") is None
+            and value.get("kind") in DEFAULT_TRAINABLE
+        ):
+            return {**value, "trainable": DEFAULT_TRAINABLE[value["kind"]]}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        no_repeats(self.sources, "sources")
+        no_repeats(self.trainable, "trainable")
+        if not self.trainable:
+            raise Problem("nothing trains in this stage", "name at least one part", ("trainable",))
+        self._check_rates()
+        for group in EXCLUSIVE:
+            given = [key for key in group if getattr(self, key) is not None]
+            choices = f"{', '.join(group[:-1])} and {group[-1]}"
+            if len(given) > 1:
+                raise Problem(
+                    f"both {given[0]} and {given[1]} are set", f"keep one of {choices}", (given[1],)
+                )
+            if not given:
+                raise Problem(f"neither {' nor '.join(group)} is set", f"set one of {choices}")
+        self._check_rows()
+        if self.lora is not None and "language" not in self.trainable:
+            raise Problem(
+                "lora is for the language model, which is frozen in this stage",
+                "add language to trainable, or remove lora",
+                ("lora",),
+            )
+        if self.grounding is not None and self.kind != "align":
+            raise Problem(
+                f"grounding belongs to align stages, and this one is {self.kind}", "remove it", ("grounding",)
+            )
+        if self.validation is not None and self.validation.source in self.sources:
+            raise Problem(
+                f"the stage trains on its own validation data, {self.validation.source!r}",
+                "validate on a source that no stage trains on",
+                ("validation", "source"),
+            )
+        return self
+
+    def _check_rates(self) -> None:
+        for part in ("connector", "language", "vision"):
+            rate = getattr(self.lr, part)
+            if part in self.trainable and rate is None:
+                raise Problem(f"{part} trains but has no learning rate", f"set lr.{part}", ("lr",))
+            if part not in self.trainable and rate is not None:
+                raise Problem(
+                    f"{part} has a learning rate but is frozen",
+                    f"add {part} to trainable, or remove lr.{part}",
+                    ("lr", part),
+                )
+
+    def _check_rows(self) -> None:
+        tokens = self.tokens_per_step
+        if tokens is not None and tokens % self.row_length:
+            lower = max(tokens // self.row_length, 1) * self.row_length
+            raise Problem(
+                f"tokens_per_step {tokens} is no multiple of row_length {self.row_length}",
+                f"the nearest that fit are {lower} and {lower + self.row_length}",
+                ("tokens_per_step",),
+            )
+        if self.rows is not None and self.rows % self.accumulation:
+            raise Problem(
+                f"{self.rows} rows a step cannot be taken in {self.accumulation} equal parts",
+                "make accumulation a divisor of the rows of a step",
+                ("accumulation",),
+            )
+
+    @property
+    def rows(self) -> int | None:
+        """Packed rows of one optimiser step, over all devices and accumulation parts; None where a step is
+        a number of samples."""
+        if self.tokens_per_step is not None:
+            return self.tokens_per_step // self.row_length
+        return self.rows_per_step
