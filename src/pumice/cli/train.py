@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
     from pumice.evaluate import QuestionSet
     from pumice.recipes import Recipe
+    from pumice.train.parallel import Ranks
 
 EPILOG = examples(
     ("the shipped recipe on a world made before", "pumice train tiny --data data/easy"),
@@ -85,24 +86,38 @@ def train(
         raise UsageError(
             f"there is no folder {str(data)!r}", where="--data", remedy=f"make one: pumice world make {data}"
         )
-    loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
-    folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
-    changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
-    command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
-    questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
-    _carry_out(loaded, folder, command, resume, questions)
+    from pumice.cli.ranks import first_alone, joined
+
+    with joined() as ranks:
+        with first_alone(ranks):
+            loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
+        folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
+        changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
+        command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
+        questions = (
+            None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
+        )
+        _carry_out(loaded, folder, command, resume, questions, ranks)
 
 
 def _carry_out(
-    recipe: Recipe, folder: Path, command: str, resume: bool, questions: QuestionSet | None
+    recipe: Recipe,
+    folder: Path,
+    command: str,
+    resume: bool,
+    questions: QuestionSet | None,
+    ranks: Ranks | None,
 ) -> None:
     """Train, measure, write the page; stopped at any place, say how to go on."""
     from pumice.cli.stopping import Stopping
 
-    again = f"go on with: {command} --resume"
+    launched = "the same torchrun and " if ranks is not None else ""
+    again = f"go on with: {launched}{command} --resume"
     with Stopping() as stopping:
         try:
-            final = _train(recipe, folder, command, resume, stopping)
+            final = _train(recipe, folder, command, resume, stopping, ranks)
+            if ranks is not None and not ranks.lead:
+                return
             if stopping.asked():
                 raise Interrupted("stopped when training was done, before the measurement", where=str(folder))
             _link(folder / "model", final)
@@ -113,7 +128,9 @@ def _carry_out(
     _finish(folder, questions)
 
 
-def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: Stopping) -> Path:
+def _train(
+    recipe: Recipe, folder: Path, command: str, resume: bool, stopping: Stopping, ranks: Ranks | None
+) -> Path:
     from pumice.cli.console import note
     from pumice.cli.watch import RunWatch
 
@@ -121,18 +138,23 @@ def _train(recipe: Recipe, folder: Path, command: str, resume: bool, stopping: S
     from pumice.cli.models import find_parts
 
     _check_files(recipe)
+    from pumice.cli.ranks import first_alone
+    from pumice.train.parallel import ALONE
     from pumice.train.run import train
 
     watch = RunWatch(stopping)
     try:
+        with first_alone(ranks):
+            parts = find_parts(recipe.model, folder.parent)
         return train(
             recipe,
             folder,
-            find_parts(recipe.model, folder.parent),
+            parts,
             watch,
             command=command,
             resume=resume,
             stop=stopping.asked,
+            ranks=ranks or ALONE,
         )
     finally:
         watch.close()

@@ -295,6 +295,7 @@ class VisionLanguageModel(nn.Module):
         tiles: Tensor | None = None,
         encoded: bool = False,
         layouts: Sequence[ImageLayout] = (),
+        keep: bool = False,
     ) -> tuple[Tensor, int, list[Tensor]]:
         """One training pass over packed rows: everything from the tower's inputs to the loss.
 
@@ -309,9 +310,10 @@ class VisionLanguageModel(nn.Module):
                 rank that has no picture while others have.
             encoded: whether ``tiles`` are features.
             layouts: how the tiles of each picture are laid out.
+            keep: give the pictures' embeddings back, too.
 
         Returns:
-            (sum, count, embeddings): as ``loss``, and [length, D] of each picture.
+            (sum, count, embeddings): as ``loss``, and [length, D] of each picture where they are wanted.
         """
         features_MPV = tiles if encoded or tiles is None else self.encode_tower(tiles)
         if not layouts and features_MPV is not None:
@@ -332,7 +334,8 @@ class VisionLanguageModel(nn.Module):
             images,
             image_embeds_NPD=embeds or None,
         )
-        return total, count, embeds
+        # Copies, not views: hooks of split weights stand on what is returned.
+        return total, count, [embed_TD.clone() for embed_TD in embeds] if keep else []
 
     def loss(
         self,

@@ -58,7 +58,7 @@ def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextMa
 @dataclass(frozen=True, slots=True)
 class Losses:
     """A batch's losses: the text's summed, the grounding's a mean over pictures with boxes where there is
-    one; and the embeddings [length, D] of its pictures."""
+    one; and the embeddings [length, D] of a grounded stage's pictures."""
 
     text: Tensor
     grounding: Tensor | None
@@ -102,6 +102,7 @@ def stage_losses(
         tiles=tiles,
         encoded=encoded,
         layouts=[view.layout for view in views],
+        keep=context.stage.grounding is not None,
     )
     assert count == batch.supervised, f"{count} supervised tokens seen, {batch.supervised} planned"
     wanted = _wanted(batch, data, context, table_VD) if embeds else None
