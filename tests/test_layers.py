@@ -15,19 +15,19 @@ import pumice
 SOURCE = Path(pumice.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "files"),
+    ("types", "errors", "files", "processes"),
     ("recipes", "cost"),
     ("text", "image"),
     ("data", "model"),
     ("train", "infer"),
-    ("serve", "evaluate", "generate", "export", "trust", "bench"),
+    ("serve", "evaluate", "generate", "export", "forecast", "trust", "bench"),
     ("report", "world"),
     ("cli",),
 )
 """Lowest first. A package imports from lower floors and from itself, never from a sibling."""
 
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-WITHOUT_TORCH = ("types", "errors", "files", "recipes", "cost", "text", "image", "data")
+WITHOUT_TORCH = ("types", "errors", "files", "processes", "recipes", "cost", "text", "image", "data")
 HEAVY = ("torch", "transformers")
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
-from pumice.cli.opening import ChangesArgument, RecipeArgument, SetOption, changes_of, open_recipe
+from pumice.cli.opening import (
+    AllowBad,
+    ChangesArgument,
+    RecipeArgument,
+    SetOption,
+    allowing,
+    changes_of,
+    open_recipe,
+)
 from pumice.errors import DataError, Interrupted, RunError, UsageError
 from pumice.types import HUB
 
@@ -77,6 +85,7 @@ def train(
             min=0, help="Decides initial weights, order and every other chance.", show_default="the recipe's"
         ),
     ] = None,
+    allow_bad: AllowBad = None,
     no_eval: Annotated[
         bool, typer.Option("--no-eval", help="Leave out the measurement after training.")
     ] = False,
@@ -93,10 +102,11 @@ def train(
             loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
         folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
         changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
-        command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
-        questions = (
-            None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
-        )
+        if allow_bad is not None:
+            loaded = allowing(loaded, allow_bad)
+        command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval, allow_bad)
+        without = "--no-eval" if resume else "--set evaluation=null"
+        questions = None if no_eval else _questions(loaded, without)
         _carry_out(loaded, folder, command, resume, questions, ranks)
 
 
@@ -260,6 +270,7 @@ def _command(
     changes: list[str],
     small: bool,
     no_eval: bool,
+    allow_bad: int | None,
 ) -> str:
     """The command that starts this run, as one would type it."""
     words = ["pumice", "train", *recipe]
@@ -269,6 +280,7 @@ def _command(
     for change in changes:
         words += ["--set", change]
     words += ["--small"] if small else []
+    words += ["--allow-bad", str(allow_bad)] if allow_bad is not None else []
     words += ["--no-eval"] if no_eval else []
     return shlex.join(words)
 

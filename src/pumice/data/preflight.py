@@ -6,42 +6,51 @@ every sample is rendered and counted, and all that is wrong is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from pumice.data.counting import Encode, Progress, count_tokens, tell
 from pumice.data.extents import Extents
-from pumice.data.lengths import Lengths
-from pumice.data.problems import Problems, place
-from pumice.data.samples import distinct, pictures_of, take
-from pumice.errors import DataError, ImageError, PumiceError
+from pumice.data.problems import Problems, Refusal, Refusals
+from pumice.data.samples import images_at, pictures_of
+from pumice.errors import ImageError, PumiceError
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
 from pumice.image.settings import VideoSettings
 from pumice.image.video import Extent, VideoInfo, check_frames, video_info
-from pumice.types import Encoded, IntArray, Picture, Sample, Video
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being checked ("images" or "samples"), how many are done and of how many."""
-Encode = Callable[[Sample, Sequence[Extent]], Encoded]
-"""Renders a sample, given the sizes of its images and the frames of its videos, in order."""
-
-_EVERY = 64
-"""How many items pass between two calls of ``Progress``."""
+from pumice.types import IntArray, Picture, Sample, Video
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What was found: the size of every image, the frames of every video, and per sample (int64 [samples])
-    its tokens and how many of them are supervised. ``cached`` images were known from an earlier check and
-    not opened again."""
+    its tokens, how many of them are supervised and how many are images'. ``cached`` images were known from an
+    earlier check and not opened again. ``refused`` are the places of samples that cannot be used, [any];
+    their counts are 0."""
 
-    sizes: dict[Picture, Extent]
+    sizes: Mapping[Picture, Extent]
     lengths: IntArray
     supervised: IntArray
+    image_tokens: IntArray
     cached: int
+    refused: IntArray
+
+    def usable(self) -> Preflight:
+        """The same without the samples that cannot be used."""
+        if not self.refused.size:
+            return self
+        arrays = (self.lengths, self.supervised, self.image_tokens)
+        lengths, supervised, image_tokens = (np.delete(array, self.refused) for array in arrays)
+        return replace(
+            self,
+            lengths=lengths,
+            supervised=supervised,
+            image_tokens=image_tokens,
+            refused=np.zeros(0, np.int64),
+        )
 
 
 def preflight(
@@ -54,8 +63,11 @@ def preflight(
     cache_folder: Path | None = None,
     settings: str | None = None,
     workers: int = 1,
+    processes: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
+    max_positions: int | None = None,
+    refusals: Refusals | None = None,
 ) -> Preflight:
     """Check and count a data set.
 
@@ -68,12 +80,18 @@ def preflight(
         cache_folder: where results are kept between runs; None keeps none.
         settings: stands for all that ``encode`` depends on; None counts tokens anew each time.
         workers: threads that open images.
+        processes: that render (see ``count_tokens``).
         progress: called now and then, and at the end of each part.
         max_errors: how many errors are listed; all are counted.
+        max_positions: what the language model was made for (``max_position_embeddings``).
+        refusals: takes the rows that cannot be used, as many as it allows; None allows none. Samples are then
+            those of tables (``Samples``).
 
     Raises:
-        DataError: any image or sample cannot be used, or a sample has no supervised token.
+        DataError: an image or a sample cannot be used, or a sample has no supervised token, and that is not
+            allowed.
     """
+    bad: dict[Picture, PumiceError] = {}
     sizes, cached = check_images(
         samples,
         decode=decode,
@@ -83,17 +101,47 @@ def preflight(
         workers=workers,
         progress=progress,
         max_errors=max_errors,
+        bad=None if refusals is None else bad,
     )
-    lengths, supervised = count_tokens(
+    blind = _shows(samples, bad)
+    if refusals is not None:
+        for index, picture in blind.items():
+            _refuse(samples, index, bad[picture], refusals)
+        refusals.check("images cannot be used")
+    counts = count_tokens(
         samples,
         encode,
         sizes,
         cache_folder=cache_folder,
         settings=settings,
+        processes=processes,
         progress=progress,
         max_errors=max_errors,
+        max_positions=max_positions,
+        refusals=refusals,
+        skip=np.fromiter(blind, np.int64, len(blind)),
     )
-    return Preflight(sizes, lengths, supervised, cached)
+    refused = np.flatnonzero(counts.lengths == 0)
+    return Preflight(sizes, counts.lengths, counts.supervised, counts.image_tokens, cached, refused)
+
+
+def _shows(samples: Sequence[Sample], bad: Mapping[Picture, PumiceError]) -> dict[int, Picture]:
+    """The places of samples that show a picture that cannot be used, and the first such picture of each."""
+    if not bad:
+        return {}
+    found = {}
+    for index in range(len(samples)):
+        picture = next((each for each in images_at(samples, index) if each in bad), None)
+        if picture is not None:
+            found[index] = picture
+    return found
+
+
+def _refuse(samples: Sequence[Sample], index: int, error: PumiceError, refusals: Refusals) -> None:
+    """Note the row of one sample; the error may name another row that shows the same picture."""
+    sample = samples[index]
+    own = ImageError(error.what, where=str(sample.origin), remedy=error.remedy)
+    refusals.add(Refusal.of(own, sample.source, sample.id), own)
 
 
 def check_images(
@@ -106,8 +154,11 @@ def check_images(
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
+    bad: dict[Picture, PumiceError] | None = None,
 ) -> tuple[dict[Picture, Extent], int]:
     """The size of every image of ``samples``, the frames of every video, and how many came from the cache.
+
+    ``bad`` takes the images that cannot be used, and they have no size then; without it they are an error.
 
     Raises:
         DataError: images that cannot be used; each is named with the first row that shows it.
@@ -132,13 +183,16 @@ def check_images(
     cached = 0
     for done, (path, result, hit) in enumerate(_mapped(check, list(first), workers), start=1):
         if isinstance(result, ImageError):
-            problems.add(result)
+            if bad is None:
+                problems.add(result)
+            else:
+                bad[path] = result
         else:
             sizes[path] = result
             cached += hit
             if not hit:
                 cache.put(path, result, decode)
-        _tell(progress, "images", done, len(first))
+        tell(progress, "images", done, len(first))
     cache.save()
     problems.raise_if_any("images cannot be used")
     return sizes, cached
@@ -158,55 +212,6 @@ def _looked_at(
     return image_size(path, max_pixels=max_pixels, where=where)
 
 
-def count_tokens(
-    samples: Sequence[Sample],
-    encode: Encode,
-    sizes: dict[Picture, Extent],
-    *,
-    cache_folder: Path | None = None,
-    settings: str | None = None,
-    progress: Progress | None = None,
-    max_errors: int = 20,
-) -> tuple[IntArray, IntArray]:
-    """Tokens and supervised tokens of every sample, exactly, by rendering it: int64 [samples] each.
-
-    With ``cache_folder`` and ``settings`` (see ``preflight``) the counts of samples that come from tables
-    are kept, and the same samples are not rendered again.
-
-    Raises:
-        DataError: samples that do not render, or that no token of is supervised.
-    """
-    kept = Lengths(cache_folder, samples, settings, sizes.values())
-    known = kept.read()
-    if known is not None:
-        return known
-    problems = Problems(max_errors)
-    first, which = distinct(samples)
-    counts = np.zeros((len(first), 2), np.int64)
-    for number, sample in enumerate(take(samples, first)):
-        try:
-            counts[number] = _counted(sample, encode, sizes)
-        except PumiceError as error:
-            place(error, sample.origin)
-            problems.add(error)
-        _tell(progress, "samples", number + 1, len(first))
-    problems.raise_if_any("samples cannot be used")
-    lengths, supervised = counts[which, 0], counts[which, 1]
-    kept.write(lengths, supervised)
-    return lengths, supervised
-
-
-def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Extent]) -> tuple[int, int]:
-    encoded = encode(sample, [sizes[path] for path in sample.images])
-    if encoded.supervised == 0:
-        raise DataError(
-            "no token of the sample is supervised: it would teach nothing",
-            where=str(sample.origin),
-            remedy="check its answers and the template, or remove the row",
-        )
-    return len(encoded), encoded.supervised
-
-
 def _mapped(
     check: Callable[[Picture], tuple[Picture, Extent | ImageError, bool]], paths: list[Picture], workers: int
 ) -> Iterator[tuple[Picture, Extent | ImageError, bool]]:
@@ -216,8 +221,3 @@ def _mapped(
         return
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(check, paths)
-
-
-def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
-    if progress is not None and (done % _EVERY == 0 or done == total):
-        progress(what, done, total)

@@ -14,15 +14,16 @@ import torch
 from pumice.data import mixture as mix
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
+from pumice.data.problems import Refusals
 from pumice.data.samples import images_at, pictures_of
 from pumice.errors import DataError, RecipeError
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.resolve import resolve_template
 from pumice.train.dataset import StageData
-from pumice.train.grounding import TARGETS
 from pumice.train.pictures import Pictures, View
 from pumice.train.remember import Budget
+from pumice.train.sources import fingerprint_of, refusals_of, refused_rows, source_of
 from pumice.types import IntArray
 
 DECODED = 50_000
@@ -45,6 +46,7 @@ class Prepared:
     validation: StageData | None
     mixture: list[dict[str, Any]]
     held_out: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
     lengths: IntArray
 
@@ -67,7 +69,7 @@ def prepare(
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
     template = resolve_template(stage.template or model.config.template, tokenizer)
-    position_ids_4 = _grounding_words(stage, tokenizer)
+    position_ids_4 = grounding_words(stage, tokenizer)
 
     def stage_data(samples: Sequence[Any]) -> StageData:
         return StageData(
@@ -80,14 +82,18 @@ def prepare(
             budget=budget,
         )
 
+    refusals = refusals_of(recipe, stage)
     mixture = mix.read_mixture(
-        [_source(recipe, name) for name in stage.sources],
+        [source_of(recipe, name) for name in stage.sources],
         seed=recipe.seed,
         cache_folder=cache,
         progress=observer.on_check,
+        refusals=refusals,
     )
     data = stage_data(mixture.samples)
-    checked = _checked(data, stage, model, pictures, observer, cache)
+    checked = _checked(data, stage, model, pictures, observer, cache, refusals)
+    mixture, checked = mixture.without(checked.refused), checked.usable()
+    data.samples = mixture.samples
     lengths = checked.lengths
     plan = build_plan(
         checked.lengths,
@@ -98,34 +104,31 @@ def prepare(
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,
-        fingerprint=_fingerprint(mixture, stage),
+        fingerprint=fingerprint_of(mixture, stage),
         name=lambda index: str(mixture.samples.origin(index)),
     )
-    rows = _rows(stage, mixture, checked)
+    rows = _rows(stage, mixture, checked, refusals)
     validation = None
     held_out_rows: list[dict[str, Any]] = []
     if stage.validation is not None:
-        source = _source(recipe, stage.validation.source)
+        source = source_of(recipe, stage.validation.source)
         limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
         source = dataclasses.replace(source, limit=min(limits, default=None))
-        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache)
+        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache, refusals=refusals)
         validation = stage_data(held_out.samples)
-        checked = _checked(validation, stage, model, pictures, observer, cache)
-        held_out_rows = _rows(stage, held_out, checked)
-    _check_grounding(stage, data, validation)
-    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4, lengths)
+        checked = _checked(validation, stage, model, pictures, observer, cache, refusals)
+        held_out, checked = held_out.without(checked.refused), checked.usable()
+        validation.samples = held_out.samples
+        held_out_rows = _rows(stage, held_out, checked, refusals)
+    check_grounding(stage, data, validation)
+    refused = refused_rows(stage, refusals)
+    return Prepared(data, plan, validation, rows, held_out_rows, refused, position_ids_4, lengths)
 
 
-def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
+def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:
     """What each source brings to a stage, as ``mixture.json`` has it."""
-    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
+    summaries = mix.summarise(mixture, checked.lengths, checked.supervised, refusals)
     return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
-
-
-def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
-    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
-    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
-    return mixture.fingerprint() + targets
 
 
 def _checked(
@@ -135,6 +138,7 @@ def _checked(
     pictures: Pictures,
     observer: CheckObserver,
     cache: Path | None,
+    refusals: Refusals,
 ) -> Preflight:
     """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
     count = len(pictures_of(data.samples))
@@ -149,14 +153,15 @@ def _checked(
         settings=data.settings(),
         workers=os.cpu_count() or 1,
         progress=observer.on_check,
+        max_positions=getattr(model.lm.config, "max_position_embeddings", None),
+        refusals=refusals,
     )
-    data.check_context(model.lm.config, checked.lengths)
     pictures.know(data.samples, checked.sizes)
     return checked
 
 
-def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
-    """What would fail or teach nothing only once training has begun."""
+def check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
+    """DataError for what would fail or teach nothing only once training has begun."""
     if "language" not in stage.trainable and not pictures_of(data.samples):
         raise DataError(
             f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
@@ -167,20 +172,6 @@ def _check_grounding(stage: Stage, data: StageData, validation: StageData | None
         for part in (data, validation):
             if part is not None:
                 part.check_cells(stage.grounding)
-
-
-def _source(recipe: Recipe, name: str) -> mix.Source:
-    source = recipe.data[name]
-    return mix.Source(
-        name,
-        source.file,
-        Path(source.images) if source.images else None,
-        source.weight,
-        source.limit,
-        source.format,
-        source.prompt,
-        source.licence,
-    )
 
 
 def kept_views(ready: Prepared, pictures: Pictures, model: VisionLanguageModel) -> list[View] | None:
@@ -209,7 +200,7 @@ def _views(ready: Prepared, pictures: Pictures) -> Iterator[View]:
             yield from pictures.views(images_at(held_out, i))
 
 
-def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
+def grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
     """The tokens of a stage's position words, if it has any; all its other words are checked as well."""
     grounding = stage.grounding
     if grounding is None:

@@ -49,6 +49,7 @@ from pumice.train.record import (
     new_record,
 )
 from pumice.train.remember import Budget
+from pumice.train.sources import REFUSED, write_refused
 from pumice.train.start import starting_model
 from pumice.train.validate import Validator
 
@@ -136,6 +137,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "recipe.yaml", text)
         write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
+        write_refused(folder / REFUSED, [row for stage in prepared for row in stage.refused])
         write_json(folder / "run.json", record)
     running = Running(recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks)
     try:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pumice
+from pumice.processes import runner
+
+
+def _answer(number: int) -> tuple[int, bool]:
+    return number, signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order_and_only_the_parent_hears_ctrl_c(workers: int) -> None:
+    with runner(workers) as run:
+        results = list(run(_answer, range(9)))
+    assert [number for number, _ in results] == list(range(9))
+    assert {deaf for _, deaf in results} == {workers > 1}
+
+
+def test_what_waits_is_not_done_after_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("done")
+    tasks = [str(folder / str(number)) for number in range(200)]
+    with pytest.raises(KeyboardInterrupt):
+        _stop_after_one(tasks)
+    assert 1 <= len(list(folder.iterdir())) < 50
+
+
+def _stop_after_one(tasks: list[str]) -> None:
+    with runner(2) as run:
+        for _ in run(_slow, tasks):
+            raise KeyboardInterrupt
+
+
+def _slow(path: str) -> None:
+    import time
+    from pathlib import Path
+
+    time.sleep(0.01)
+    Path(path).touch()
+
+
+PARENT = """
+import os, sys, time
+sys.path.insert(0, {folder!r})
+from pumice.processes import runner
+
+def wait(number):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with runner(2) as run:
+        list(run(wait, [0, 1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no pidfd_open on this system")
+def test_others_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(folder=str(Path(pumice.__file__).parent.parent)))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    ends = [os.pidfd_open(int(parent.stdout.readline())) for _ in range(2)]
+    try:
+        parent.kill()
+        parent.wait()
+        for end in ends:
+            ready, _, _ = select.select([end], [], [], 30)
+            assert ready, "it still runs"
+    finally:
+        parent.stdout.close()
+        for end in ends:
+            os.close(end)
