@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pumice.data import count_tokens, pictures_of
 from pumice.data.samples import read_samples
 from pumice.errors import DataError
 from pumice.recipes.schema import Grounding
@@ -125,17 +126,19 @@ def test_a_batch_is_padded_with_the_tokenizers_token(bench: Any) -> None:
 
 def test_a_sample_longer_than_the_context_is_refused(bench: Any) -> None:
     """Branches and packed neighbours do not add up, and an attention window is no limit."""
-    from types import SimpleNamespace
-
     data = bench.data
     longest = max(int(data.encode(sample).position_ids.max()) + 1 for sample in data.samples)
-    lengths = np.array([len(data.encode(sample)) for sample in data.samples])
-    data.check_context(SimpleNamespace(sliding_window=2, max_position_embeddings=longest), lengths)
-    data.check_context(SimpleNamespace(), lengths)
+    sizes = dict.fromkeys(pictures_of(data.samples), (4, 4))
+
+    def count(limit: int | None) -> Any:
+        return count_tokens(data.samples, data.encode, sizes, max_positions=limit)
+
+    lengths = [len(data.encode(sample)) for sample in data.samples]
+    assert count(longest).lengths.tolist() == count(None).lengths.tolist() == lengths
     with pytest.raises(
         DataError, match=rf"has {longest} positions.*max_position_embeddings\) is {longest - 1}"
     ):
-        data.check_context(SimpleNamespace(max_position_embeddings=longest - 1), lengths)
+        count(longest - 1)
 
 
 def test_settings_stand_for_what_decides_the_tokens(bench: Any) -> None:

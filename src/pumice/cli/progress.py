@@ -80,5 +80,7 @@ def describe_counts(counts: dict[str, Any]) -> str:
 def describe_rows(source: Mapping[str, Any]) -> str:
     """A source's rows, and why fewer or more are learnt from: ``3,000 of 4,000 rows (limit)``."""
     rows, kept, samples = source["rows"], source["kept"], source["samples"]
-    text = f"{kept:,} of {rows:,} rows (limit)" if kept < rows else f"{rows:,} rows"
+    bad = source.get("refused", 0)
+    text = f"{kept:,} of {rows:,} rows (limit)" if kept < rows - bad else f"{rows - bad:,} rows"
+    text += f", {bad:,} left out as bad (refused.jsonl)" if bad else ""
     return text if samples == kept else f"{text}, {samples:,} samples an epoch (weight)"

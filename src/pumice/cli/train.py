@@ -15,6 +15,17 @@ from pumice.cli.opening import ChangesArgument, RecipeArgument, SetOption, chang
 from pumice.errors import DataError, Interrupted, RunError, UsageError
 from pumice.types import HUB
 
+AllowBad = Annotated[
+    int | None,
+    typer.Option(
+        "--allow-bad",
+        min=0,
+        metavar="N",
+        help="Leave out up to so many bad rows of each source, listed in refused.jsonl; more stop it.",
+        show_default="the recipe's",
+    ),
+]
+
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
     from pumice.evaluate import QuestionSet
@@ -76,6 +87,7 @@ def train(
             min=0, help="Decides initial weights, order and every other chance.", show_default="the recipe's"
         ),
     ] = None,
+    allow_bad: AllowBad = None,
     no_eval: Annotated[
         bool, typer.Option("--no-eval", help="Leave out the measurement after training.")
     ] = False,
@@ -88,9 +100,17 @@ def train(
     loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
     folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
     changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
-    command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval)
+    if allow_bad is not None:
+        loaded = allowing(loaded, allow_bad)
+    command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval, allow_bad)
     questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
     _carry_out(loaded, folder, command, resume, questions)
+
+
+def allowing(recipe: Recipe, count: int) -> Recipe:
+    """The recipe with so many bad rows allowed in each source (``data.NAME.allow_bad``)."""
+    data = {name: source.model_copy(update={"allow_bad": count}) for name, source in recipe.data.items()}
+    return recipe.model_copy(update={"data": data})
 
 
 def _carry_out(
@@ -238,6 +258,7 @@ def _command(
     changes: list[str],
     small: bool,
     no_eval: bool,
+    allow_bad: int | None,
 ) -> str:
     """The command that starts this run, as one would type it."""
     words = ["pumice", "train", *recipe]
@@ -247,6 +268,7 @@ def _command(
     for change in changes:
         words += ["--set", change]
     words += ["--small"] if small else []
+    words += ["--allow-bad", str(allow_bad)] if allow_bad is not None else []
     words += ["--no-eval"] if no_eval else []
     return shlex.join(words)
 

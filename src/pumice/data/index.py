@@ -33,15 +33,15 @@ from pumice.data.formats import (
     read_entries,
 )
 from pumice.data.forms import FORMS
-from pumice.data.problems import Problems
+from pumice.data.problems import Problems, Refusal
 from pumice.data.rows import collector_paused
 from pumice.data.store import Store
 from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
-from pumice.errors import DataError, ImageError
-from pumice.types import ImageRef, Picture, Text, Video
+from pumice.errors import DataError, ImageError, PumiceError
+from pumice.types import ImageRef, IntArray, Picture, Text, Video
 
-VERSION = 2
-"""Of what a table holds; 2 has videos."""
+VERSION = 3
+"""Of what a table holds; 2 has videos, 3 the rows that cannot be read."""
 CACHE_FOLDER = ".cache"
 """Beside the runs: what was found good, so that the next start need not look again."""
 TABLES = "tables"
@@ -66,6 +66,7 @@ def open_table(
     cache_folder: Path | None = None,
     progress: Progress | None = None,
     max_errors: int = 20,
+    allow_bad: int | None = 0,
 ) -> SampleTable:
     """The samples of a data file, every row checked.
 
@@ -79,10 +80,11 @@ def open_table(
         cache_folder: where the table is kept for the next time; None keeps none.
         progress: called now and then with bytes or rows done.
         max_errors: how many bad rows the error lists; it always says how many there are.
+        allow_bad: so many rows may be bad (None: any number); the table then tells them (``refused``).
 
     Raises:
-        DataError: the file cannot be read, holds no rows, or has rows that cannot be used. Of bad rows none
-            is dropped: a single one refuses the file.
+        DataError: the file cannot be read, holds no rows, or has more rows than ``allow_bad`` that cannot be
+            used. None is dropped without being told.
     """
     path = str(path)
     if format is None:
@@ -93,24 +95,43 @@ def open_table(
     table = None if folder is None else _load(folder, path, format)
     problems = Problems(max_errors)
     if table is None:
-        table = _build(path, format, problems, folder, progress)
+        table = _build(path, format, problems, folder, progress, allow_bad)
+    else:
+        for file, row, rest, what, remedy in table.head.unreadable:
+            problems.add(
+                Refusal(source, _as_named(file, path), row, None, what, rest, remedy or None).error()
+            )
     table = table.bound(source, image_root, prompt)
-    _check_pictures(table, problems, check_files)
-    problems.raise_if_any(f"{path} has rows that cannot be used")
-    return table
+    left_out = _check_pictures(table, problems, check_files)
+    if allow_bad is not None and problems.count > allow_bad:
+        problems.raise_if_any(_too_many(path, allow_bad))
+    if len(left_out) == len(table):
+        problems.raise_if_any(f"{path} has no row that can be used")
+    refused = tuple([Refusal.of(error, source) for error in problems.kept])
+    return replace(table, refused=refused, left_out=left_out)
+
+
+def _too_many(path: str, allowed: int) -> str:
+    more = f", more than the {allowed:,} that allow_bad lets pass" if allowed else ""
+    return f"{path} has rows that cannot be used{more}"
 
 
 def _build(
-    path: str, format: str, problems: Problems, folder: Path | None, progress: Progress | None
+    path: str,
+    format: str,
+    problems: Problems,
+    folder: Path | None,
+    progress: Progress | None,
+    allow_bad: int | None,
 ) -> SampleTable:
-    """Read and check all rows; the table is kept in ``folder`` where none of them is bad."""
+    """Read and check all rows; the table is kept in ``folder`` where no more are bad than may be."""
     partial = None if folder is None else folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
         table = _read(path, format, problems, Store(partial), progress)
     except BaseException:
         _remove(partial)
         raise
-    if problems.count:
+    if allow_bad is not None and problems.count > allow_bad:
         _remove(partial)
     elif folder is not None and partial is not None:
         # Where the cache cannot be written the next run reads anew: no reason to refuse this one.
@@ -153,25 +174,35 @@ def _read(path: str, format: str, problems: Problems, store: Store, progress: Pr
         file_stamps=tuple(stamp_of(file) for file in maker.files),
         origins=tuple(maker.origins),
         groups=tuple(maker.groups),
+        unreadable=tuple([_noted(error) for error in problems.kept]),
     )
     return SampleTable(head, maker.columns(), Path(path).stem)
 
 
-def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -> None:
-    """Names need a folder; each row that shows a picture without a file is a problem."""
+def _noted(error: PumiceError) -> tuple[str, int | None, str, str, str]:
+    """What a table keeps of a row that could not be read: file, row, place in it, what, what to do."""
+    row = Refusal.of(error, "")
+    return row.file, row.row, row.detail, row.reason, row.remedy or ""
+
+
+def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -> IntArray:
+    """Names need a folder; each row that shows a picture without a file is a problem. The rows' numbers."""
     columns = table.columns
     named = np.flatnonzero(columns.picture_file < 0)
+    none = np.zeros(0, np.int64)
     if not named.size:
-        return
+        return none
     missing = np.zeros(table.pictures, np.bool_)
     if table.root is None:
         missing[named] = check_files
     elif check_files:
         missing[named] = [not _exists(table.picture(number)) for number in named.tolist()]
     if table.root is None and not check_files:
-        return
+        return none
+    rows: list[int] = []
     for use in np.flatnonzero(missing[columns.uses]).tolist():
         row = int(np.searchsorted(columns.use_start, use, side="right")) - 1
+        rows.append(row)
         where, number = str(table.origin(row)), int(columns.uses[use])
         if table.root is None:
             name = table.picture_name(number)
@@ -190,6 +221,7 @@ def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -
                     remedy=f"put it under the image folder {table.root}, or remove the row",
                 )
             )
+    return np.unique(np.array(rows, np.int64))
 
 
 def _kind(table: SampleTable, number: int) -> str:
@@ -323,7 +355,11 @@ def _keep(table: SampleTable, partial: Path, folder: Path) -> SampleTable:
     }
     head = replace(table.head, files=tuple(moved.get(file, file) for file in table.head.files))
     # Who reads it may stand elsewhere and name the file otherwise.
-    kept = replace(head, origins=tuple(map(os.path.abspath, head.origins)))
+    kept = replace(
+        head,
+        origins=tuple(map(os.path.abspath, head.origins)),
+        unreadable=tuple([(os.path.abspath(row[0]), *row[1:]) for row in head.unreadable]),
+    )
     text = json.dumps({"version": VERSION, **asdict(kept)})
     arrays: dict[str, Any] = {column.name: getattr(table.columns, column.name) for column in fields(Columns)}
     arrays[_HEAD] = np.frombuffer(text.encode(), np.uint8)

@@ -18,7 +18,8 @@ from pumice.types import IntArray
 
 LENGTHS = "lengths"
 """The folder below a cache."""
-VERSION = 1
+VERSION = 2
+_NAMES = ("lengths", "supervised", "image_tokens")
 
 
 class Lengths:
@@ -30,6 +31,7 @@ class Lengths:
         settings: stands for all that decides how they are rendered: tokenizer, template, renderer, limits.
             None keeps nothing.
         extents: width and height of every picture, frames of every video, in the order of the samples.
+        skip: places of samples that are not counted, int64 [any].
     """
 
     def __init__(
@@ -38,31 +40,36 @@ class Lengths:
         samples: object,
         settings: str | None,
         extents: Iterable[Extent],
+        skip: IntArray,
     ) -> None:
         self.file: Path | None = None
         if folder is not None and settings is not None and isinstance(samples, Samples):
             shapes = numbers(list(extents))
-            parts = (str(VERSION).encode(), samples.fingerprint().encode(), settings.encode(), shapes)
+            said = (str(VERSION), samples.fingerprint(), settings)
+            parts = (*(text.encode() for text in said), shapes, skip.astype("<i8").tobytes())
             digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
             self.file = folder / LENGTHS / f"{digest[:32]}.npz"
             self.count = len(samples)
 
-    def read(self) -> tuple[IntArray, IntArray] | None:
-        """Tokens and supervised tokens of every sample, int64 [samples] each, if they were kept."""
+    def read(self) -> IntArray | None:
+        """Tokens, supervised tokens and images' tokens of every sample, int64 [3, samples], if kept.
+
+        They are 0 where a sample could not be used.
+        """
         if self.file is None:
             return None
         try:
             with self.file.open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
-                lengths, supervised = kept["lengths"], kept["supervised"]
+                counts = np.stack([kept[name] for name in _NAMES])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        return (lengths, supervised) if lengths.shape == supervised.shape == (self.count,) else None
+        return counts if counts.shape == (len(_NAMES), self.count) else None
 
-    def write(self, lengths: IntArray, supervised: IntArray) -> None:
+    def write(self, lengths: IntArray, supervised: IntArray, image_tokens: IntArray) -> None:
         """Keep them; where that cannot be done the next run counts anew."""
         if self.file is None:
             return
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.file, shared=True) as partial, partial.open("wb") as handle:
-                np.savez(handle, lengths=lengths, supervised=supervised)
+                np.savez(handle, lengths=lengths, supervised=supervised, image_tokens=image_tokens)

@@ -6,12 +6,13 @@ The order here is plain (source by source, rows as in their files); shuffling is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pumice.data.index import Progress, open_table
+from pumice.data.problems import Refusals
 from pumice.data.samples import Samples
 from pumice.data.shuffle import MIXTURE, shuffled
 from pumice.data.table import SampleTable
@@ -26,7 +27,7 @@ class Source:
     ``limit`` keeps that many rows, chosen by the mixture's seed. ``weight`` then says how often an
     epoch sees each: 1 once, 2 twice, 0.5 a half of them, 2.5 all twice and a half once more. ``format`` is
     one of ``FORMATS``, told from the file if None. ``prompt`` is put behind every question; ``licence``
-    goes into the record and does nothing else.
+    goes into the record and does nothing else. ``allow_bad`` rows may be bad: they are left out and listed.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Source:
     format: str | None = None
     prompt: str | None = None
     licence: str | None = None
+    allow_bad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class Mixture:
     samples: Samples
     sources: tuple[Source, ...]
     tables: tuple[SampleTable, ...]
+
+    def without(self, places: IntArray) -> Mixture:
+        """The same but for the samples at some places, int64 [any]."""
+        return replace(self, samples=self.samples.without(places)) if places.size else self
 
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides what a step sees: texts, pictures, boxes and their order."""
@@ -60,7 +66,8 @@ class SourceSummary:
     ``share`` is its part of all supervised tokens, 0 to 1.
 
     The loss is a mean over supervised tokens, so that is the source's weight in the gradient. ``sha256`` is
-    the file's (of shards and folders, see ``formats.digest_of``).
+    the file's (of shards and folders, see ``formats.digest_of``). ``refused`` rows were left out since they
+    cannot be used, of ``allow_bad`` that may be; ``rows`` counts them too.
     """
 
     source: str
@@ -77,6 +84,8 @@ class SourceSummary:
     sha256: str
     licence: str | None
     prompt: str | None
+    refused: int = 0
+    allow_bad: int = 0
 
 
 def read_mixture(
@@ -87,6 +96,7 @@ def read_mixture(
     cache_folder: Path | None = None,
     progress: Progress | None = None,
     max_errors: int = 20,
+    refusals: Refusals | None = None,
 ) -> Mixture:
     """Read all sources.
 
@@ -97,6 +107,7 @@ def read_mixture(
         cache_folder: where what was read is kept for the next time; None keeps nothing.
         progress: called now and then while rows are read.
         max_errors: how many bad rows of a file are listed.
+        refusals: takes the rows that are left out, and says how many may be; None lets none pass.
 
     Raises:
         DataError: no source, two of one name, a weight or limit that keeps nothing, or a bad file.
@@ -118,18 +129,33 @@ def read_mixture(
             cache_folder=cache_folder,
             progress=progress,
             max_errors=max_errors,
+            allow_bad=_allowed(source, refusals),
         )
         for source in sources
     )
-    parts = [
-        (table, _weighted(len(table), source, seed, position))
-        for position, (table, source) in enumerate(zip(tables, sources, strict=True))
-    ]
+    parts = []
+    for position, (table, source) in enumerate(zip(tables, sources, strict=True)):
+        usable = np.delete(np.arange(len(table), dtype=np.int64), table.left_out)
+        parts.append((table, usable[_weighted(len(usable), source, seed, position)]))
+        if refusals is not None:
+            for refusal in table.refused:
+                refusals.add(refusal)
     return Mixture(Samples(parts), tuple(sources), tables)
 
 
-def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list[SourceSummary]:
-    """Counts per source for one epoch; ``lengths`` and ``supervised`` are per sample, in tokens."""
+def _allowed(source: Source, refusals: Refusals | None) -> int | None:
+    if refusals is None:
+        return 0
+    return None if refusals.unlimited else source.allow_bad
+
+
+def summarise(
+    mixture: Mixture, lengths: IntArray, supervised: IntArray, refusals: Refusals | None = None
+) -> list[SourceSummary]:
+    """Counts per source for one epoch; ``lengths`` and ``supervised`` are per sample, in tokens.
+
+    ``refusals`` are those of the mixture, if it has any.
+    """
     assert len(lengths) == len(supervised) == len(mixture.samples)
     total = int(supervised.sum())
     rows = []
@@ -137,12 +163,14 @@ def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list
     for source, (table, chosen) in zip(mixture.sources, mixture.samples.parts, strict=True):
         stop = start + len(chosen)
         learnt = int(supervised[start:stop].sum())
+        refused = 0 if refusals is None else refusals.count(source.name)
+        pool = len(table) - len(table.left_out)
         rows.append(
             SourceSummary(
                 source=source.name,
                 file=str(source.file),
-                rows=len(table),
-                kept=len(table) if source.limit is None else min(source.limit, len(table)),
+                rows=len(table) + len(table.head.unreadable),
+                kept=min(source.limit or pool, pool) - (refused - len(table.refused) if refused else 0),
                 used=len(np.unique(chosen)),
                 samples=len(chosen),
                 images=int(np.diff(table.columns.use_start)[chosen].sum()),
@@ -153,6 +181,8 @@ def summarise(mixture: Mixture, lengths: IntArray, supervised: IntArray) -> list
                 sha256=table.head.sha256,
                 licence=source.licence,
                 prompt=source.prompt,
+                refused=refused,
+                allow_bad=source.allow_bad,
             )
         )
         start = stop

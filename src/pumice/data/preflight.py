@@ -6,17 +6,17 @@ every sample is rendered and counted, and all that is wrong is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pumice.data.extents import Extents
 from pumice.data.lengths import Lengths
-from pumice.data.problems import Problems, place
-from pumice.data.samples import distinct, pictures_of, take
+from pumice.data.problems import Problems, Refusal, Refusals, place
+from pumice.data.samples import distinct, images_at, pictures_of, take
 from pumice.errors import DataError, ImageError, PumiceError
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
 from pumice.image.settings import VideoSettings
@@ -35,13 +35,39 @@ _EVERY = 64
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What was found: the size of every image, the frames of every video, and per sample (int64 [samples])
-    its tokens and how many of them are supervised. ``cached`` images were known from an earlier check and
-    not opened again."""
+    its tokens, how many of them are supervised and how many are images'. ``cached`` images were known from an
+    earlier check and not opened again. ``refused`` are the places of samples that cannot be used, [any];
+    their counts are 0."""
 
-    sizes: dict[Picture, Extent]
+    sizes: Mapping[Picture, Extent]
     lengths: IntArray
     supervised: IntArray
+    image_tokens: IntArray
     cached: int
+    refused: IntArray
+
+    def usable(self) -> Preflight:
+        """The same without the samples that cannot be used."""
+        if not self.refused.size:
+            return self
+        arrays = (self.lengths, self.supervised, self.image_tokens)
+        lengths, supervised, image_tokens = (np.delete(array, self.refused) for array in arrays)
+        return replace(
+            self,
+            lengths=lengths,
+            supervised=supervised,
+            image_tokens=image_tokens,
+            refused=np.zeros(0, np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens of every sample, supervised ones and images', int64 [samples] each; 0 where it was refused."""
+
+    lengths: IntArray
+    supervised: IntArray
+    image_tokens: IntArray
 
 
 def preflight(
@@ -56,6 +82,8 @@ def preflight(
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
+    max_positions: int | None = None,
+    refusals: Refusals | None = None,
 ) -> Preflight:
     """Check and count a data set.
 
@@ -70,10 +98,15 @@ def preflight(
         workers: threads that open images.
         progress: called now and then, and at the end of each part.
         max_errors: how many errors are listed; all are counted.
+        max_positions: what the language model was made for (``max_position_embeddings``).
+        refusals: takes the rows that cannot be used, as many as it allows; None allows none. Samples are then
+            those of tables (``Samples``).
 
     Raises:
-        DataError: any image or sample cannot be used, or a sample has no supervised token.
+        DataError: an image or a sample cannot be used, or a sample has no supervised token, and that is not
+            allowed.
     """
+    bad: dict[Picture, PumiceError] = {}
     sizes, cached = check_images(
         samples,
         decode=decode,
@@ -83,8 +116,14 @@ def preflight(
         workers=workers,
         progress=progress,
         max_errors=max_errors,
+        bad=None if refusals is None else bad,
     )
-    lengths, supervised = count_tokens(
+    blind = _shows(samples, bad)
+    if refusals is not None:
+        for index, picture in blind.items():
+            _refuse(samples, index, bad[picture], refusals)
+        refusals.check("images cannot be used")
+    counts = count_tokens(
         samples,
         encode,
         sizes,
@@ -92,8 +131,31 @@ def preflight(
         settings=settings,
         progress=progress,
         max_errors=max_errors,
+        max_positions=max_positions,
+        refusals=refusals,
+        skip=np.fromiter(blind, np.int64, len(blind)),
     )
-    return Preflight(sizes, lengths, supervised, cached)
+    refused = np.flatnonzero(counts.lengths == 0)
+    return Preflight(sizes, counts.lengths, counts.supervised, counts.image_tokens, cached, refused)
+
+
+def _shows(samples: Sequence[Sample], bad: Mapping[Picture, PumiceError]) -> dict[int, Picture]:
+    """The places of samples that show a picture that cannot be used, and the first such picture of each."""
+    if not bad:
+        return {}
+    found = {}
+    for index in range(len(samples)):
+        picture = next((each for each in images_at(samples, index) if each in bad), None)
+        if picture is not None:
+            found[index] = picture
+    return found
+
+
+def _refuse(samples: Sequence[Sample], index: int, error: PumiceError, refusals: Refusals) -> None:
+    """Note the row of one sample; the error may name another row that shows the same picture."""
+    sample = samples[index]
+    own = ImageError(error.what, where=str(sample.origin), remedy=error.remedy)
+    refusals.add(Refusal.of(own, sample.source, sample.id), own)
 
 
 def check_images(
@@ -106,8 +168,11 @@ def check_images(
     workers: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
+    bad: dict[Picture, PumiceError] | None = None,
 ) -> tuple[dict[Picture, Extent], int]:
     """The size of every image of ``samples``, the frames of every video, and how many came from the cache.
+
+    ``bad`` takes the images that cannot be used, and they have no size then; without it they are an error.
 
     Raises:
         DataError: images that cannot be used; each is named with the first row that shows it.
@@ -132,7 +197,10 @@ def check_images(
     cached = 0
     for done, (path, result, hit) in enumerate(_mapped(check, list(first), workers), start=1):
         if isinstance(result, ImageError):
-            problems.add(result)
+            if bad is None:
+                problems.add(result)
+            else:
+                bad[path] = result
         else:
             sizes[path] = result
             cached += hit
@@ -161,42 +229,66 @@ def _looked_at(
 def count_tokens(
     samples: Sequence[Sample],
     encode: Encode,
-    sizes: dict[Picture, Extent],
+    sizes: Mapping[Picture, Extent],
     *,
     cache_folder: Path | None = None,
     settings: str | None = None,
     progress: Progress | None = None,
     max_errors: int = 20,
-) -> tuple[IntArray, IntArray]:
-    """Tokens and supervised tokens of every sample, exactly, by rendering it: int64 [samples] each.
+    max_positions: int | None = None,
+    refusals: Refusals | None = None,
+    skip: IntArray | None = None,
+) -> Counts:
+    """Tokens of every sample, exactly, by rendering it.
 
     With ``cache_folder`` and ``settings`` (see ``preflight``) the counts of samples that come from tables
-    are kept, and the same samples are not rendered again.
+    are kept, and the same samples are not rendered again, but for those that were refused.
+
+    Args:
+        samples: in mixture order.
+        encode: the renderer.
+        sizes: of every image.
+        cache_folder: where counts are kept between runs.
+        settings: stands for all that ``encode`` depends on.
+        progress: called now and then.
+        max_errors: how many errors are listed.
+        max_positions: the most that a position may be.
+        refusals: takes the rows that cannot be used, as many as it allows; None allows none.
+        skip: places of samples that are not looked at, int64 [any]: their images cannot be used.
 
     Raises:
-        DataError: samples that do not render, or that no token of is supervised.
+        DataError: samples that do not render, or that no token of is supervised, and that is not allowed.
     """
-    kept = Lengths(cache_folder, samples, settings, sizes.values())
-    known = kept.read()
-    if known is not None:
-        return known
-    problems = Problems(max_errors)
+    skip = np.zeros(0, np.int64) if skip is None else skip
+    settings = None if settings is None else f"{settings} {max_positions}"
+    kept = Lengths(cache_folder, samples, settings, sizes.values(), skip)
     first, which = distinct(samples)
-    counts = np.zeros((len(first), 2), np.int64)
-    for number, sample in enumerate(take(samples, first)):
+    known = kept.read()
+    counts = np.zeros((len(first), 3), np.int64) if known is None else known[:, first].T.copy()
+    todo = np.setdiff1d(np.flatnonzero(counts[:, 0] == 0), which[skip])
+    problems = Problems(max_errors)
+    for done, (number, sample) in enumerate(zip(todo.tolist(), take(samples, first[todo]), strict=True), 1):
         try:
-            counts[number] = _counted(sample, encode, sizes)
+            counts[number] = _counted(sample, encode, sizes, max_positions)
         except PumiceError as error:
             place(error, sample.origin)
             problems.add(error)
-        _tell(progress, "samples", number + 1, len(first))
-    problems.raise_if_any("samples cannot be used")
-    lengths, supervised = counts[which, 0], counts[which, 1]
-    kept.write(lengths, supervised)
-    return lengths, supervised
+            if refusals is not None:
+                refusals.add(Refusal.of(error, sample.source, sample.id), error)
+        _tell(progress, "samples", done, len(todo))
+    lengths, supervised, image_tokens = counts[which].T
+    if known is None:
+        kept.write(lengths, supervised, image_tokens)  # bad ones are 0: the next time only they are rendered
+    if refusals is None:
+        problems.raise_if_any("samples cannot be used")
+    else:
+        refusals.check("samples cannot be used")
+    return Counts(lengths, supervised, image_tokens)
 
 
-def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Extent]) -> tuple[int, int]:
+def _counted(
+    sample: Sample, encode: Encode, sizes: Mapping[Picture, Extent], max_positions: int | None
+) -> tuple[int, int, int]:
     encoded = encode(sample, [sizes[path] for path in sample.images])
     if encoded.supervised == 0:
         raise DataError(
@@ -204,7 +296,16 @@ def _counted(sample: Sample, encode: Encode, sizes: dict[Picture, Extent]) -> tu
             where=str(sample.origin),
             remedy="check its answers and the template, or remove the row",
         )
-    return len(encoded), encoded.supervised
+    if max_positions is not None and len(encoded) > max_positions:
+        longest = int(encoded.position_ids.max()) + 1  # of branches it is less than the tokens
+        if longest > max_positions:
+            raise DataError(
+                f"the sample has {longest} positions, the language model's context "
+                f"(max_position_embeddings) is {max_positions}",
+                where=str(sample.origin),
+                remedy="split the conversation, remove the row, or choose another language model",
+            )
+    return len(encoded), encoded.supervised, sum(span.length for span in encoded.image_spans)
 
 
 def _mapped(

@@ -53,6 +53,18 @@ class Samples(Sequence[Sample]):
             yield from table.read(rows[here].tolist())
             start += len(rows)
 
+    def without(self, places: IntArray) -> Samples:
+        """The same but for those at some places, int64 [any]."""
+        keep = np.ones(len(self), np.bool_)
+        keep[places] = False
+        starts = self._ends - [len(rows) for _, rows in self.parts]
+        return Samples(
+            [
+                (table, rows[keep[start : start + len(rows)]])
+                for (table, rows), start in zip(self.parts, starts.tolist(), strict=True)
+            ]
+        )
+
     def images(self, index: int) -> tuple[Picture, ...]:
         """The pictures of a sample."""
         table, row = self._find(index)

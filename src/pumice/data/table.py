@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, overload
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumice.data.formats import FORM_NAMES, read_draft
+from pumice.data.problems import Refusal
 from pumice.errors import DataError
 from pumice.types import ImageRef, IntArray, Message, Origin, Picture, Sample, Text, Video
 
@@ -75,7 +76,8 @@ class Head:
     ``path``, ``content`` and ``files`` are absolute, ``origins`` are as the data was named, for errors.
     ``content`` are the files it consists of and ``sha256`` stands for what is in them; ``files`` are those
     that rows and pictures are read from (of a table in columns, what was taken out of it). ``stamps`` are
-    those of ``content``, ``file_stamps`` those of ``files``.
+    those of ``content``, ``file_stamps`` those of ``files``. ``unreadable`` are rows that are in no column
+    since they could not be understood: file, row, place in the row, what is wrong, what to do.
     """
 
     path: str
@@ -87,6 +89,7 @@ class Head:
     file_stamps: tuple[Stamp, ...]
     origins: tuple[str, ...]
     groups: tuple[str, ...]
+    unreadable: tuple[tuple[str, int | None, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,9 @@ class SampleTable(Sequence[Sample]):
     """The samples of one data file, in its order.
 
     ``source`` names them in a mixture, ``root`` is the folder of their pictures, ``prompt`` is put behind
-    every question on a line of its own (unless it ends with it already).
+    every question on a line of its own (unless it ends with it already). ``refused`` are rows that cannot be
+    used and were allowed to be so: those that could not be read are not in the table, those whose picture is
+    missing are, and ``left_out`` [any] has their numbers.
     """
 
     head: Head
@@ -102,6 +107,8 @@ class SampleTable(Sequence[Sample]):
     source: str
     root: Path | None = None
     prompt: str | None = None
+    refused: tuple[Refusal, ...] = ()
+    left_out: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def bound(self, source: str, root: Path | None, prompt: str | None) -> SampleTable:
         """The same rows under another name, with another image folder or prompt."""

@@ -37,3 +37,8 @@ class Source(Strict):
     licence: str | None = Field(
         default=None, min_length=1, description="Under which licence the data is; goes into the run's record."
     )
+    allow_bad: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Up to so many rows that cannot be used are left out and listed in refused.jsonl; more "
+        "stop the run.",
+    )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import pumice.text
 from pumice.data.collate import collate
-from pumice.data.problems import Problems, place
+from pumice.data.problems import place
 from pumice.data.samples import distinct, images_at, take
 from pumice.errors import DataError
 from pumice.image.boxes import map_box
@@ -29,7 +29,7 @@ from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
 from pumice.train.pictures import Pictures, View
 from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
-from pumice.types import Batch, Encoded, IntArray, Origin, Picture, Region, Sample, Video
+from pumice.types import Batch, Encoded, Origin, Picture, Region, Sample, Video
 
 Key = tuple[str, Origin]
 
@@ -161,35 +161,6 @@ class StageData:
     def grounded(self, batch: Batch) -> int:
         """How many of a batch's pictures have boxes."""
         return sum(bool(_regions(self.samples[image.sample], image.path)) for image in batch.images)
-
-    def check_context(self, config: Any, lengths: IntArray) -> None:
-        """Compare every sample's last position with what the language model was made for.
-
-        Args:
-            config: the language model's; ``max_position_embeddings`` is read. An attention window
-                (``sliding_window``) bounds nothing: the masks have it.
-            lengths: tokens of each sample; positions are no more than these.
-
-        Raises:
-            DataError: a sample is longer.
-        """
-        limit = getattr(config, "max_position_embeddings", None)
-        if limit is None:
-            return
-        problems = Problems()
-        first, _ = distinct(self.samples)
-        for sample in take(self.samples, first[lengths[first] > limit]):
-            longest = int(self.encode(sample).position_ids.max()) + 1
-            if longest > limit:
-                problems.add(
-                    DataError(
-                        f"the sample has {longest} positions, the language model's context "
-                        f"(max_position_embeddings) is {limit}",
-                        where=str(sample.origin),
-                        remedy="split the conversation, remove the row, or choose another language model",
-                    )
-                )
-        problems.raise_if_any("samples are too long for the language model")
 
     def check_cells(self, grounding: Grounding) -> None:
         """Lay out the words of every picture once, so that none fails while training.

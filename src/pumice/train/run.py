@@ -26,6 +26,7 @@ from pumice.data import mixture as mix
 from pumice.data.index import CACHE_FOLDER
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
+from pumice.data.problems import Refusals
 from pumice.data.samples import images_at, pictures_of
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
 from pumice.files import write_json, write_text
@@ -41,7 +42,6 @@ from pumice.text.templates import check_template_name
 from pumice.train.adapters import attach, base_of, check_extras, check_targets, finish, lineage
 from pumice.train.checkpoint import list_states
 from pumice.train.dataset import StageData
-from pumice.train.grounding import TARGETS
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
@@ -56,6 +56,7 @@ from pumice.train.record import (
     new_record,
 )
 from pumice.train.remember import Budget
+from pumice.train.sources import REFUSED, fingerprint_of, refusals_of, refused_rows, source_of, write_refused
 from pumice.train.start import starting_model
 from pumice.train.validate import Validator
 
@@ -91,6 +92,7 @@ class Prepared:
     validation: StageData | None
     mixture: list[dict[str, Any]]
     held_out: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
 
     def forget(self) -> None:
@@ -153,6 +155,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe.yaml", text)
     write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
+    write_refused(folder / REFUSED, [row for stage in prepared for row in stage.refused])
     record = new_record(recipe, folder, described, command)
     write_json(folder / "run.json", record)
     try:
@@ -296,14 +299,18 @@ def _prepare(
             budget=budget,
         )
 
+    refusals = refusals_of(recipe, stage)
     mixture = mix.read_mixture(
-        [_source(recipe, name) for name in stage.sources],
+        [source_of(recipe, name) for name in stage.sources],
         seed=recipe.seed,
         cache_folder=cache,
         progress=observer.on_check,
+        refusals=refusals,
     )
     data = stage_data(mixture.samples)
-    checked = _checked(data, stage, model, pictures, observer, cache)
+    checked = _checked(data, stage, model, pictures, observer, cache, refusals)
+    mixture, checked = mixture.without(checked.refused), checked.usable()
+    data.samples = mixture.samples
     plan = build_plan(
         checked.lengths,
         checked.supervised,
@@ -313,34 +320,31 @@ def _prepare(
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,
-        fingerprint=_fingerprint(mixture, stage),
+        fingerprint=fingerprint_of(mixture, stage),
         name=lambda index: str(mixture.samples.origin(index)),
     )
-    rows = _rows(stage, mixture, checked)
+    rows = _rows(stage, mixture, checked, refusals)
     validation = None
     held_out_rows: list[dict[str, Any]] = []
     if stage.validation is not None:
-        source = _source(recipe, stage.validation.source)
+        source = source_of(recipe, stage.validation.source)
         limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
         source = dataclasses.replace(source, limit=min(limits, default=None))
-        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache)
+        held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache, refusals=refusals)
         validation = stage_data(held_out.samples)
-        checked = _checked(validation, stage, model, pictures, observer, cache)
-        held_out_rows = _rows(stage, held_out, checked)
+        checked = _checked(validation, stage, model, pictures, observer, cache, refusals)
+        held_out, checked = held_out.without(checked.refused), checked.usable()
+        validation.samples = held_out.samples
+        held_out_rows = _rows(stage, held_out, checked, refusals)
     _check_grounding(stage, data, validation)
-    return Prepared(data, plan, validation, rows, held_out_rows, position_ids_4)
+    refused = refused_rows(stage, refusals)
+    return Prepared(data, plan, validation, rows, held_out_rows, refused, position_ids_4)
 
 
-def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight) -> list[dict[str, Any]]:
+def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:
     """What each source brings to a stage, as ``mixture.json`` has it."""
-    summaries = mix.summarise(mixture, checked.lengths, checked.supervised)
+    summaries = mix.summarise(mixture, checked.lengths, checked.supervised, refusals)
     return [{"stage": stage.name, **dataclasses.asdict(row)} for row in summaries]
-
-
-def _fingerprint(mixture: mix.Mixture, stage: Stage) -> str:
-    """What a plan's digest stands for beside lengths: the data, and a grounded stage's kind of targets."""
-    targets = f" grounding {TARGETS}" if stage.grounding is not None else ""
-    return mixture.fingerprint() + targets
 
 
 def _checked(
@@ -350,6 +354,7 @@ def _checked(
     pictures: Pictures,
     observer: RunObserver,
     cache: Path | None,
+    refusals: Refusals,
 ) -> Preflight:
     """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
     count = len(pictures_of(data.samples))
@@ -364,8 +369,9 @@ def _checked(
         settings=data.settings(),
         workers=os.cpu_count() or 1,
         progress=observer.on_check,
+        max_positions=getattr(model.lm.config, "max_position_embeddings", None),
+        refusals=refusals,
     )
-    data.check_context(model.lm.config, checked.lengths)
     pictures.know(data.samples, checked.sizes)
     return checked
 
@@ -382,20 +388,6 @@ def _check_grounding(stage: Stage, data: StageData, validation: StageData | None
         for part in (data, validation):
             if part is not None:
                 part.check_cells(stage.grounding)
-
-
-def _source(recipe: Recipe, name: str) -> mix.Source:
-    source = recipe.data[name]
-    return mix.Source(
-        name,
-        source.file,
-        Path(source.images) if source.images else None,
-        source.weight,
-        source.limit,
-        source.format,
-        source.prompt,
-        source.licence,
-    )
 
 
 def _kept_views(ready: Prepared, pictures: Pictures, model: VisionLanguageModel) -> list[View] | None:
