@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("text", "image"),
     ("data", "model"),
     ("train", "infer"),
-    ("serve", "evaluate", "generate", "export", "trust", "bench"),
+    ("serve", "evaluate", "generate", "export", "forecast", "trust", "bench"),
     ("report", "world"),
     ("cli",),
 )

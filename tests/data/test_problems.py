@@ -43,7 +43,9 @@ def render(one: Sample, sizes: Any) -> Encoded:
     return encoded(10 + int(one.id[1:]), learnt=2, spans=[(1, 4)])
 
 
-def read(path: Path, refusals: Refusals, cache: Path | None = None, **keys: Any) -> tuple[Mixture, Preflight]:
+def read(
+    path: Path, refusals: Refusals, cache: Path | None = None, encode: Any = render, **keys: Any
+) -> tuple[Mixture, Preflight]:
     source = Source("a", path, path.parent, allow_bad=refusals.allowed.get("a", 0), **keys)
     mixture = read_mixture([source], seed=0, cache_folder=cache, refusals=refusals)
     found = preflight(mixture.samples, encode, cache_folder=cache, settings="x", refusals=refusals)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import bench, chat, data, evaluate, export, merge, recipes, report, train, world
+from pumice.cli import bench, chat, data, evaluate, export, merge, plan, recipes, report, train, world
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(world.app, name="world")
 app.add_typer(data.app, name="data")
+app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)

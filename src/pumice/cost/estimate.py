@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from pumice.cost.hardware import Hardware, Sharding
-from pumice.cost.shape import Load, Shape
+from pumice.cost.shape import Additions, Load, Shape
 
 BF16, FP32 = 2, 4
 ADAM = 2 * FP32
@@ -23,12 +24,19 @@ ACTIVATION = 34
 scores left out (Korthikanti and others 2022, table 2, without the quadratic term)."""
 
 
+Weights = Literal["bf16", "fp32"]
+"""How weights are held: in bfloat16 with a float32 copy of what trains (DeepSpeed, FSDP), or in float32 and
+cast as they are used (autocast), as Pumice itself does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """How a stage runs: what trains, on what, split how.
 
     ``checkpointing`` keeps one activation a layer and computes the rest again. ``micro_rows`` is how many
-    rows a device takes at once; a step takes as many such parts as it needs.
+    rows a device takes at once; a step takes as many such parts as it needs. ``weights`` is how weights are
+    held, ``activation`` the bytes of a number in between. ``additions`` train in place of the language
+    model's weights.
     """
 
     trainable: frozenset[str]
@@ -37,6 +45,9 @@ class Setup:
     sharding: Sharding
     checkpointing: bool = True
     micro_rows: int = 1
+    weights: Weights = "bf16"
+    activation: int = BF16
+    additions: Additions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,9 @@ class Estimate:
 
 def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
     """The cost of one stage."""
-    flops = stage_flops(shape, load, setup.trainable, checkpointing=setup.checkpointing)
+    flops = stage_flops(
+        shape, load, setup.trainable, checkpointing=setup.checkpointing, additions=setup.additions
+    )
     rate = setup.hardware.peak * setup.hardware.share[setup.sharding] * setup.devices
     return Estimate(flops, stage_memory(shape, load, setup), sum(flops.values()) / rate)
 
@@ -91,9 +104,14 @@ def passes(part: str, trainable: Collection[str], *, checkpointing: bool) -> int
 
 
 def stage_flops(
-    shape: Shape, load: Load, trainable: Collection[str], *, checkpointing: bool
+    shape: Shape,
+    load: Load,
+    trainable: Collection[str],
+    *,
+    checkpointing: bool,
+    additions: Additions | None = None,
 ) -> dict[str, float]:
-    """FLOP of a stage by part: ``vision``, ``connector``, ``language``, ``head``."""
+    """FLOP of a stage by part: ``vision``, ``connector``, ``language``, ``head``, and ``additions``."""
     tower, language = shape.tower, shape.language
     forward = {
         "vision": load.images
@@ -110,24 +128,42 @@ def stage_flops(
     # recomputes: logits are made once, forward and backward together.
     head = 2.0 * language.vocabulary * language.width * load.logits
     flops["head"] = head * (3 if "language" in trainable else 2)
+    if additions is not None and "language" in trainable:
+        # Gradients pass through the frozen weights, and only the additions have gradients of their own.
+        through = 2 + int(checkpointing)
+        flops["language"] = forward["language"] * through
+        flops["head"] = head * 2
+        flops["additions"] = 2.0 * additions.params * load.tokens * (through + 1)
     return flops
 
 
 def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
     """Bytes on one device at the highest point of a step."""
-    params = shape.params
+    params = dict(shape.params)
+    additions = setup.additions if "language" in setup.trainable else None
     trained = float(sum(count for part, count in params.items() if part in setup.trainable))
+    if additions is not None:
+        trained += additions.params - params["language"]
     everything = float(sum(params.values()))
     split = 1.0 / setup.devices
     whole = setup.sharding == "none"
     held = split if setup.sharding == "full" else 1.0
-    weights = everything * BF16 * held
+    number = FP32 if setup.weights == "fp32" else BF16
+    weights = everything * number
+    if additions is not None:
+        weights += additions.params * number
+        if additions.bits is not None:
+            weights += additions.covered * (additions.bits / 8 - number)
+    weights *= held
     if setup.sharding == "full":
         # One block of the language model is gathered at a time, and the next one ahead of its turn.
-        weights += 2 * BF16 * shape.language.body / shape.language.layers
-    gradients = trained * BF16 * (1.0 if whole else split)
-    # float32 copies of what trains, and AdamW's averages.
-    optimizer = trained * (FP32 + ADAM) * (1.0 if whole else split)
+        weights += 2 * number * shape.language.body / shape.language.layers
+    if setup.weights == "fp32" and setup.activation == BF16 and not setup.checkpointing:
+        weights += shape.language.body * BF16  # what autocast made of them stays for the backward pass
+    gradients = trained * number * (1.0 if whole else split)
+    # AdamW's averages, and float32 copies of what trains where weights are in bfloat16.
+    copies = FP32 if setup.weights == "bf16" else 0
+    optimizer = trained * (copies + ADAM) * (1.0 if whole else split)
     return Memory(
         weights, gradients, optimizer, _activations(shape, load, setup), _logits(shape, load, setup), OVERHEAD
     )
@@ -136,13 +172,14 @@ def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
 def _activations(shape: Shape, load: Load, setup: Setup) -> float:
     language, tower = shape.language, shape.tower
     places = float(load.row * setup.micro_rows)
-    layer = places * language.width * ACTIVATION
+    wide = setup.activation / BF16
+    layer = places * language.width * ACTIVATION * wide
     if setup.checkpointing:
-        kept = places * language.width * BF16 * language.layers + layer
+        kept = places * language.width * setup.activation * language.layers + layer
     else:
         kept = layer * language.layers
     images = min(load.images_per_step / max(load.rows, 1) * setup.micro_rows, load.images_per_step)
-    inside = images * tower.tokens * tower.width
+    inside = images * tower.tokens * tower.width * wide
     if "vision" not in setup.trainable:
         return kept + inside * ACTIVATION  # one layer at a time, nothing kept
     if setup.checkpointing:

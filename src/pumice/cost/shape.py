@@ -75,6 +75,21 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Additions:
+    """Low-rank additions to a language model (LoRA), which train in its place.
+
+    Attributes:
+        params: their own parameters.
+        covered: parameters of the layers that have one.
+        bits: in which a parameter of those layers is held; None as the others are (QLoRA: about 4.1).
+    """
+
+    params: int
+    covered: int
+    bits: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What a stage computes on, over all its steps.
 

@@ -68,6 +68,22 @@ def _snapshot(name: str, lead: str) -> Path:
     return found
 
 
+def local_checkpoint(name: str) -> Path | None:
+    """The folder of a hub repository in the local cache, or None; nothing is fetched.
+
+    ``name`` is ``ORGANISATION/NAME``.
+    """
+    from huggingface_hub import snapshot_download
+
+    if _ID.fullmatch(name) is None:
+        return None
+    try:
+        folder = Path(snapshot_download(repo_id=name, local_files_only=True))
+    except (OSError, ValueError):  # all that huggingface_hub raises is one of these
+        return None
+    return folder if (folder / "config.json").is_file() else None
+
+
 def _fetch(name: str, patterns: tuple[str, ...], lead: str) -> Path:
     from huggingface_hub import snapshot_download
 

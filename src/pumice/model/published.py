@@ -6,12 +6,14 @@ Only what decides sizes is here; a checkpoint itself is always read with its own
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from transformers import AutoConfig
 
 from pumice.errors import CheckpointError, suggest
+from pumice.image.process import ImageProcessor
 
 
 def _clip(pixels: int) -> dict[str, Any]:
@@ -93,6 +95,58 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Facts of each part's config.json that decide what it costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A published LLaVA: its parts by their names in ``PUBLISHED``, its template, and whether it makes tiles
+    (LLaVA-NeXT's five canvases, ``spatial_unpad``)."""
+
+    vision: str
+    language: str
+    template: str
+    tiled: bool = False
+
+
+_CLIP_336 = "openai/clip-vit-large-patch14-336"
+_V7, _V13 = "lmsys/vicuna-7b-v1.5", "lmsys/vicuna-13b-v1.5"
+_MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
+
+WHOLES: Mapping[str, Whole] = MappingProxyType(
+    {
+        "liuhaotian/llava-v1.5-7b": Whole(_CLIP_336, _V7, "v1"),
+        "liuhaotian/llava-v1.5-13b": Whole(_CLIP_336, _V13, "v1"),
+        "llava-hf/llava-1.5-7b-hf": Whole(_CLIP_336, _V7, "v1"),
+        "llava-hf/llava-1.5-13b-hf": Whole(_CLIP_336, _V13, "v1"),
+        "llava-hf/llava-v1.6-vicuna-7b-hf": Whole(_CLIP_336, _V7, "v1", tiled=True),
+        "llava-hf/llava-v1.6-vicuna-13b-hf": Whole(_CLIP_336, _V13, "v1", tiled=True),
+        "llava-hf/llava-v1.6-mistral-7b-hf": Whole(_CLIP_336, _MISTRAL, "mistral_instruct", tiled=True),
+    }
+)
+"""Published checkpoints whose sizes are known without their files; their connector is mlp2x_gelu."""
+
+
+def published_whole(name: str) -> Whole:
+    """A published LLaVA by its name on the hub.
+
+    Raises:
+        CheckpointError: the name is not in ``WHOLES``; the error lists what is.
+    """
+    if name not in WHOLES:
+        raise CheckpointError(
+            f"the sizes of {name!r} are not known here",
+            remedy=f"give the local folder of the checkpoint; {suggest(name, WHOLES)}",
+        )
+    return WHOLES[name]
+
+
+def published_processor(config: Any) -> ImageProcessor:
+    """The image processor that belongs to a published tower's config."""
+    kind = "SiglipImageProcessor" if config.model_type == "siglip_vision_model" else "CLIPImageProcessor"
+    side = int(config.image_size)
+    square = {"height": side, "width": side}
+    size: dict[str, int] = square if kind == "SiglipImageProcessor" else {"shortest_edge": side}
+    return ImageProcessor.from_dict({"image_processor_type": kind, "size": size, "crop_size": square})
 
 
 def published_config(name: str) -> Any:

@@ -1,59 +1,57 @@
-"""The sizes of a model, counted on the meta device: no weights are read and none are made."""
+"""The sizes of a model, on whatever device: on the meta device no weights are needed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM
 
-from pumice.cost.shape import LanguageShape, Shape, TowerShape
-from pumice.errors import CheckpointError
-from pumice.model.build import lm_width
-from pumice.model.connector import build_connector
+from pumice.cost.shape import Additions, LanguageShape, Shape, TowerShape
+from pumice.errors import CheckpointError, suggest
 from pumice.model.tower import Tower, VisionTower
 from pumice.model.vlm import VisionLanguageModel
+from pumice.recipes.schema import Lora
 
 
 def model_shape(model: VisionLanguageModel) -> Shape:
-    """The sizes of a model that is there, on whatever device."""
+    """The sizes of a whole model."""
     return Shape(_tower(model.tower), _count(model.connector), _language(model.lm))
 
 
-def config_shape(
-    vision: Any, language: Any, *, connector: str, select_layer: int, select_feature: str
-) -> Shape:
-    """The sizes of the model that two transformers configs would give.
-
-    Args:
-        vision: a vision tower's config (its own, not that of the two-towered model around it).
-        language: a causal LM's config.
-        connector: see ``build_connector``.
-        select_layer: the tower's hidden state that is read.
-        select_feature: ``patch`` or ``cls_patch``.
+def additions_of(lm: Any, lora: Lora) -> Additions:
+    """The additions that a stage's ``lora`` block gives a causal LM: a pair of matrices a linear layer.
 
     Raises:
-        CheckpointError: transformers has no such model, or the options do not fit it.
+        CheckpointError: no linear layer has a name that it gives.
     """
-    with torch.device("meta"):
-        tower = VisionTower(
-            _empty(AutoModel, vision), select_layer=select_layer, select_feature=select_feature
-        )
-        lm = _empty(AutoModelForCausalLM, language)
-    width, dim = lm_width(lm), tower.dim
-    bridge = build_connector(connector, dim, width)
-    return Shape(_tower(tower), _count(bridge), _language(lm))
-
-
-def _empty(auto: Any, config: Any) -> Any:
-    """A model of a config, without weights where the default device is the meta device."""
-    try:
-        return auto.from_config(config)
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"transformers has no {auto.__name__} for model_type {config.model_type!r}: {error}"
-        ) from error
+    head = lm.get_output_embeddings()
+    layers = {
+        name: module
+        for name, module in lm.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+    names = {name.rpartition(".")[2] for name in layers}
+    for wanted in lora.targets:
+        if wanted not in names:
+            raise CheckpointError(
+                f"the language model has no linear layer {wanted!r}",
+                where="lora.targets",
+                remedy=suggest(wanted, names),
+            )
+    chosen = [
+        module
+        for name, module in layers.items()
+        if not lora.targets or name.rpartition(".")[2] in lora.targets
+    ]
+    params = sum(lora.rank * (layer.in_features + layer.out_features) for layer in chosen)
+    if lora.dora:
+        params += sum(layer.out_features for layer in chosen)
+    covered = sum(layer.weight.numel() for layer in chosen)
+    bits = None
+    if lora.quantize is not None:
+        # bitsandbytes: a scale for each block of 64, in float32, or in 8 bits with one for each 256 of them.
+        bits = 4 + (8 / 64 + 32 / (64 * 256) if lora.double_quantization else 32 / 64)
+    return Additions(params, covered, bits)
 
 
 def _tower(tower: Tower) -> TowerShape:

@@ -41,6 +41,22 @@ def vision_source(folder: Path) -> tuple[Any, dict[str, Stored]]:
     Raises:
         CheckpointError: the folder holds no vision model that is known here.
     """
+    config = vision_config(folder)
+    model_type = str(load_config(folder).model_type)
+    tensors = open_weights(folder)
+    if model_type in WHOLE:
+        return config, split_parts(tensors, LmNames(), folder)["tower"]
+    if model_type in _TWO_TOWERED:
+        return config, {key: item for key, item in tensors.items() if not key.startswith(_OTHER_HALF)}
+    return config, tensors
+
+
+def vision_config(folder: Path) -> Any:
+    """The vision config of a folder; of a two-towered or LLaVA folder, that of its vision half.
+
+    Raises:
+        CheckpointError: the folder holds no vision model that is known here.
+    """
     if folder.is_dir() and is_original(read_json(folder / "config.json")):
         raise CheckpointError(
             "an original LLaVA folder names its vision tower and does not describe it",
@@ -49,11 +65,8 @@ def vision_source(folder: Path) -> tuple[Any, dict[str, Stored]]:
         )
     config = load_config(folder)
     model_type = str(config.model_type)
-    if model_type in WHOLE:
-        return config.vision_config, split_parts(open_weights(folder), LmNames(), folder)["tower"]
-    if model_type in _TWO_TOWERED:
-        stored = open_weights(folder).items()
-        return config.vision_config, {key: item for key, item in stored if not key.startswith(_OTHER_HALF)}
+    if model_type in WHOLE or model_type in _TWO_TOWERED:
+        return config.vision_config
     if model_type in FLEXIBLE:
         tower_family(model_type)
     if model_type not in FAMILIES:
@@ -62,7 +75,7 @@ def vision_source(folder: Path) -> tuple[Any, dict[str, Stored]]:
             where=str(folder / "config.json"),
             remedy=suggest(model_type, [*_TWO_TOWERED, *FAMILIES, *WHOLE]),
         )
-    return config, open_weights(folder)
+    return config
 
 
 def vision_part(config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, where: str) -> Any:
@@ -102,6 +115,18 @@ def language_source(folder: Path) -> tuple[Any, dict[str, Stored]]:
         half = {key: value for key, value in tensors.items() if _OTHER_PARTS.match(key) is None}
         return text, split_parts(half, LmNames(body=body_name(text)), folder)["lm"]
     return config, tensors
+
+
+def language_config(folder: Path) -> Any:
+    """The LM's config of a folder; of a whole model, that of its language half.
+
+    Raises:
+        CheckpointError: there is no such folder, or no configuration that can be read.
+    """
+    if folder.is_dir() and is_original(fields := read_json(folder / "config.json")):
+        return text_config(fields, str(folder))
+    config = load_config(folder)
+    return config.text_config if config.model_type in (*WHOLE, *_WITH_TEXT_HALF) else config
 
 
 def language_part(config: Any, tensors: Mapping[str, Stored], dtype: torch.dtype, folder: Path) -> Any:

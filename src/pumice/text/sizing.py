@@ -23,15 +23,22 @@ PIECES = r" ?[A-Za-z]{1,7}|[A-Za-z]{1,5}| ?\p{L}|\d| ?[^\sA-Za-z\d]|\s"
 NOTE = "token counts are an estimate: the language model's tokenizer is not here"
 
 
-@lru_cache(maxsize=1)
-def sizing_tokenizer() -> PreTrainedTokenizerFast:
-    """The counting tokenizer, with ``<s>``, ``</s>``, ``<pad>`` and ``<image>``."""
+@lru_cache(maxsize=8)
+def sizing_tokenizer(control: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+    """The counting tokenizer, with ``<s>``, ``</s>``, ``<pad>`` and ``<image>``.
+
+    Args:
+        control: further control tokens, which a template writes (``<|im_start|>``).
+    """
     from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(WordLevel({"<unk>": 0}, unk_token="<unk>"))
     backend.pre_tokenizer = Split(Regex(PIECES), behavior="isolated")
     backend.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in ("<s>", "</s>", "<pad>", "<image>")]
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token in ("<s>", "</s>", "<pad>", "<image>", *control)
+        ]
     )
     fast: Any = PreTrainedTokenizerFast
     made: PreTrainedTokenizerFast = fast(

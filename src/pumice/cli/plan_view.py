@@ -1,0 +1,218 @@
+"""A plan in the terminal: data, lengths, packing, arithmetic, memory and time of each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pumice.cli.console import note, out
+from pumice.cli.progress import describe_rows, short
+
+if TYPE_CHECKING:
+    from pumice.forecast import Forecast, StageForecast
+
+BAR = 40
+ROWS = 5
+"""Bad rows of a reason that are named here; all are in the file."""
+SHARDED = {
+    "none": "nothing split",
+    "grads": "gradients and optimiser split (ZeRO-2)",
+    "full": "weights split too (ZeRO-3, FSDP)",
+}
+
+
+def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
+    """Print a plan."""
+    summary = found.summary
+    parts = ", ".join(f"{name} {short(count)}" for name, count in summary["parameters"].items())
+    out.print(f"{summary['recipe']}: {parts} parameters", soft_wrap=True, markup=False)
+    for text in [*said, *summary["notes"]]:
+        note(f"Note: {text}.")
+    for stage in found.stages:
+        _stage(stage)
+    told = [stage for stage in found.stages if "published" in stage.summary]
+    if told:
+        _published(told)
+    out.print()
+    for what, path in files.items():
+        out.print(f"{what}: {path}", soft_wrap=True, markup=False)
+
+
+def _stage(stage: StageForecast) -> None:
+    summary = stage.summary
+    lora = ""
+    if summary["lora"] is not None:
+        kind = "QLoRA" if summary["lora"]["quantize"] else "LoRA"
+        lora = f" ({kind}, rank {summary['lora']['rank']})"
+    trains = ", ".join(part + (lora if part == "language" else "") for part in summary["trains"])
+    out.print()
+    out.print(Text.assemble((summary["name"], "bold cyan"), f"  {summary['kind']}; trains {trains}"))
+    if stage.counted is None:
+        return
+    for key, purpose in (("sources", ""), ("validation", ", to validate")):
+        for row in summary[key]:
+            out.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False, soft_wrap=True)
+    _refused(stage.counted.refused)
+    _data(summary)
+    _histogram(summary["lengths"])
+    _packing(summary)
+    _cost(summary["cost"])
+
+
+def _refused(rows: list[dict[str, Any]]) -> None:
+    """Bad rows by reason, the first of each named."""
+    from pumice.data.problems import Refusal, by_kind
+
+    if not rows:
+        return
+    found = [
+        Refusal(
+            source=row["source"],
+            file=row["file"],
+            row=row["row"],
+            id=row["id"],
+            reason=row["reason"],
+            detail=row["place"],
+            remedy=row["remedy"],
+        )
+        for row in rows
+    ]
+    out.print(f"  {len(found):,} rows cannot be used:", style="red")
+    for kind, some in by_kind(found):
+        names = ", ".join(
+            f"{one.source} {one.row}" + (f" ({one.id})" if one.id not in (None, str(one.row)) else "")
+            for one in some[:ROWS]
+        )
+        more = f", and {len(some) - ROWS:,} more" if len(some) > ROWS else ""
+        out.print(f"    {len(some):,}: {kind}", markup=False, soft_wrap=True)
+        note(f"      rows {names}{more}")
+        if some[0].remedy:
+            note(f"      to do: {some[0].remedy}")
+
+
+def _data(summary: Mapping[str, Any]) -> None:
+    tokens = summary["tokens"]
+    inputs = summary["tower_inputs"]
+    tiles = f" in {inputs:,} tiles" if inputs != summary["images"] else ""
+    _line(
+        "an epoch",
+        f"{summary['samples']:,} samples ({summary['text_only']:,} text only), "
+        f"{summary['images']:,} pictures{tiles}",
+    )
+    _line(
+        "tokens",
+        f"{tokens['all']:,}: {tokens['image']:,} of pictures, {tokens['text']:,} of text; "
+        f"{tokens['supervised']:,} supervised ({tokens['supervised'] / tokens['all']:.1%})",
+    )
+
+
+def _histogram(lengths: Mapping[str, Any]) -> None:
+    edges, counts = lengths["edges"], lengths["counts"]
+    _line(
+        "lengths",
+        f"{lengths['min']:,.0f} to {lengths['max']:,.0f} tokens, mean {lengths['mean']:,.0f}, "
+        f"median {lengths['median']:,.0f}, 90% under {lengths['p90']:,.0f}",
+    )
+    filled = [index for index, count in enumerate(counts) if count]
+    for index in range(filled[0], filled[-1] + 1):
+        bar = "█" * round(BAR * counts[index] / max(counts)) or ("▏" if counts[index] else "")
+        span = f"{edges[index]:,} to {edges[index + 1] - (index + 2 < len(edges)):,}"
+        out.print(f"    {span:>16} {counts[index]:>9,} {bar}", markup=False)
+
+
+def _packing(summary: Mapping[str, Any]) -> None:
+    packing = summary["packing"]
+    epochs = f" in {summary['epochs']:,} epochs" if summary["epochs"] > 1 else ""
+    _line(
+        "rows",
+        f"{packing['rows']:,} of up to {packing['row_length']:,} tokens, "
+        f"{packing['samples_per_row']:.1f} samples each, {packing['filled']:.1%} filled "
+        f"(one sample a row, padded: {packing['one_sample_a_row']:.1%})",
+    )
+    _line("steps", f"{summary['steps']:,}{epochs}, {packing['rows_per_step']:.1f} rows each")
+
+
+def _cost(cost: Mapping[str, Any]) -> None:
+    flops = dict(cost["flops"])
+    whole = flops.pop("all")
+    shares = ", ".join(f"{part} {count / whole:.1%}" for part, count in flops.items() if count)
+    _line("FLOP", f"{whole:.3g}: {shares}")
+    place = f"{cost['devices']:,} x {cost['label']}" if cost["devices"] > 1 else cost["label"]
+    _line("on", f"{place}, {SHARDED[cost['sharding']]}" if cost["devices"] > 1 else place)
+    note(f"      {cost['source']}")
+    _memory(cost)
+    _line(
+        "time",
+        f"{duration(cost['seconds'])}, at {cost['share_of_peak']:.0%} of {cost['peak'] / 1e12:.3g} TFLOP/s "
+        "a device",
+    )
+    for text in cost["notes"]:
+        note(f"      {text}")
+
+
+def _memory(cost: Mapping[str, Any]) -> None:
+    memory = dict(cost["memory"])
+    whole, device = memory.pop("all"), memory.pop("device")
+    parts = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in memory.items())
+    rows = cost["rows_at_once"]
+    fits = "" if cost["fits"] else ": does not fit"
+    _line("memory", f"{whole / 1e9:.3g} of {device / 1e9:.3g} GB a device, {rows:,} rows at once{fits}")
+    note(f"      GB: {parts}")
+    if cost["fits"]:
+        return
+    if not cost["would_fit"]:
+        out.print("      nothing that is known here makes it fit", style="red")
+    for one in cost["would_fit"]:
+        out.print(f"      it fits with {one['words']}: {one['bytes'] / 1e9:.3g} GB", markup=False)
+
+
+def _published(stages: list[StageForecast]) -> None:
+    out.print("\nBeside the published run", style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("stage")
+    for title in ("samples", "steps", "FLOP", "GB a device", "predicted", "published", "difference"):
+        table.add_column(title, justify="right")
+    for stage in stages:
+        told = stage.summary["published"]
+        memory = told["memory"]
+        hours, difference = told["published_hours"], told["difference"]
+        table.add_row(
+            stage.summary["name"],
+            f"{told['samples']:,}",
+            f"{told['steps']:,}",
+            f"{told['flops']['all']:.3g}",
+            f"{memory['all'] / 1e9:.1f} of {memory['device'] / 1e9:.0f}",
+            f"{told['hours']:.2f} h",
+            "not told" if hours is None else f"{hours:g} h",
+            "" if difference is None else f"{difference:+.1%}",
+        )
+    out.print(table)
+    for stage in stages:
+        told = stage.summary["published"]
+        place = f"{told['devices']:,} x {told['label']}, {SHARDED[told['sharding']]}"
+        note(
+            f"{stage.summary['name']}: {place}; {told['source']}. {told['published_source']}".rstrip(". ")
+            + "."
+        )
+        for text in told["notes"]:
+            note(f"  {text}")
+        if not told["fits"]:
+            out.print(f"{stage.summary['name']} does not fit onto such a device", style="red")
+            for one in told["would_fit"]:
+                out.print(f"  it fits with {one['words']}: {one['bytes'] / 1e9:.3g} GB", markup=False)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one says them: 40 s, 12 min, 3.5 h, 4 days."""
+    for limit, unit, size in ((90.0, "s", 1.0), (90 * 60.0, "min", 60.0), (48 * 3600.0, "h", 3600.0)):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86400:.3g} days"
+
+
+def _line(title: str, text: str) -> None:
+    out.print(Text.assemble((f"  {title:<9} ", "bold"), text), soft_wrap=True)

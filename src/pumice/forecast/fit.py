@@ -1,0 +1,95 @@
+"""Whether a stage fits onto a device, and what would make it fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from pumice.cost.estimate import Setup, stage_memory
+from pumice.cost.shape import Additions, Load, Shape
+
+MOST_DEVICES = 4096
+_DEVICES = "--devices"
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Something that makes a stage fit: in words, and the bytes of a device then."""
+
+    words: str
+    bytes: float
+
+
+def remedies(
+    shape: Shape, load: Load, setup: Setup, additions: Callable[[bool], Additions] | None
+) -> list[Remedy]:
+    """What makes a stage fit that does not: single changes, or else all together and more devices.
+
+    Args:
+        shape: the model.
+        load: the stage's.
+        setup: with which it does not fit.
+        additions: LoRA's, or QLoRA's (True), of usual size for this model; None where the stage has some.
+    """
+    limit = setup.hardware.memory
+
+    def needs(changed: Setup) -> float:
+        return stage_memory(shape, load, changed).total
+
+    found: list[Remedy] = []
+    for words, changed in _singles(setup, additions):
+        more = words.startswith(_DEVICES) and any(one.words.startswith(_DEVICES) for one in found)
+        if not more and needs(changed) <= limit:
+            found.append(Remedy(words, needs(changed)))
+    if found:
+        return found
+    every = replace(setup, checkpointing=True, micro_rows=1)
+    if setup.devices > 1:
+        every = replace(every, sharding="full")
+    words = _together(setup, every)
+    if words and needs(every) <= limit:
+        return [Remedy(words, needs(every))]
+    spread = replace(every, sharding="full", devices=max(2, setup.devices))
+    while needs(spread) > limit and spread.devices < MOST_DEVICES:
+        spread = replace(spread, devices=spread.devices * 2)
+    if needs(spread) <= limit:
+        found.append(Remedy(_together(setup, spread), needs(spread)))
+    if additions is not None and "language" in setup.trainable:
+        for label, quantised in (("LoRA", False), ("QLoRA", True)):
+            low = replace(every, additions=additions(quantised))
+            if needs(low) <= limit:
+                found.append(Remedy(", ".join(filter(None, [words, label])), needs(low)))
+                break
+    return found
+
+
+def _singles(setup: Setup, additions: Callable[[bool], Additions] | None) -> Iterator[tuple[str, Setup]]:
+    if not setup.checkpointing:
+        yield "activation_checkpointing: true", replace(setup, checkpointing=True)
+    if setup.micro_rows > 1:
+        yield f"one row at a time (it takes {setup.micro_rows}; accumulation)", replace(setup, micro_rows=1)
+    if setup.devices > 1:
+        for sharding in ("grads", "full"):
+            if setup.sharding == "none" or (setup.sharding == "grads" and sharding == "full"):
+                yield f"--sharding {sharding}", replace(setup, sharding=sharding)
+    devices = setup.devices * 2
+    while setup.sharding != "none" and devices <= MOST_DEVICES:
+        yield f"{_DEVICES} {devices:,}", replace(setup, devices=devices)
+        devices *= 2
+    if additions is not None and "language" in setup.trainable:
+        yield "LoRA (lora: {} in the stage)", replace(setup, additions=additions(False))
+        yield "QLoRA (lora: {quantize: nf4})", replace(setup, additions=additions(True))
+
+
+def _together(old: Setup, new: Setup) -> str:
+    """What differs between two setups, in words."""
+    words = []
+    if new.devices != old.devices:
+        words.append(f"{_DEVICES} {new.devices:,}")
+    if new.sharding != old.sharding:
+        words.append(f"--sharding {new.sharding}")
+    if new.checkpointing != old.checkpointing:
+        words.append("activation_checkpointing: true")
+    if new.micro_rows != old.micro_rows:
+        words.append("one row at a time (accumulation)")
+    return ", ".join(words)

@@ -1,0 +1,84 @@
+"""From a plan and what was counted to what is computed on (``cost.shape.Load``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pumice.cost.shape import Load
+from pumice.data.plan import Plan
+from pumice.data.preflight import Preflight
+from pumice.data.samples import Samples, images_at
+from pumice.image.layout import image_layout
+from pumice.image.settings import LayoutSettings
+from pumice.types import IntArray, Picture
+
+
+def tiles_of(
+    samples: Samples, sizes: Mapping[Picture, tuple[int, int]], settings: LayoutSettings
+) -> IntArray:
+    """How many inputs the tower gets of each sample, int64 [samples]."""
+    if settings.aspect != "anyres":
+        counts = [np.diff(table.columns.use_start)[rows] for table, rows in samples.parts]
+        return np.concatenate(counts) if counts else np.zeros(0, np.int64)
+    found = np.zeros(len(samples), np.int64)
+    for index in range(len(samples)):
+        images = images_at(samples, index)
+        own = settings.for_sample(len(images))
+        found[index] = sum(image_layout(sizes[image], own).tiles for image in images)
+    return found
+
+
+def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) -> Load:
+    """What a stage computes on.
+
+    Args:
+        plan: its steps.
+        checked: what was counted of its samples.
+        tiles: the tower's inputs of each sample, int64 [samples].
+        kept: a frozen tower's features are kept: each picture goes through it once.
+    """
+    members = [np.array(plan.samples(step), np.int64) for step in range(len(plan))]
+    everything = np.concatenate(members)
+    rows = np.array([len(step) for step in plan.steps], np.int64)
+    slots = np.array(plan.slots, np.int64)
+    widths = slots // rows
+    seen = np.unique(everything) if kept else everything
+    per_row = max(int(checked.supervised[list(row)].sum()) for step in plan.steps for row in step)
+    return Load(
+        steps=len(plan),
+        tokens=float(slots.sum()),
+        # Masks are dense (docs/architecture.md): whole squares are computed, twice what causal rows need.
+        squares=2.0 * float((rows * widths.astype(np.float64) ** 2).sum()),
+        logits=float(sum(plan.supervised)),
+        images=float(tiles[seen].sum()),
+        image_tokens=float(checked.image_tokens[everything].sum()),
+        row=int(widths.max()),
+        rows=int(rows.max()),
+        images_per_step=float(max(int(tiles[part].sum()) for part in members)),
+        logits_per_row=float(per_row),
+    )
+
+
+def histogram(lengths: IntArray, row: int, bins: int = 16) -> tuple[list[int], list[int]]:
+    """Edges and counts of lengths up to a row's; the last bin ends with the row."""
+    width = max(1, _round_up(row / bins))
+    edges = [*range(0, row, width), row]
+    counts, _ = np.histogram(lengths, [*edges[:-1], max(row, int(lengths.max(initial=0))) + 1])
+    return edges, [int(count) for count in counts]
+
+
+def _round_up(number: float) -> int:
+    """The next of 1, 2, 4, 8, ... (as rows are)."""
+    size = 1
+    while size < number:
+        size *= 2
+    return size
+
+
+def quantiles(lengths: IntArray) -> dict[str, float]:
+    """The shortest, some between, the longest, and the mean."""
+    points: Sequence[tuple[str, float]] = (("min", 0), ("p10", 10), ("median", 50), ("p90", 90), ("p99", 99))
+    found = {name: float(np.percentile(lengths, share)) for name, share in points}
+    return {**found, "max": float(lengths.max()), "mean": float(lengths.mean())}

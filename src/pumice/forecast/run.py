@@ -1,0 +1,286 @@
+"""All stages of a recipe: read and counted, with what they cost on named hardware."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from pumice.cost.estimate import BF16, FP32, Estimate, Setup, estimate
+from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
+from pumice.cost.published import published_load
+from pumice.cost.shape import Additions, Load, Shape
+from pumice.errors import DataError, UsageError
+from pumice.forecast.fit import remedies
+from pumice.forecast.machine import measure
+from pumice.forecast.options import Options
+from pumice.forecast.stage import StageForecast, count_stage
+from pumice.image.layout import image_layout
+from pumice.model.geometry import model_geometry
+from pumice.model.planned import Find, Planned, plan_model
+from pumice.model.shape import additions_of, model_shape
+from pumice.recipes.schema import Lora, Published, Recipe, Stage
+
+FORMAT, VERSION = "pumice plan of a run", 1
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is said of a recipe: ``summary`` is ``plan.json`` but for its stages."""
+
+    summary: dict[str, Any]
+    stages: tuple[StageForecast, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``plan.json``."""
+        return {**self.summary, "stages": [stage.summary for stage in self.stages]}
+
+    def check(self) -> None:
+        """Refuse rows that cannot be used, where more are so than their source lets pass.
+
+        Raises:
+            DataError: it names the sources and their numbers.
+        """
+        over = []
+        for stage in self.stages:
+            for row in [*stage.summary.get("sources", []), *stage.summary.get("validation", [])]:
+                if row["refused"] > row["allow_bad"]:
+                    over.append(f"{row['refused']:,} of {row['rows']:,} rows of {row['source']}")
+        if over:
+            raise DataError(
+                f"{', '.join(dict.fromkeys(over))} cannot be used",
+                remedy="mend or remove them; or leave them out: --allow-bad N, or allow_bad of the source in "
+                "the recipe",
+            )
+
+
+def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:
+    """Plan every stage of a recipe.
+
+    Args:
+        recipe: the run.
+        find: the local folder of a part by its name; None for one that is not here.
+        options: on what, and how thoroughly.
+
+    Raises:
+        PumiceError: a part that is neither here nor known, a file that cannot be read, no sizes published.
+    """
+    if options.published and not recipe.published:
+        raise UsageError(
+            f"the recipe {recipe.name} tells no published sizes",
+            where="--published-size",
+            remedy="leave it out, or add a published block to the recipe",
+        )
+    planned = plan_model(recipe.model, find)
+    shape = model_shape(planned.model)
+    stages = tuple(_stage(recipe, stage, planned, shape, options) for stage in recipe.stages)
+    summary = {
+        "format": FORMAT,
+        "version": VERSION,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "parameters": shape.params,
+        "model": {
+            "vision": recipe.model.vision,
+            "language": recipe.model.language,
+            "checkpoint": recipe.model.checkpoint,
+        },
+        "estimated_tokens": planned.estimated,
+        "notes": [*planned.notes, *_general_notes(options, planned)],
+    }
+    return Forecast(summary, stages)
+
+
+def _general_notes(options: Options, planned: Planned) -> list[str]:
+    if not options.data or options.images:
+        return []
+    wide, high = options.size
+    tiled = f"one of {wide} x {high} pixels (--assume-size)" if planned.model.config.tiled else "one square"
+    return [f"pictures were not looked at: each counts as {tiled}"]
+
+
+def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options: Options) -> StageForecast:
+    additions = None if stage.lora is None else additions_of(planned.model.lm, stage.lora)
+    told = recipe.published.get(stage.name)
+    summary: dict[str, Any] = {
+        "name": stage.name,
+        "kind": stage.kind,
+        "trains": list(stage.trainable),
+        "lora": None if stage.lora is None else stage.lora.model_dump(mode="json"),
+        "activation_checkpointing": stage.activation_checkpointing,
+        "precision": stage.precision,
+    }
+    counted = None
+    if options.data:
+        counted = count_stage(recipe, stage, planned, options)
+        load = counted.load
+        where = _Place.of(options, told, shape, load, stage)
+        setup = where.setup(stage, load, additions)
+        summary |= {
+            **counted.facts,
+            "sources": counted.sources,
+            "validation": counted.validation,
+            "refused": len(counted.refused),
+            "cost": _cost(shape, load, setup, stage, planned),
+        }
+    if options.published and told is not None:
+        summary["published"] = _published(recipe, stage, told, planned, shape, additions, options)
+    return StageForecast(summary, counted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a stage runs, and whether it trains there in float32."""
+
+    hardware: Hardware
+    devices: int
+    sharding: Sharding
+    fp32: bool
+
+    @classmethod
+    def of(cls, options: Options, told: Published | None, shape: Shape, load: Load, stage: Stage) -> _Place:
+        as_told = options.hardware is None and not options.measure and told is not None
+        devices = options.devices or (told.devices if as_told and told is not None else 1)
+        sharding: Sharding
+        if options.sharding is not None:
+            sharding = options.sharding
+        elif devices == 1:
+            sharding = "none"
+        elif told is not None:
+            sharding = told.sharding
+        else:  # as the published runs: weights are split where the language model trains
+            sharding = "full" if "language" in stage.trainable else "grads"
+        fp32 = stage.precision == "fp32"
+        if options.hardware is not None:
+            return cls(options.hardware, devices, sharding, fp32)
+        if as_told and told is not None:
+            return cls(get_hardware(told.hardware), devices, sharding, fp32)
+        hardware, measured = measure(shape.language, load.row, load.rows, stage.precision)
+        return cls(hardware, devices, sharding, measured.precision == "fp32")
+
+    def setup(self, stage: Stage, load: Load, additions: Additions | None) -> Setup:
+        """How the stage runs here: Pumice's own way on one device, the usual one on several."""
+        return Setup(
+            trainable=frozenset(stage.trainable),
+            hardware=self.hardware,
+            devices=self.devices,
+            sharding=self.sharding,
+            checkpointing=stage.activation_checkpointing,
+            micro_rows=_rows_at_once(load, stage, self.devices),
+            weights="fp32" if self.devices == 1 else "bf16",
+            activation=FP32 if self.fp32 else BF16,
+            additions=additions,
+        )
+
+
+def _cost(shape: Shape, load: Load, setup: Setup, stage: Stage, planned: Planned) -> dict[str, Any]:
+    """Arithmetic, memory and time, and what would make the stage fit where it does not."""
+    busy = min(setup.devices, max(1, load.rows))
+    found = estimate(shape, load, setup)
+    seconds = found.seconds * setup.devices / busy
+    fits = found.memory.total <= setup.hardware.memory
+    usual = None if stage.lora is not None else partial(_usual_lora, planned)
+    notes = []
+    if busy < setup.devices:
+        notes.append(
+            f"a step has at most {load.rows:,} rows: {setup.devices - busy:,} of {setup.devices:,} devices "
+            "have nothing to do"
+        )
+    if setup.activation == FP32 and setup.hardware.name != THIS_MACHINE:
+        notes.append("the stage trains in fp32, which is slower than the bf16 that the time is for")
+    return {
+        **_described(found, setup),
+        "seconds": seconds,
+        "fits": fits,
+        "would_fit": [] if fits else [asdict(one) for one in remedies(shape, load, setup, usual)],
+        "notes": notes,
+    }
+
+
+def _described(found: Estimate, setup: Setup) -> dict[str, Any]:
+    hardware = setup.hardware
+    memory = {name: float(value) for name, value in asdict(found.memory).items()}
+    return {
+        "hardware": hardware.name,
+        "label": hardware.label,
+        "devices": setup.devices,
+        "sharding": setup.sharding,
+        "share_of_peak": hardware.share[setup.sharding],
+        "peak": hardware.peak,
+        "source": hardware.source,
+        "rows_at_once": setup.micro_rows,
+        "flops": {**found.flops, "all": found.total_flops},
+        "memory": {**memory, "all": found.memory.total, "device": hardware.memory},
+    }
+
+
+def _usual_lora(planned: Planned, quantised: bool) -> Additions:
+    return additions_of(planned.model.lm, Lora(quantize="nf4" if quantised else None))
+
+
+def _published(
+    recipe: Recipe,
+    stage: Stage,
+    told: Published,
+    planned: Planned,
+    shape: Shape,
+    additions: Additions | None,
+    options: Options,
+) -> dict[str, Any]:
+    """The stage as its authors ran it: one sample a row, logits at every place, checkpointing."""
+    geometry = model_geometry(planned.model.config, planned.model.tower, planned.processor, stage.aspect)
+    layout = image_layout(options.size, geometry.settings)
+    load = published_load(
+        told,
+        image_tokens=geometry.tokens(layout),
+        epochs=stage.epochs or 1,
+        batch=stage.samples_per_step or stage.rows or 1,
+        row=stage.row_length,
+        tiles=layout.tiles,
+    )
+    hardware = options.hardware
+    if hardware is None:
+        hardware = get_hardware(told.hardware)
+    devices = options.devices or told.devices
+    setup = Setup(
+        trainable=frozenset(stage.trainable),
+        hardware=hardware,
+        devices=devices,
+        sharding=options.sharding or told.sharding,
+        checkpointing=True,
+        micro_rows=_rows_at_once(load, stage, devices),
+        additions=additions,
+    )
+    cost = _cost(shape, load, setup, stage, planned)
+    hours = cost["seconds"] / 3600
+    notes = []
+    same = (hardware.peak, devices, setup.sharding) == (
+        get_hardware(told.hardware).peak,
+        told.devices,
+        told.sharding,
+    )
+    if not same:
+        label = get_hardware(told.hardware).label
+        notes.append(f"published on {told.devices} x {label}, sharding {told.sharding}")
+    if geometry.settings.aspect == "anyres":
+        notes.append(
+            f"every picture counts as one of {options.size[0]} x {options.size[1]} pixels: "
+            f"{layout.tiles} tiles, {geometry.tokens(layout):,} tokens (--assume-size)"
+        )
+    return {
+        **cost,
+        "samples": told.samples,
+        "images": told.images,
+        "steps": load.steps,
+        "tokens": load.tokens,
+        "hours": hours,
+        "published_hours": told.hours,
+        "difference": hours / told.hours - 1 if told.hours and same else None,
+        "published_source": told.source,
+        "notes": [*cost["notes"], *notes],
+    }
+
+
+def _rows_at_once(load: Load, stage: Stage, devices: int) -> int:
+    """Rows of a step on one device."""
+    return max(1, -(-load.rows // (devices * stage.accumulation)))

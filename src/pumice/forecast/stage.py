@@ -1,0 +1,250 @@
+"""One stage, read and counted as training would, and packed into its steps; nothing is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pumice.cost.shape import Load
+from pumice.data.mixture import Mixture, read_mixture, summarise
+from pumice.data.plan import Plan, build_plan
+from pumice.data.preflight import Preflight, Size, count_tokens, preflight
+from pumice.data.problems import Refusals
+from pumice.data.samples import pictures_of
+from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of
+from pumice.forecast.options import Options
+from pumice.image.settings import LayoutSettings
+from pumice.model.geometry import Geometry, model_geometry
+from pumice.model.planned import Planned
+from pumice.recipes.schema import Recipe, Stage
+from pumice.train.dataset import Pictures, StageData
+from pumice.train.remember import Budget
+from pumice.train.sources import fingerprint_of, refused_rows, source_of
+from pumice.types import IntArray, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A stage whose data was read.
+
+    Attributes:
+        plan: its steps; the one that training would make of the same data.
+        load: what is computed on.
+        sources: per source, as ``mixture.json`` has it.
+        validation: the same for the data that is validated on.
+        refused: rows that cannot be used, as ``refused.jsonl`` has them.
+        lengths: tokens of every sample, int64 [samples].
+        facts: numbers to show and to keep.
+    """
+
+    plan: Plan
+    load: Load
+    sources: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    lengths: IntArray
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StageForecast:
+    """What is said of a stage: plain values, as ``plan.json`` has them, and its steps where data was read."""
+
+    summary: dict[str, Any]
+    counted: Counted | None = None
+
+
+class _Assumed(Mapping[Picture, Size]):
+    """One size for all pictures: none of them is looked at."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+
+    def __getitem__(self, picture: Picture) -> Size:
+        return self.size
+
+    def __iter__(self) -> Iterator[Picture]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 1
+
+    def values(self) -> Any:
+        """The size, once."""
+        return [self.size]
+
+
+def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options) -> Counted:
+    """Read, check, count and pack a stage's data; rows that cannot be used are left out and told.
+
+    Raises:
+        DataError: a file cannot be read at all, or no row of it can be used.
+    """
+    geometry = model_geometry(planned.model.config, planned.model.tower, planned.processor, stage.aspect)
+    refusals = Refusals()
+    names = list(stage.sources)
+    mixture, checked, sizes = _read(recipe, stage, names, planned, geometry, refusals, options)
+    plan = build_plan(
+        checked.lengths,
+        checked.supervised,
+        seed=recipe.seed,
+        rows_per_step=stage.rows,
+        samples_per_step=stage.samples_per_step,
+        row_length=stage.row_length,
+        epochs=stage.epochs,
+        steps=stage.steps,
+        fingerprint=fingerprint_of(mixture, stage),
+        name=lambda index: str(mixture.samples.origin(index)),
+    )
+    rows = _summaries(mixture, checked, refusals)
+    held_out: list[dict[str, Any]] = []
+    if stage.validation is not None:
+        names, limit = [stage.validation.source], stage.validation.limit
+        own, found, _ = _read(recipe, stage, names, planned, geometry, refusals, options, limit)
+        held_out = _summaries(own, found, refusals)
+    tiles = tiles_of(mixture.samples, sizes, geometry.settings)
+    kept = _kept(planned, stage, mixture, geometry)
+    load = plan_load(plan, checked, tiles, kept=kept)
+    facts = _facts(plan, checked, mixture, geometry.settings, stage, tiles, kept=kept)
+    return Counted(plan, load, rows, held_out, refused_rows(stage, refusals), checked.lengths, facts)
+
+
+def _read(
+    recipe: Recipe,
+    stage: Stage,
+    names: list[str],
+    planned: Planned,
+    geometry: Geometry,
+    refusals: Refusals,
+    options: Options,
+    limit: int | None = None,
+) -> tuple[Mixture, Preflight, Mapping[Picture, Size]]:
+    sources = [source_of(recipe, name) for name in names]
+    if limit is not None:
+        sources = [dataclasses.replace(one, limit=min(one.limit or limit, limit)) for one in sources]
+    mixture = read_mixture(
+        sources,
+        seed=recipe.seed,
+        check_files=options.images,
+        cache_folder=options.cache,
+        progress=options.progress,
+        refusals=refusals,
+    )
+    data = _stage_data(mixture, stage, planned, geometry)
+    most = getattr(planned.model.lm.config, "max_position_embeddings", None)
+    if options.images:
+        checked = preflight(
+            mixture.samples,
+            data.encode,
+            decode=options.decode,
+            cache_folder=options.cache,
+            settings=data.settings(),
+            workers=os.cpu_count() or 1,
+            progress=options.progress,
+            max_positions=most,
+            refusals=refusals,
+        )
+        sizes: Mapping[Picture, Size] = checked.sizes
+    else:
+        sizes = _Assumed(options.size)
+        counts = count_tokens(
+            mixture.samples,
+            data.encode,
+            sizes,
+            cache_folder=options.cache,
+            settings=data.settings(),
+            progress=options.progress,
+            max_positions=most,
+            refusals=refusals,
+        )
+        bad = np.flatnonzero(counts.lengths == 0)
+        checked = Preflight({}, counts.lengths, counts.supervised, counts.image_tokens, 0, bad)
+    left = mixture.without(checked.refused)
+    if not len(left.samples):
+        refusals.check(f"no row of {', '.join(names)} can be used", {})
+    return left, checked.usable(), sizes
+
+
+def _stage_data(mixture: Mixture, stage: Stage, planned: Planned, geometry: Geometry) -> StageData:
+    """What training renders with, and so counts with; nothing is remembered of single samples."""
+    template = planned.template(stage.template)
+    return StageData(
+        mixture.samples,
+        planned.tokenizer_for(template),
+        template,
+        length=planned.model.config.image_seq_length,
+        image_token_id=planned.model.config.image_token_id,
+        stage=stage,
+        processor=geometry.processor,
+        budget=Budget(0),
+    )
+
+
+def _kept(planned: Planned, stage: Stage, mixture: Mixture, geometry: Geometry) -> bool:
+    """Whether training would keep the features of all pictures: those of a frozen tower that fit."""
+    if "vision" in stage.trainable or not geometry.fixed:
+        return False
+    return Pictures(geometry.processor).fits(planned.model, len(pictures_of(mixture.samples)))
+
+
+def _summaries(mixture: Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:
+    found = summarise(mixture, checked.lengths, checked.supervised, refusals)
+    return [dataclasses.asdict(row) for row in found]
+
+
+def _facts(
+    plan: Plan,
+    checked: Preflight,
+    mixture: Mixture,
+    settings: LayoutSettings,
+    stage: Stage,
+    tiles: IntArray,
+    *,
+    kept: bool,
+) -> dict[str, Any]:
+    """Numbers of one epoch's samples, and of the plan's rows."""
+    lengths = checked.lengths
+    edges, counts = histogram(lengths, stage.row_length)
+    rows = np.array([len(step) for step in plan.steps], np.int64)
+    images = int(sum(np.diff(table.columns.use_start)[own].sum() for table, own in mixture.samples.parts))
+    tokens, image_tokens = int(lengths.sum()), int(checked.image_tokens.sum())
+    text_only = int((checked.image_tokens == 0).sum())
+    return {
+        "samples": len(lengths),
+        "text_only": text_only,
+        "images": images,
+        "tower_inputs": int(tiles.sum()),
+        "tokens": {
+            "all": tokens,
+            "image": image_tokens,
+            "text": tokens - image_tokens,
+            "supervised": int(checked.supervised.sum()),
+        },
+        "lengths": {"edges": edges, "counts": counts, **quantiles(lengths)},
+        "packing": {
+            "row_length": stage.row_length,
+            "rows": int(rows.sum()),
+            "rows_per_step": float(rows.mean()),
+            "samples_per_row": sum(len(plan.samples(step)) for step in range(len(plan))) / int(rows.sum()),
+            "filled": plan.fill,
+            "one_sample_a_row": float(lengths.mean() / _padded(lengths, stage)),
+        },
+        "steps": len(plan),
+        "epochs": max(plan.epochs) + 1,
+        "digest": plan.digest,
+        "features_kept": kept,
+        "aspect": settings.aspect,
+    }
+
+
+def _padded(lengths: IntArray, stage: Stage) -> float:
+    """The mean length of rows of one sample each, padded to the longest of a batch in the data's order."""
+    batch = stage.samples_per_step or max(1, round(stage.row_length * (stage.rows or 1) / lengths.mean()))
+    starts = np.arange(0, len(lengths), batch)
+    sizes = np.diff(np.append(starts, len(lengths)))
+    return float((np.maximum.reduceat(lengths, starts) * sizes).sum() / len(lengths))
