@@ -22,12 +22,14 @@ from pumice.errors import DataError, Interrupted, UsageError
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 VERBS = (
+    ("plan",),
     ("train",),
     ("eval",),
     ("chat",),
     ("report",),
     ("data", "check"),
     ("data", "stats"),
+    ("data", "show"),
     ("data", "convert"),
     ("data", "build-mix"),
     ("export",),
@@ -39,7 +41,7 @@ VERBS = (
 )
 
 
-ORDER = ("world", "data", "train", "eval", "chat", "report", "export", "recipes")
+ORDER = ("world", "data", "plan", "train", "eval", "chat", "report", "export", "recipes")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

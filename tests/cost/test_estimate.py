@@ -8,7 +8,7 @@ import pytest
 
 from pumice.cost.estimate import Setup, estimate, passes, stage_flops, stage_memory
 from pumice.cost.hardware import HARDWARE, get_hardware
-from pumice.cost.shape import LanguageShape, Load, Shape, TowerShape
+from pumice.cost.shape import Additions, LanguageShape, Load, Shape, TowerShape
 from pumice.errors import UsageError
 
 SHAPE = Shape(
@@ -107,3 +107,32 @@ def test_unknown_hardware_lists_what_there_is() -> None:
     with pytest.raises(UsageError, match="no hardware 'a100'") as caught:
         get_hardware("a100")
     assert "a100-80g" in str(caught.value)
+
+
+def test_additions_train_in_the_place_of_weights() -> None:
+    additions = Additions(params=200, covered=9_000, bits=4.0)
+    flops = stage_flops(SHAPE, LOAD, INSTRUCT, checkpointing=True, additions=additions)
+    whole = stage_flops(SHAPE, LOAD, INSTRUCT, checkpointing=True)
+    assert flops["language"] == whole["language"] * 3 / 4
+    assert flops["head"] == whole["head"] * 2 / 3
+    assert flops["additions"] == 4 * 2 * 200 * 500
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 1, "none", additions=additions)
+    memory = stage_memory(SHAPE, LOAD, setup)
+    assert (memory.gradients, memory.optimizer) == (2 * 300, 12 * 300)
+    assert memory.weights == 2 * (1000 + 100 + 11_280 + 200) - 9_000 * 1.5
+    plain = dataclasses.replace(setup, additions=Additions(params=200, covered=9_000))
+    assert stage_memory(SHAPE, LOAD, plain).weights == 2 * (1000 + 100 + 11_280 + 200)
+
+
+def test_weights_in_float32_need_no_copies() -> None:
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 1, "none", weights="fp32")
+    own, usual = (
+        stage_memory(SHAPE, LOAD, one) for one in (setup, dataclasses.replace(setup, weights="bf16"))
+    )
+    trained, everything = 100 + 11_280, 1000 + 100 + 11_280
+    assert (own.weights, own.gradients, own.optimizer) == (4 * everything, 4 * trained, 8 * trained)
+    assert usual.weights + usual.gradients + usual.optimizer == 2 * everything + 14 * trained
+    kept = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, checkpointing=False))
+    assert kept.weights == own.weights + 2 * 10_000, "what autocast made of them stays"
+    single = dataclasses.replace(setup, activation=4)
+    assert stage_memory(SHAPE, LOAD, single).activations == 2 * own.activations

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pumice.cli import data_show
+from pumice.cli.data_show import PathArgument
 from pumice.cli.help import examples
 
 if TYPE_CHECKING:
@@ -33,10 +35,6 @@ class Format(StrEnum):
     webdataset = "webdataset"
 
 
-PathArgument = Annotated[
-    str,
-    typer.Argument(metavar="PATH", help="JSON, JSONL, parquet, .tar, a folder of these, or hub:ORG/NAME."),
-]
 ImagesOption = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", help="The folder that names of pictures are relative to."),
@@ -119,6 +117,9 @@ def stats(path: PathArgument, format: FormatOption = None, cache: CacheOption = 
     with counting() as count:
         table = _open(path, None, format, cache, check_files=False, show=20, count=count)
     _show_stats(path, describe(table))
+
+
+app.command("show", epilog=data_show.EPILOG)(data_show.show)
 
 
 @app.command(

@@ -128,15 +128,15 @@ def plan(
 
     if no_images and (decode or images is not None):
         raise UsageError("--no-images looks at no picture", where="--no-images", remedy="leave it out")
+    options = _options(hardware, devices, sharding, assume_size)
     loaded, said = _recipe(recipe, data, images, stage, changes or [], small, published)
     if allow_bad is not None:
         loaded = allowing(loaded, allow_bad)
-    options = _options(hardware, devices, sharding, assume_size)
     reads = data is not None or not published or _has_data(loaded)
     with counting(err if as_json else out) as count:
         found = forecast(
             loaded,
-            _finder(cache),
+            finder(cache),
             _with(
                 options,
                 images=not no_images,
@@ -243,7 +243,7 @@ def _with(options: Options, **changes: Any) -> Options:
     return replace(options, **changes)
 
 
-def _finder(cache: Path) -> Any:
+def finder(cache: Path) -> Any:
     """Where a recipe's parts lie; None for those that are not here. Nothing is fetched."""
     from pumice.model.hub import local_checkpoint
     from pumice.model.random_parts import random_part

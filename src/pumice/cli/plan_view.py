@@ -14,6 +14,7 @@ from pumice.cli.progress import describe_rows, short
 
 if TYPE_CHECKING:
     from pumice.forecast import Forecast, StageForecast
+    from pumice.forecast.stage import Counted
 
 BAR = 40
 ROWS = 5
@@ -33,7 +34,8 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
     for text in [*said, *summary["notes"]]:
         note(f"Note: {text}.")
     for stage in found.stages:
-        _stage(stage)
+        if stage.counted is not None:
+            _stage(stage, stage.counted)
     told = [stage for stage in found.stages if "published" in stage.summary]
     if told:
         _published(told)
@@ -42,7 +44,7 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
         out.print(f"{what}: {path}", soft_wrap=True, markup=False)
 
 
-def _stage(stage: StageForecast) -> None:
+def _stage(stage: StageForecast, counted: Counted) -> None:
     summary = stage.summary
     lora = ""
     if summary["lora"] is not None:
@@ -51,12 +53,10 @@ def _stage(stage: StageForecast) -> None:
     trains = ", ".join(part + (lora if part == "language" else "") for part in summary["trains"])
     out.print()
     out.print(Text.assemble((summary["name"], "bold cyan"), f"  {summary['kind']}; trains {trains}"))
-    if stage.counted is None:
-        return
     for key, purpose in (("sources", ""), ("validation", ", to validate")):
         for row in summary[key]:
             out.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False, soft_wrap=True)
-    _refused(stage.counted.refused)
+    _refused(counted.refused)
     _data(summary)
     _histogram(summary["lengths"])
     _packing(summary)

@@ -86,17 +86,20 @@ def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:
             "checkpoint": recipe.model.checkpoint,
         },
         "estimated_tokens": planned.estimated,
-        "notes": [*planned.notes, *_general_notes(options, planned)],
+        "notes": _notes(options, planned),
     }
     return Forecast(summary, stages)
 
 
-def _general_notes(options: Options, planned: Planned) -> list[str]:
-    if not options.data or options.images:
+def _notes(options: Options, planned: Planned) -> list[str]:
+    """What was taken for granted where data was read."""
+    if not options.data:
         return []
+    if options.images:
+        return planned.notes
     wide, high = options.size
     tiled = f"one of {wide} x {high} pixels (--assume-size)" if planned.model.config.tiled else "one square"
-    return [f"pictures were not looked at: each counts as {tiled}"]
+    return [*planned.notes, f"pictures were not looked at: each counts as {tiled}"]
 
 
 def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options: Options) -> StageForecast:
