@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from pumice.data.table import SampleTable
     from pumice.image.layout import ImageLayout
+    from pumice.image.video import Extent
     from pumice.model.geometry import Geometry
     from pumice.text.show import Piece
     from pumice.text.template import Template
-    from pumice.types import Encoded, Sample
+    from pumice.types import Encoded, Picture, Sample
 
 EPILOG = examples(
     ("the first row", "pumice data show talk.json --images photos"),
@@ -38,6 +39,8 @@ PathArgument = Annotated[
 STAND_IN = "embedded:lm-tiny"
 """Whose tokenizer shows text where no other is named or here."""
 TEMPLATE = "v1"
+ABSENT = (640, 480)
+"""The size that stands for that of a picture that is not there."""
 SIDE, PATCH = 336, 14
 """LLaVA-1.5's pictures, where no recipe says otherwise."""
 
@@ -65,6 +68,7 @@ class Shown:
     pieces: list[Piece]
     tokens: list[tuple[int, int, str, bool]]
     layouts: tuple[ImageLayout, ...]
+    extents: tuple[Extent | None, ...]
     pictures: tuple[Image | None, ...]
     problems: tuple[str, ...]
 
@@ -152,32 +156,23 @@ def look(sample: Sample, lens: Lens) -> Shown:
     Raises:
         PumiceError: the sample does not render.
     """
-    from pumice.image.anyres import image_tiles, processor_for
-    from pumice.image.decode import open_image
-    from pumice.image.layout import image_layout
     from pumice.image.view import seen
     from pumice.text import render
     from pumice.text.show import pieces_of, tokens_of
 
+    geometry = lens.geometry
     problems: list[str] = []
-    opened: list[Image | None] = []
-    for picture in sample.images:
-        try:
-            opened.append(open_image(picture))
-        except PumiceError as error:
-            problems.append(error.what)
-            opened.append(None)
-    settings = lens.geometry.settings.for_sample(len(opened))
-    sizes = [(640, 480) if image is None else image.size for image in opened]
-    layouts = tuple([image_layout(size, settings) for size in sizes])
-    if any(image is None for image in opened) and not lens.geometry.fixed:
+    extents = [_extent(picture, problems) for picture in sample.images]
+    known = [ABSENT if extent is None else extent for extent in extents]
+    if None in extents and not geometry.fixed:
         problems.append("a picture that is not there counts as one of 640 x 480 pixels")
+    layouts = geometry.layouts(known)
     try:
         encoded = render(
             sample.messages,
             lens.tokenizer,
             lens.template,
-            image_lengths=[lens.geometry.tokens(layout) for layout in layouts],
+            image_lengths=[geometry.tokens(layout) for layout in layouts],
             image_token_id=lens.image_token_id,
             branch_turns=lens.branch_turns,
             max_length=lens.row_length,
@@ -186,10 +181,9 @@ def look(sample: Sample, lens: Lens) -> Shown:
     except PumiceError as error:
         error.where = f"{sample.origin}, {error.where}" if error.where else str(sample.origin)
         raise
-    cutter = processor_for(lens.geometry.processor, settings)
     made = [
-        None if image is None else seen(image_tiles(image, cutter), layout, cutter)
-        for image, layout in zip(opened, layouts, strict=True)
+        None if extent is None else seen(_inputs(picture, layout, geometry), layout, geometry.processor)
+        for picture, extent, layout in zip(sample.images, extents, layouts, strict=True)
     ]
     return Shown(
         sample,
@@ -197,9 +191,36 @@ def look(sample: Sample, lens: Lens) -> Shown:
         pieces_of(encoded, lens.tokenizer),
         tokens_of(encoded, lens.tokenizer),
         layouts,
+        tuple(extents),
         tuple(made),
         tuple(dict.fromkeys(problems)),
     )
+
+
+def _extent(picture: Picture, problems: list[str]) -> Extent | None:
+    """Size or frames of a picture or video; None, and a word of it, where it cannot be used."""
+    from pumice.image.decode import open_image
+    from pumice.image.video import video_info
+    from pumice.types import Video
+
+    try:
+        if isinstance(picture, Video):
+            return video_info(picture.path)
+        return open_image(picture).size
+    except PumiceError as error:
+        if isinstance(picture, Video):
+            raise
+        problems.append(error.what)
+        return None
+
+
+def _inputs(picture: Picture, layout: ImageLayout, geometry: Geometry) -> Any:
+    from pumice.image.decode import open_image
+    from pumice.types import Video
+
+    if isinstance(picture, Video):
+        return geometry.frames(picture.path, layout)
+    return geometry.tiles(open_image(picture), layout)
 
 
 def _chosen(table: SampleTable, row: int | None, id_: str | None, count: int) -> Sequence[int]:

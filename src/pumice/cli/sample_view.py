@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pumice.cli.data_show import Shown
     from pumice.image.layout import ImageLayout
+    from pumice.image.video import Extent
     from pumice.text.show import Piece
 
 LEARNT, QUIET, CONTROL, IMAGE = "bold green", "dim", "magenta", "bold blue"
@@ -38,8 +39,8 @@ def print_sample(shown: Shown, *, ids: bool) -> None:
         f"{images:,} of pictures, {len(encoded) - images:,} of text; {encoded.supervised:,} supervised",
         soft_wrap=True,
     )
-    for picture, layout, image in zip(sample.images, shown.layouts, shown.pictures, strict=True):
-        out.print(f"  {picture}: {describe(layout, known=image is not None)}", soft_wrap=True, markup=False)
+    for picture, layout, extent in zip(sample.images, shown.layouts, shown.extents, strict=True):
+        out.print(f"  {picture}: {describe(layout, extent)}", soft_wrap=True, markup=False)
     for problem in shown.problems:
         out.print(f"  {problem}", style="yellow", soft_wrap=True, markup=False)
     out.print()
@@ -53,9 +54,9 @@ def print_sample(shown: Shown, *, ids: bool) -> None:
         out.print(_table(shown))
 
 
-def describe(layout: ImageLayout, *, known: bool = True) -> str:
-    """How a picture is taken, in words; ``known`` says whether its size is its own."""
-    size = f"{layout.size[0]} x {layout.size[1]} pixels, " if known and not layout.is_video else ""
+def describe(layout: ImageLayout, extent: Extent | None) -> str:
+    """How a picture is taken, in words; ``extent`` is its own size, None where it is not there."""
+    size = f"{extent[0]} x {extent[1]} pixels, " if isinstance(extent, tuple) else ""
     if layout.tiles == 1:
         how = f"one square ({layout.settings.aspect})"
     elif layout.is_video:
@@ -154,8 +155,10 @@ def _article(shown: Shown) -> str:
             words.append(f'<span class="{kind}{extra}">{escape(visible(piece.text))}</span>')
     figures = [
         f"<figure><img alt='' src='data:image/png;base64,{_png(image)}'>"
-        f"<figcaption>{escape(str(path))}: {escape(describe(layout))}</figcaption></figure>"
-        for image, path, layout in zip(shown.pictures, shown.sample.images, shown.layouts, strict=True)
+        f"<figcaption>{escape(str(path))}: {escape(describe(layout, extent))}</figcaption></figure>"
+        for image, path, layout, extent in zip(
+            shown.pictures, shown.sample.images, shown.layouts, shown.extents, strict=True
+        )
         if image is not None
     ]
     problems = [f"<p class=n>{escape(text)}</p>" for text in shown.problems]

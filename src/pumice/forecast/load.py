@@ -10,24 +10,21 @@ from pumice.cost.shape import Load
 from pumice.data.plan import Plan
 from pumice.data.preflight import Preflight
 from pumice.data.samples import Samples, images_at
-from pumice.image.layout import image_layout
-from pumice.image.settings import LayoutSettings
+from pumice.image.video import Extent
+from pumice.model.geometry import Geometry
 from pumice.types import IntArray, Picture
 
 
-def tiles_of(
-    samples: Samples, sizes: Mapping[Picture, tuple[int, int]], settings: LayoutSettings
-) -> IntArray:
+def tiles_of(samples: Samples, extents: Mapping[Picture, Extent], geometry: Geometry) -> IntArray:
     """How many inputs the tower gets of each sample, int64 [samples]."""
-    if settings.aspect != "anyres":
-        counts = [np.diff(table.columns.use_start)[rows] for table, rows in samples.parts]
-        return np.concatenate(counts) if counts else np.zeros(0, np.int64)
-    found = np.zeros(len(samples), np.int64)
-    for index in range(len(samples)):
-        images = images_at(samples, index)
-        own = settings.for_sample(len(images))
-        found[index] = sum(image_layout(sizes[image], own).tiles for image in images)
-    return found
+    uses = [np.diff(table.columns.use_start)[rows] for table, rows in samples.parts]
+    counts = np.concatenate(uses).astype(np.int64) if uses else np.zeros(0, np.int64)
+    if geometry.fixed and geometry.settings.video is None:
+        return counts
+    for index in np.flatnonzero(counts).tolist():
+        shown = [extents[picture] for picture in images_at(samples, index)]
+        counts[index] = sum(layout.tiles for layout in geometry.layouts(shown))
+    return counts
 
 
 def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) -> Load:

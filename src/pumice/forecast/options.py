@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pumice.cost.hardware import Hardware, Sharding
-from pumice.data.preflight import Size
+from pumice.image.grid import Size
 
 Progress = Callable[[str, int, int], None]
 

@@ -13,19 +13,22 @@ import numpy as np
 from pumice.cost.shape import Load
 from pumice.data.mixture import Mixture, read_mixture, summarise
 from pumice.data.plan import Plan, build_plan
-from pumice.data.preflight import Preflight, Size, count_tokens, preflight
+from pumice.data.preflight import Preflight, count_tokens, preflight
 from pumice.data.problems import Refusals
 from pumice.data.samples import pictures_of
 from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of
 from pumice.forecast.options import Options
-from pumice.image.settings import LayoutSettings
+from pumice.image.grid import Size
+from pumice.image.settings import VideoSettings
+from pumice.image.video import Extent, VideoInfo
 from pumice.model.geometry import Geometry, model_geometry
 from pumice.model.planned import Planned
 from pumice.recipes.schema import Recipe, Stage
-from pumice.train.dataset import Pictures, StageData
+from pumice.train.dataset import StageData
+from pumice.train.pictures import Pictures
 from pumice.train.remember import Budget
 from pumice.train.sources import fingerprint_of, refused_rows, source_of
-from pumice.types import IntArray, Picture
+from pumice.types import IntArray, Picture, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,17 @@ class StageForecast:
     counted: Counted | None = None
 
 
-class _Assumed(Mapping[Picture, Size]):
-    """One size for all pictures: none of them is looked at."""
+class _Assumed(Mapping[Picture, Extent]):
+    """One size for all pictures, and as many frames as are sampled for all videos: none is looked at."""
 
-    def __init__(self, size: Size) -> None:
-        self.size = size
+    def __init__(self, size: Size, video: VideoSettings | None) -> None:
+        self.size, self.video = size, video
 
-    def __getitem__(self, picture: Picture) -> Size:
-        return self.size
+    def __getitem__(self, picture: Picture) -> Extent:
+        if not isinstance(picture, Video):
+            return self.size
+        frames, rate = (1, None) if self.video is None else (self.video.frames, self.video.fps)
+        return VideoInfo(picture.path, "folder", frames, rate)
 
     def __iter__(self) -> Iterator[Picture]:
         return iter(())
@@ -75,7 +81,7 @@ class _Assumed(Mapping[Picture, Size]):
         return 1
 
     def values(self) -> Any:
-        """The size, once."""
+        """The size, once: all pictures have it, and what videos have follows from the settings."""
         return [self.size]
 
 
@@ -107,10 +113,10 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
         names, limit = [stage.validation.source], stage.validation.limit
         own, found, _ = _read(recipe, stage, names, planned, geometry, refusals, options, limit)
         held_out = _summaries(own, found, refusals)
-    tiles = tiles_of(mixture.samples, sizes, geometry.settings)
+    tiles = tiles_of(mixture.samples, sizes, geometry)
     kept = _kept(planned, stage, mixture, geometry)
     load = plan_load(plan, checked, tiles, kept=kept)
-    facts = _facts(plan, checked, mixture, geometry.settings, stage, tiles, kept=kept)
+    facts = _facts(plan, checked, mixture, geometry, stage, tiles, kept=kept)
     return Counted(plan, load, rows, held_out, refused_rows(stage, refusals), checked.lengths, facts)
 
 
@@ -123,7 +129,7 @@ def _read(
     refusals: Refusals,
     options: Options,
     limit: int | None = None,
-) -> tuple[Mixture, Preflight, Mapping[Picture, Size]]:
+) -> tuple[Mixture, Preflight, Mapping[Picture, Extent]]:
     sources = [source_of(recipe, name) for name in names]
     if limit is not None:
         sources = [dataclasses.replace(one, limit=min(one.limit or limit, limit)) for one in sources]
@@ -142,6 +148,7 @@ def _read(
             mixture.samples,
             data.encode,
             decode=options.decode,
+            video=geometry.settings.video,
             cache_folder=options.cache,
             settings=data.settings(),
             workers=os.cpu_count() or 1,
@@ -149,9 +156,9 @@ def _read(
             max_positions=most,
             refusals=refusals,
         )
-        sizes: Mapping[Picture, Size] = checked.sizes
+        sizes: Mapping[Picture, Extent] = checked.sizes
     else:
-        sizes = _Assumed(options.size)
+        sizes = _Assumed(options.size, geometry.settings.video)
         counts = count_tokens(
             mixture.samples,
             data.encode,
@@ -177,10 +184,9 @@ def _stage_data(mixture: Mixture, stage: Stage, planned: Planned, geometry: Geom
         mixture.samples,
         planned.tokenizer_for(template),
         template,
-        length=planned.model.config.image_seq_length,
+        pictures=Pictures(geometry),
         image_token_id=planned.model.config.image_token_id,
         stage=stage,
-        processor=geometry.processor,
         budget=Budget(0),
     )
 
@@ -189,7 +195,7 @@ def _kept(planned: Planned, stage: Stage, mixture: Mixture, geometry: Geometry) 
     """Whether training would keep the features of all pictures: those of a frozen tower that fit."""
     if "vision" in stage.trainable or not geometry.fixed:
         return False
-    return Pictures(geometry.processor).fits(planned.model, len(pictures_of(mixture.samples)))
+    return Pictures(geometry).fits(planned.model, len(pictures_of(mixture.samples)))
 
 
 def _summaries(mixture: Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:
@@ -201,7 +207,7 @@ def _facts(
     plan: Plan,
     checked: Preflight,
     mixture: Mixture,
-    settings: LayoutSettings,
+    geometry: Geometry,
     stage: Stage,
     tiles: IntArray,
     *,
@@ -238,7 +244,7 @@ def _facts(
         "epochs": max(plan.epochs) + 1,
         "digest": plan.digest,
         "features_kept": kept,
-        "aspect": settings.aspect,
+        "aspect": geometry.settings.aspect,
     }
 
 

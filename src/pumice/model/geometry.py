@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from pumice.image.settings import LayoutSettings, Merge, parse_aspect
 from pumice.image.video import Extent, VideoInfo, frame_indices, video_pixels
 from pumice.model.config import VLMConfig
 from pumice.model.tower import Tower
+from pumice.recipes.schema import ImageOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +136,23 @@ def model_geometry(
             video = config.video if config.video.newline == "none" else replace(config.video, newline="none")
             settings = replace(settings, video=video)
     return Geometry(processor, settings, 0 if config.image_marks is None else 2)
+
+
+def tile_facts(image: ImageOptions, side: int) -> dict[str, Any]:
+    """The fields of ``VLMConfig`` that say how a recipe cuts pictures into tiles, or that it does not.
+
+    Args:
+        image: the recipe's.
+        side: pixels of the sides of one tile, the tower's input.
+    """
+    if image.aspect != "anyres":
+        return {"aspect": "square", "pinpoints": (), "merge_type": "flat", "newline": False}
+    grids = [tuple(map(int, grid.split("x"))) for grid in image.grids]
+    return {
+        "aspect": "anyres" if image.max_tiles is None else f"anyres_max_{image.max_tiles}",
+        "pinpoints": tuple((columns * side, rows * side) for columns, rows in grids),
+        "flavour": image.flavour,
+        "merge_type": image.merge,
+        "multi_image": image.multi_image,
+        "newline": image.merge == "spatial_unpad",
+    }

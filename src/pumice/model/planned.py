@@ -21,6 +21,7 @@ from pumice.model.build import compose_tower, fit_processor, lm_width, tower_nam
 from pumice.model.config import VLMConfig
 from pumice.model.connector import build_connector
 from pumice.model.folder import kind_of
+from pumice.model.geometry import tile_facts
 from pumice.model.layout import layout_pieces
 from pumice.model.original import original_pieces
 from pumice.model.parts import load_tokenizer, quiet
@@ -34,7 +35,7 @@ from pumice.model.published import (
 from pumice.model.sources import language_config, read_processor, vision_config
 from pumice.model.vlm import VisionLanguageModel
 from pumice.model.vocabulary import check_rows, extend_vocabulary
-from pumice.recipes.schema import ImageOptions, Model
+from pumice.recipes.schema import Model
 from pumice.text.resolve import resolve_template
 from pumice.text.sizing import NOTE, sizing_tokenizer
 from pumice.text.template import Template
@@ -108,7 +109,7 @@ def plan_model(own: Model, find: Find) -> Planned:
     if own.image is not None:
         tiled = own.image.aspect == "anyres"
         processor = processor.with_mode("squash" if tiled else own.image.aspect)
-        config = replace(config, **_image_facts(own.image, processor.image_size))
+        config = replace(config, **tile_facts(own.image, processor.image_size))
     if own.video is not None:
         config = replace(config, video=VideoSettings(**own.video.model_dump()))
     planned.model.config = config
@@ -249,21 +250,6 @@ def _empty(auto: Any, config: Any) -> Any:
         raise CheckpointError(
             f"transformers has no {auto.__name__} for model_type {config.model_type!r}: {error}"
         ) from error
-
-
-def _image_facts(image: ImageOptions, side: int) -> dict[str, Any]:
-    """The fields of ``VLMConfig`` that say how pictures are cut into tiles, or that they are not."""
-    if image.aspect != "anyres":
-        return {"aspect": "square", "pinpoints": (), "merge_type": "flat", "newline": False}
-    grids = [tuple(map(int, grid.split("x"))) for grid in image.grids]
-    return {
-        "aspect": "anyres" if image.max_tiles is None else f"anyres_max_{image.max_tiles}",
-        "pinpoints": tuple((columns * side, rows * side) for columns, rows in grids),
-        "flavour": image.flavour,
-        "merge_type": image.merge,
-        "multi_image": image.multi_image,
-        "newline": image.merge == "spatial_unpad",
-    }
 
 
 def _hub_name(name: str) -> str:

@@ -11,10 +11,10 @@ from torch import nn
 from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
 from pumice.image.settings import VideoSettings
-from pumice.model import Checkpoint, Tiles, VisionLanguageModel, build_model, load_model
+from pumice.model import Checkpoint, VisionLanguageModel, build_model, load_model
 from pumice.model.build import draw_newline
-from pumice.model.geometry import model_geometry
-from pumice.recipes.schema import ImageOptions, Recipe
+from pumice.model.geometry import model_geometry, tile_facts
+from pumice.recipes.schema import Recipe
 from pumice.train.optim import writes_newline
 from pumice.train.record import Parts
 
@@ -56,8 +56,7 @@ def _prepared(
     image, video = recipe.model.image, recipe.model.video
     if image is not None:
         processor = processor.with_mode("squash" if image.aspect == "anyres" else image.aspect)
-        tiles = _tiles(image, processor.image_size) if image.aspect == "anyres" else None
-        model.config = replace(model.config, **_image_facts(tiles))
+        model.config = replace(model.config, **tile_facts(image, processor.image_size))
         _fit_newline(model, recipe.seed)
     if video is not None:
         if video.newline != "none" and not writes_newline(model):
@@ -71,20 +70,6 @@ def _prepared(
     return Checkpoint(model, tokenizer, processor)
 
 
-def _image_facts(tiles: Tiles | None) -> dict[str, Any]:
-    """The fields of ``VLMConfig`` that say how pictures are cut into tiles, or that they are not."""
-    if tiles is None:
-        return {"aspect": "square", "pinpoints": (), "merge_type": "flat", "newline": False}
-    return {
-        "aspect": tiles.aspect,
-        "pinpoints": tiles.pinpoints,
-        "flavour": tiles.flavour,
-        "merge_type": tiles.merge_type,
-        "multi_image": tiles.multi_image,
-        "newline": tiles.merge_type == "spatial_unpad",
-    }
-
-
 def _fit_newline(model: VisionLanguageModel, seed: int) -> None:
     """Give a model the newline that its config asks for, drawn anew where it has none."""
     if not model.config.newline:
@@ -93,15 +78,3 @@ def _fit_newline(model: VisionLanguageModel, seed: int) -> None:
         table_VD = model.lm.get_input_embeddings().weight
         model.image_newline = nn.Parameter(torch.zeros_like(table_VD[0]))
         draw_newline(model, seed)
-
-
-def _tiles(image: ImageOptions, side: int) -> Tiles:
-    """How pictures are cut, in pixels of the tower's square of this side."""
-    grids = [tuple(map(int, grid.split("x"))) for grid in image.grids]
-    return Tiles(
-        pinpoints=tuple((columns * side, rows * side) for columns, rows in grids),
-        aspect="anyres" if image.max_tiles is None else f"anyres_max_{image.max_tiles}",
-        flavour=image.flavour,
-        merge_type=image.merge,
-        multi_image=image.multi_image,
-    )
