@@ -124,7 +124,7 @@ def test_reasons_are_told_apart_without_what_varies() -> None:
     ]
     kinds = by_kind(rows)
     assert [(kind, [one.row for one in found]) for kind, found in kinds] == [
-        ("image file … is not here", [0, 2]),
+        ("image file … does not exist", [0, 2]),
         ("it has … tokens", [1]),
     ]
     assert Refusal.of(DataError("x", where="f.json"), "a").row is None

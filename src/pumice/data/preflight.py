@@ -13,23 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pumice.data.counting import Encode, Progress, count_tokens, tell
 from pumice.data.extents import Extents
-from pumice.data.lengths import Lengths
-from pumice.data.problems import Problems, Refusal, Refusals, place
-from pumice.data.samples import distinct, images_at, pictures_of, take
-from pumice.errors import DataError, ImageError, PumiceError
+from pumice.data.problems import Problems, Refusal, Refusals
+from pumice.data.samples import images_at, pictures_of
+from pumice.errors import ImageError, PumiceError
 from pumice.image.decode import MAX_PIXELS, check_size, image_size, open_image
 from pumice.image.settings import VideoSettings
 from pumice.image.video import Extent, VideoInfo, check_frames, video_info
-from pumice.types import Encoded, IntArray, Picture, Sample, Video
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being checked ("images" or "samples"), how many are done and of how many."""
-Encode = Callable[[Sample, Sequence[Extent]], Encoded]
-"""Renders a sample, given the sizes of its images and the frames of its videos, in order."""
-
-_EVERY = 64
-"""How many items pass between two calls of ``Progress``."""
+from pumice.types import IntArray, Picture, Sample, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +53,6 @@ class Preflight:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Tokens of every sample, supervised ones and images', int64 [samples] each; 0 where it was refused."""
-
-    lengths: IntArray
-    supervised: IntArray
-    image_tokens: IntArray
-
-
 def preflight(
     samples: Sequence[Sample],
     encode: Encode,
@@ -80,6 +63,7 @@ def preflight(
     cache_folder: Path | None = None,
     settings: str | None = None,
     workers: int = 1,
+    processes: int = 1,
     progress: Progress | None = None,
     max_errors: int = 20,
     max_positions: int | None = None,
@@ -96,6 +80,7 @@ def preflight(
         cache_folder: where results are kept between runs; None keeps none.
         settings: stands for all that ``encode`` depends on; None counts tokens anew each time.
         workers: threads that open images.
+        processes: that render (see ``count_tokens``).
         progress: called now and then, and at the end of each part.
         max_errors: how many errors are listed; all are counted.
         max_positions: what the language model was made for (``max_position_embeddings``).
@@ -129,6 +114,7 @@ def preflight(
         sizes,
         cache_folder=cache_folder,
         settings=settings,
+        processes=processes,
         progress=progress,
         max_errors=max_errors,
         max_positions=max_positions,
@@ -206,7 +192,7 @@ def check_images(
             cached += hit
             if not hit:
                 cache.put(path, result, decode)
-        _tell(progress, "images", done, len(first))
+        tell(progress, "images", done, len(first))
     cache.save()
     problems.raise_if_any("images cannot be used")
     return sizes, cached
@@ -226,88 +212,6 @@ def _looked_at(
     return image_size(path, max_pixels=max_pixels, where=where)
 
 
-def count_tokens(
-    samples: Sequence[Sample],
-    encode: Encode,
-    sizes: Mapping[Picture, Extent],
-    *,
-    cache_folder: Path | None = None,
-    settings: str | None = None,
-    progress: Progress | None = None,
-    max_errors: int = 20,
-    max_positions: int | None = None,
-    refusals: Refusals | None = None,
-    skip: IntArray | None = None,
-) -> Counts:
-    """Tokens of every sample, exactly, by rendering it.
-
-    With ``cache_folder`` and ``settings`` (see ``preflight``) the counts of samples that come from tables
-    are kept, and the same samples are not rendered again, but for those that were refused.
-
-    Args:
-        samples: in mixture order.
-        encode: the renderer.
-        sizes: of every image.
-        cache_folder: where counts are kept between runs.
-        settings: stands for all that ``encode`` depends on.
-        progress: called now and then.
-        max_errors: how many errors are listed.
-        max_positions: the most that a position may be.
-        refusals: takes the rows that cannot be used, as many as it allows; None allows none.
-        skip: places of samples that are not looked at, int64 [any]: their images cannot be used.
-
-    Raises:
-        DataError: samples that do not render, or that no token of is supervised, and that is not allowed.
-    """
-    skip = np.zeros(0, np.int64) if skip is None else skip
-    settings = None if settings is None else f"{settings} {max_positions}"
-    kept = Lengths(cache_folder, samples, settings, sizes.values(), skip)
-    first, which = distinct(samples)
-    known = kept.read()
-    counts = np.zeros((len(first), 3), np.int64) if known is None else known[:, first].T.copy()
-    todo = np.setdiff1d(np.flatnonzero(counts[:, 0] == 0), which[skip])
-    problems = Problems(max_errors)
-    for done, (number, sample) in enumerate(zip(todo.tolist(), take(samples, first[todo]), strict=True), 1):
-        try:
-            counts[number] = _counted(sample, encode, sizes, max_positions)
-        except PumiceError as error:
-            place(error, sample.origin)
-            problems.add(error)
-            if refusals is not None:
-                refusals.add(Refusal.of(error, sample.source, sample.id), error)
-        _tell(progress, "samples", done, len(todo))
-    lengths, supervised, image_tokens = counts[which].T
-    if known is None:
-        kept.write(lengths, supervised, image_tokens)  # bad ones are 0: the next time only they are rendered
-    if refusals is None:
-        problems.raise_if_any("samples cannot be used")
-    else:
-        refusals.check("samples cannot be used")
-    return Counts(lengths, supervised, image_tokens)
-
-
-def _counted(
-    sample: Sample, encode: Encode, sizes: Mapping[Picture, Extent], max_positions: int | None
-) -> tuple[int, int, int]:
-    encoded = encode(sample, [sizes[path] for path in sample.images])
-    if encoded.supervised == 0:
-        raise DataError(
-            "no token of the sample is supervised: it would teach nothing",
-            where=str(sample.origin),
-            remedy="check its answers and the template, or remove the row",
-        )
-    if max_positions is not None and len(encoded) > max_positions:
-        longest = int(encoded.position_ids.max()) + 1  # of branches it is less than the tokens
-        if longest > max_positions:
-            raise DataError(
-                f"the sample has {longest} positions, the language model's context "
-                f"(max_position_embeddings) is {max_positions}",
-                where=str(sample.origin),
-                remedy="split the conversation, remove the row, or choose another language model",
-            )
-    return len(encoded), encoded.supervised, sum(span.length for span in encoded.image_spans)
-
-
 def _mapped(
     check: Callable[[Picture], tuple[Picture, Extent | ImageError, bool]], paths: list[Picture], workers: int
 ) -> Iterator[tuple[Picture, Extent | ImageError, bool]]:
@@ -317,8 +221,3 @@ def _mapped(
         return
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(check, paths)
-
-
-def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
-    if progress is not None and (done % _EVERY == 0 or done == total):
-        progress(what, done, total)

@@ -46,8 +46,8 @@ def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) ->
     return Load(
         steps=len(plan),
         tokens=float(slots.sum()),
-        # Masks are dense (docs/architecture.md): whole squares are computed, twice what causal rows need.
-        squares=2.0 * float((rows * widths.astype(np.float64) ** 2).sum()),
+        # What samples of a row do not see of each other is not computed (branches see even less).
+        squares=float((checked.lengths[everything].astype(np.float64) ** 2).sum()),
         logits=float(sum(plan.supervised)),
         images=float(tiles[seen].sum()),
         image_tokens=float(checked.image_tokens[everything].sum()),

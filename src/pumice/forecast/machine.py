@@ -115,7 +115,7 @@ def _block(
         loss.backward()
 
     body = sum(parameter.numel() for parameter in model.layers.parameters())
-    forward = 2.0 * body * count * length + 4.0 * 2 * width * count * length**2
+    forward = 2.0 * body * count * length + 4.0 * 2 * width * count * length**2 / 2  # causal
     flops = forward * passes("language", ("language",), checkpointing=False)
     return flops / _seconds(step, device), f"of width {width} on {count} x {length} tokens"
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from pumice.cost.shape import Load
+from pumice.data.counting import count_tokens
 from pumice.data.mixture import Mixture, read_mixture, summarise
 from pumice.data.plan import Plan, build_plan
-from pumice.data.preflight import Preflight, count_tokens, preflight
+from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
 from pumice.data.samples import pictures_of
 from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of
@@ -151,6 +152,7 @@ def _read(
             video=geometry.settings.video,
             cache_folder=options.cache,
             settings=data.settings(),
+            processes=os.cpu_count() or 1,
             workers=os.cpu_count() or 1,
             progress=options.progress,
             max_positions=most,
@@ -165,6 +167,7 @@ def _read(
             sizes,
             cache_folder=options.cache,
             settings=data.settings(),
+            processes=os.cpu_count() or 1,
             progress=options.progress,
             max_positions=most,
             refusals=refusals,

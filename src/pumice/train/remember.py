@@ -37,6 +37,11 @@ class Budget:
         self.used += number
         return True
 
+    @property
+    def room(self) -> bool:
+        """Whether there may be bytes left for one more entry."""
+        return self.used + ENTRY_BYTES <= self.total
+
     def give(self, number: int) -> None:
         """Hand bytes back that were taken."""
         self.used -= number
@@ -66,6 +71,8 @@ class Remembered(Generic[Key, Value]):
         if (kept := self._kept.get(key)) is not None:
             return self._unpack(kept)
         value = make()
+        if not self.budget.room:
+            return value  # packing takes time, too
         packed = self._pack(value)
         if self.budget.take(_size(packed)):
             self._kept[key] = packed

@@ -19,12 +19,12 @@ from transformers import PreTrainedTokenizerFast
 
 from pumice.data.grounding import assign_regions
 from pumice.generate.protocol import Kind, Turn
+from pumice.processes import runner
 from pumice.text.render import render
 from pumice.text.templates import get_template
 from pumice.train.grounding import CELL_SLOTS, Cells, lay_out
 from pumice.types import IGNORE_INDEX, Encoded, Image, Message, Text
 from pumice.world.pictures import scenes
-from pumice.world.processes import runner
 from pumice.world.samples import scene_regions, scene_text, with_prompt
 from pumice.world.scene import Scene, Split
 from pumice.world.teacher import WorldTeacher

@@ -35,9 +35,9 @@ from pumice.errors import Interrupted, UsageError
 from pumice.files import PARTIAL, replacing, write_text
 from pumice.generate.protocol import Kind, Remembered, SceneText, Teacher, Turn
 from pumice.generate.run import lines_file, question_rows, rows_of, to_line
+from pumice.processes import runner
 from pumice.world.draw import draw
 from pumice.world.gallery import GALLERY_SIZE, gallery_page
-from pumice.world.processes import runner
 from pumice.world.samples import scene_image, scene_text
 from pumice.world.scene import SPLITS, Scene, Split, get_level, make_scene
 from pumice.world.teacher import WorldTeacher, by_frequency, names_in

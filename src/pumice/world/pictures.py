@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pumice.data.grounding import assign_regions, patch_places
 from pumice.files import replacing
+from pumice.processes import runner
 from pumice.world.draw import draw
-from pumice.world.processes import runner
 from pumice.world.scene import CHARACTERS, COLOURS, SHAPES, SIDE, SIGN, SIZES, Scene, Split, make_scene
 
 Progress = Callable[[int, int], None]

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from pumice.world.processes import runner
+from pumice.processes import runner
 
 
 def _answer(number: int) -> tuple[int, bool]:

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 
 @contextmanager
-def runner(workers: int) -> Iterator[Any]:
+def runner(
+    workers: int, prepare: Callable[..., None] | None = None, given: tuple[Any, ...] = ()
+) -> Iterator[Any]:
     """A ``map`` that keeps order, in this process or in ``workers`` others.
 
     When the block ends early, what has not been started is never done.
+
+    Args:
+        workers: how many processes; 1 is this one.
+        prepare: called once in each process before its first piece of work.
+        given: its arguments, which travel to each process once.
     """
     if workers == 1:
+        if prepare is not None:
+            prepare(*given)
         yield map
         return
     # Not fork: the process may have threads (a progress bar), whose locks a fork would copy as they are.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(prepare, given))
     try:
         yield executor.map
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
+def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     # Ctrl-C reaches the whole group of processes; the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if prepare is not None:
+        prepare(*given)
