@@ -300,3 +300,15 @@ def test_the_real_rows_of_the_mixture_are_planned(pumice: Any, here: Path) -> No
     assert (stage["samples"], stage["images"], stage["refused"]) == (1000, 1000, 0)
     assert stage["steps"] == 8
     assert stage["packing"]["filled"] > stage["packing"]["one_sample_a_row"]
+
+
+def test_videos_that_are_not_looked_at_count_as_many_frames_as_are_sampled(pumice: Any, here: Path) -> None:
+    turns = [{"from": "human", "value": "<video>\nWhat happens?"}, {"from": "gpt", "value": "Nothing."}]
+    rows = [{"id": "v", "video": "v.mp4", "conversations": turns}, *talk(2)]
+    Path("talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["--data", "talk.jsonl", "--no-images", "--set", "model.video={frames: 4, newline: none}"]
+    result = pumice("plan", published(here), *words)
+    assert result.code == 0, result.both
+    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    assert stage["tower_inputs"] == 4 + 2
+    assert stage["tokens"]["image"] == 4 * 144 + 2 * 576

@@ -203,3 +203,24 @@ def test_a_run_may_start_from_the_model_of_another(
     result = pumice("train", recipe, "--data", world, "--runs", tmp_path, "--no-eval", *parts)
     assert result.code == 0, result.both
     assert (tmp_path / "short" / "model" / "config.json").is_file()
+
+
+def test_bad_rows_may_be_left_out_by_number(pumice: Any, recipe: Path, world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(world, folder)
+    rows = json.loads((folder / "short.json").read_text("utf-8"))
+    rows[1]["conversations"][1]["value"] = ""
+    (folder / "short.json").write_text(json.dumps(rows), encoding="utf-8")
+    words = ["train", recipe, "--data", folder, "--runs", tmp_path / "runs", "--no-eval"]
+    refused = pumice(*words)
+    assert refused.code == 1
+    assert "short.json, row 1" in refused.err
+    result = pumice(*words, "--allow-bad", 1)
+    assert result.code == 0, result.both
+    assert f"instruct: {len(rows) - 1} rows, 1 left out as bad (refused.jsonl)" in result.out
+    run = tmp_path / "runs" / "short"
+    [line] = (run / "refused.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line)["row"] == 1
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    assert record["command"].endswith("--allow-bad 1 --no-eval")
+    assert "allow_bad: 1" in (run / "recipe.yaml").read_text("utf-8")

@@ -20,6 +20,7 @@ from pumice.model.geometry import model_geometry
 from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
+from pumice.train.optim import check_trainable
 
 FORMAT, VERSION = "pumice plan of a run", 1
 
@@ -103,6 +104,7 @@ def _notes(options: Options, planned: Planned) -> list[str]:
 
 
 def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options: Options) -> StageForecast:
+    check_trainable(planned.model, stage)
     additions = None if stage.lora is None else additions_of(planned.model.lm, stage.lora)
     told = recipe.published.get(stage.name)
     summary: dict[str, Any] = {

@@ -28,6 +28,7 @@ from pumice.recipes.schema import Recipe, Stage
 from pumice.train.dataset import StageData
 from pumice.train.pictures import Pictures
 from pumice.train.remember import Budget
+from pumice.train.run import check_grounding, grounding_words
 from pumice.train.sources import fingerprint_of, refused_rows, source_of
 from pumice.types import IntArray, Picture, Video
 
@@ -90,12 +91,17 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
     """Read, check, count and pack a stage's data; rows that cannot be used are left out and told.
 
     Raises:
-        DataError: a file cannot be read at all, or no row of it can be used.
+        DataError: a file cannot be read at all, or no row of it can be used; words of a grounded stage do not
+            fit.
+        RecipeError: words of a grounded stage are not one token each.
     """
     geometry = model_geometry(planned.model.config, planned.model.tower, planned.processor, stage.aspect)
     refusals = Refusals()
     names = list(stage.sources)
-    mixture, checked, sizes = _read(recipe, stage, names, planned, geometry, refusals, options)
+    if stage.grounding is not None and not planned.estimated:
+        grounding_words(stage, planned.tokenizer)
+    data, mixture, checked, sizes = _read(recipe, stage, names, planned, geometry, refusals, options)
+    validation: StageData | None = None
     plan = build_plan(
         checked.lengths,
         checked.supervised,
@@ -112,8 +118,10 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
     held_out: list[dict[str, Any]] = []
     if stage.validation is not None:
         names, limit = [stage.validation.source], stage.validation.limit
-        own, found, _ = _read(recipe, stage, names, planned, geometry, refusals, options, limit)
+        validation, own, found, _ = _read(recipe, stage, names, planned, geometry, refusals, options, limit)
         held_out = _summaries(own, found, refusals)
+    if options.images and not planned.estimated:
+        check_grounding(stage, data, validation)
     tiles = tiles_of(mixture.samples, sizes, geometry)
     kept = _kept(planned, stage, mixture, geometry)
     load = plan_load(plan, checked, tiles, kept=kept)
@@ -130,7 +138,7 @@ def _read(
     refusals: Refusals,
     options: Options,
     limit: int | None = None,
-) -> tuple[Mixture, Preflight, Mapping[Picture, Extent]]:
+) -> tuple[StageData, Mixture, Preflight, Mapping[Picture, Extent]]:
     sources = [source_of(recipe, name) for name in names]
     if limit is not None:
         sources = [dataclasses.replace(one, limit=min(one.limit or limit, limit)) for one in sources]
@@ -177,7 +185,8 @@ def _read(
     left = mixture.without(checked.refused)
     if not len(left.samples):
         refusals.check(f"no row of {', '.join(names)} can be used", {})
-    return left, checked.usable(), sizes
+    data.samples = left.samples
+    return data, left, checked.usable(), sizes
 
 
 def _stage_data(mixture: Mixture, stage: Stage, planned: Planned, geometry: Geometry) -> StageData:

@@ -286,7 +286,7 @@ def _prepare(
 ) -> Prepared:
     """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
     template = resolve_template(stage.template or model.config.template, tokenizer)
-    position_ids_4 = _grounding_words(stage, tokenizer)
+    position_ids_4 = grounding_words(stage, tokenizer)
 
     def stage_data(samples: Sequence[Any]) -> StageData:
         return StageData(
@@ -336,7 +336,7 @@ def _prepare(
         held_out, checked = held_out.without(checked.refused), checked.usable()
         validation.samples = held_out.samples
         held_out_rows = _rows(stage, held_out, checked, refusals)
-    _check_grounding(stage, data, validation)
+    check_grounding(stage, data, validation)
     refused = refused_rows(stage, refusals)
     return Prepared(data, plan, validation, rows, held_out_rows, refused, position_ids_4)
 
@@ -376,8 +376,8 @@ def _checked(
     return checked
 
 
-def _check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
-    """What would fail or teach nothing only once training has begun."""
+def check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
+    """DataError for what would fail or teach nothing only once training has begun."""
     if "language" not in stage.trainable and not pictures_of(data.samples):
         raise DataError(
             f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
@@ -416,7 +416,7 @@ def _views(ready: Prepared, pictures: Pictures) -> Iterator[View]:
             yield from pictures.views(images_at(held_out, i))
 
 
-def _grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
+def grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:
     """The tokens of a stage's position words, if it has any; all its other words are checked as well."""
     grounding = stage.grounding
     if grounding is None:
