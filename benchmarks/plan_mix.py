@@ -46,7 +46,7 @@ stages:
 def run(recipe: Path, folder: Path) -> tuple[float, float]:
     """One `pumice plan`: seconds, and bytes at most (the largest of its processes)."""
     words = ["plan", str(recipe), "--no-images", "--hardware", "a100-80g", "--devices", "8"]
-    words += ["--cache", str(folder / "cache"), "--out", str(folder / "plan.json")]
+    words += ["--runs", str(folder / "runs"), "--out", str(folder / "plan.json")]
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "pumice", *words], stdout=subprocess.PIPE, text=True)
     said, _ = process.communicate()

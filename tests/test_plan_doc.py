@@ -20,8 +20,8 @@ TEXT = (Path(__file__).parent.parent / "docs" / "plan.md").read_text("utf-8")
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"^```\n(.*?)^```", TEXT, re.S | re.M)
-    lines = [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.S | re.M)
+    lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
     return [line.partition("  #")[0].strip() for line in lines if line.startswith("pumice plan ")]
 
 

@@ -18,7 +18,7 @@ from pumice.recipes.schema import Lora, Model
 INSTRUCT = frozenset({"connector", "language"})
 
 
-def nowhere(name: str) -> Path | None:
+def nowhere(name: str, kind: str) -> Path | None:
     return None
 
 

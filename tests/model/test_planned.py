@@ -19,7 +19,7 @@ from pumice.text.sizing import NOTE
 CLIP = "hub:openai/clip-vit-large-patch14-336"
 
 
-def nowhere(name: str) -> Path | None:
+def nowhere(name: str, kind: str) -> Path | None:
     return None
 
 
@@ -32,7 +32,7 @@ def folders(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def local(folders: Path) -> Any:
-    return lambda name: folders / name
+    return lambda name, kind: folders / name
 
 
 @pytest.mark.parametrize("weights", [True, False])
@@ -81,7 +81,7 @@ def test_a_checkpoint_is_planned_by_its_own_files(folders: Path, tmp_path: Path)
     model, tokenizer, processor = build_model(folders / "vision", folders / "language", template="tiny")
     save_model(model, tokenizer, processor, tmp_path / "model", dtype="float32")
     saved, _, own = load_model(tmp_path / "model")
-    planned = plan_model(Model(checkpoint="model"), lambda name: tmp_path / name)
+    planned = plan_model(Model(checkpoint="model"), lambda name, kind: tmp_path / name)
     assert model_shape(planned.model) == model_shape(saved)
     assert planned.model.config == saved.config
     assert planned.processor == own

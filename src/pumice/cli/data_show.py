@@ -313,7 +313,7 @@ def _recipe_lens(name: str, stage: str | None, cache: Path) -> Lens:
     if wanted not in names:
         raise UsageError(f"there is no stage {wanted!r}", where="--stage", remedy=suggest(wanted, names))
     own = loaded.stages[names.index(wanted)]
-    planned = plan_model(loaded.model, finder(cache))
+    planned = plan_model(loaded.model, finder(cache.parent))
     template = planned.template(own.template)
     geometry = model_geometry(planned.model.config, planned.model.tower, planned.processor, own.aspect)
     said = [f"as stage {wanted} of {loaded.name} sees it, template {template.name}"]

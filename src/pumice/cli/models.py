@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pumice.errors import CheckpointError, suggest
 
 if TYPE_CHECKING:
     from pumice.evaluate import Prompt
     from pumice.infer import Generator
+    from pumice.model.planned import Kind
     from pumice.recipes.schema import Model
     from pumice.train.record import Parts
-
-Kind = Literal["vision", "language", "checkpoint"]
-"""What a part is for: the key of a recipe's model block."""
 
 
 def find_model(name: str) -> Path:

@@ -32,6 +32,17 @@ SetOption = Annotated[
     ),
 ]
 
+AllowBad = Annotated[
+    int | None,
+    typer.Option(
+        "--allow-bad",
+        min=0,
+        metavar="N",
+        help="Leave out up to so many bad rows of each source, listed in refused.jsonl; more stop it.",
+        show_default="the recipe's",
+    ),
+]
+
 
 def changes_of(
     words: Sequence[str] | None, settings: Sequence[str] | None, seed: int | None = None
@@ -84,3 +95,9 @@ def world_folder(runs: Path) -> Path:
     from pumice.data.index import CACHE_FOLDER
 
     return runs / CACHE_FOLDER / "world-small"
+
+
+def allowing(recipe: Recipe, count: int) -> Recipe:
+    """The recipe with so many bad rows allowed in each source (``data.NAME.allow_bad``)."""
+    data = {name: source.model_copy(update={"allow_bad": count}) for name, source in recipe.data.items()}
+    return recipe.model_copy(update={"data": data})

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pumice.cli.help import examples
-from pumice.cli.train import AllowBad, allowing
+from pumice.cli.opening import (
+    AllowBad,
+    ChangesArgument,
+    RecipeArgument,
+    SetOption,
+    allowing,
+    changes_of,
+    open_recipe,
+)
 from pumice.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from pumice.forecast import Forecast, Options
-    from pumice.recipes import Recipe
+    from pumice.model.planned import Find, Kind
+    from pumice.recipes import Change, Recipe
 
 EPILOG = examples(
     ("everything that training would check, and what it will take", "pumice plan tiny --data data/easy"),
@@ -40,12 +49,8 @@ class Sharded(StrEnum):
 
 
 def plan(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE", help="A shipped recipe's name (see pumice recipe list), or a .yaml file."
-        ),
-    ],
+    recipe: RecipeArgument,
+    words: ChangesArgument = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -98,52 +103,44 @@ def plan(
     stage: Annotated[
         str | None, typer.Option("--stage", metavar="NAME", help="Plan this stage alone.")
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a key of the recipe (pumice recipe fields lists them); may be given several times.",
-        ),
-    ] = None,
+    changes: SetOption = None,
     small: Annotated[bool, typer.Option("--small", help="The recipe's small mode.")] = False,
     allow_bad: AllowBad = None,
     out_file: Annotated[
         Path,
         typer.Option("--out", metavar="FILE", help="Where the plan goes; steps and bad rows go beside it."),
     ] = Path("plan.json"),
-    cache: Annotated[
+    runs: Annotated[
         Path,
-        typer.Option(
-            "--cache", metavar="DIR", help="Where what was read is kept; training looks there, too."
-        ),
-    ] = Path("runs") / ".cache",
+        typer.Option("--runs", metavar="DIR", help="The folder that holds all runs, and the cache of all."),
+    ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON alone.")] = False,
 ) -> None:
     """Read and count all data, and tell steps, memory and time; nothing is trained or downloaded."""
     from pumice.cli.console import err, out
     from pumice.cli.plan_view import show
     from pumice.cli.progress import counting
+    from pumice.data.index import CACHE_FOLDER
     from pumice.forecast import forecast
 
     if no_images and (decode or images is not None):
         raise UsageError("--no-images looks at no picture", where="--no-images", remedy="leave it out")
     options = _options(hardware, devices, sharding, assume_size)
-    loaded, said = _recipe(recipe, data, images, stage, changes or [], small, published)
+    loaded, said = _recipe(recipe, data, images, stage, changes_of(words, changes), small, published, runs)
     if allow_bad is not None:
         loaded = allowing(loaded, allow_bad)
     reads = data is not None or not published or _has_data(loaded)
     with counting(err if as_json else out) as count:
         found = forecast(
             loaded,
-            finder(cache),
+            finder(runs),
             _with(
                 options,
                 images=not no_images,
                 decode=decode,
                 published=published,
                 data=reads,
-                cache=cache,
+                cache=runs / CACHE_FOLDER,
                 progress=count,
             ),
         )
@@ -162,9 +159,10 @@ def _recipe(
     data: Path | None,
     images: Path | None,
     stage: str | None,
-    changes: list[str],
+    changes: list[Change],
     small: bool,
     published: bool,
+    runs: Path,
 ) -> tuple[Recipe, list[str]]:
     """The recipe to plan, and what must be said of what is left out of it."""
     from pumice.recipes import load_recipe
@@ -180,9 +178,10 @@ def _recipe(
                 where="--images",
                 remedy="the recipe says where pictures are",
             )
-        free = data is None and published
-        variables = None if free else ({} if data is None else {"data": data})
-        loaded = load_recipe(name, changes, small=small, variables=variables)
+        if data is None and published and not small:
+            loaded = load_recipe(name, changes)  # its data need not be there
+        else:
+            loaded = open_recipe(name, changes, small=small, data=data, runs=runs)
         return (loaded, []) if stage is None else _one_stage(loaded, stage)
     loaded = load_recipe(name, changes, small=small)
     loaded, said = _one_stage(loaded, stage or loaded.stages[-1].name)
@@ -243,20 +242,16 @@ def _with(options: Options, **changes: Any) -> Options:
     return replace(options, **changes)
 
 
-def finder(cache: Path) -> Any:
-    """Where a recipe's parts lie; None for those that are not here. Nothing is fetched."""
+def finder(runs: Path) -> Find:
+    """Where a recipe's parts lie; None for those of the hub that are not in its cache. Nothing is fetched."""
+    from pumice.cli.models import find_part
     from pumice.model.hub import local_checkpoint
-    from pumice.model.random_parts import random_part
-    from pumice.recipes.values import RANDOM
     from pumice.types import HUB
-    from pumice.world.embedded import resolve
 
-    def find(name: str) -> Path | None:
+    def find(name: str, kind: Kind) -> Path | None:
         if name.startswith(HUB):
             return local_checkpoint(name.removeprefix(HUB))
-        if name.startswith(RANDOM):
-            return random_part(name.removeprefix(RANDOM), cache / "parts")
-        return resolve(name)
+        return find_part(name, kind, runs)
 
     return find
 

@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
-from pumice.cli.opening import ChangesArgument, RecipeArgument, SetOption, changes_of, open_recipe
+from pumice.cli.opening import (
+    AllowBad,
+    ChangesArgument,
+    RecipeArgument,
+    SetOption,
+    allowing,
+    changes_of,
+    open_recipe,
+)
 from pumice.errors import DataError, Interrupted, RunError, UsageError
 from pumice.types import HUB
-
-AllowBad = Annotated[
-    int | None,
-    typer.Option(
-        "--allow-bad",
-        min=0,
-        metavar="N",
-        help="Leave out up to so many bad rows of each source, listed in refused.jsonl; more stop it.",
-        show_default="the recipe's",
-    ),
-]
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -105,12 +102,6 @@ def train(
     command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval, allow_bad)
     questions = None if no_eval else _questions(loaded, "--no-eval" if resume else "--set evaluation=null")
     _carry_out(loaded, folder, command, resume, questions)
-
-
-def allowing(recipe: Recipe, count: int) -> Recipe:
-    """The recipe with so many bad rows allowed in each source (``data.NAME.allow_bad``)."""
-    data = {name: source.model_copy(update={"allow_bad": count}) for name, source in recipe.data.items()}
-    return recipe.model_copy(update={"data": data})
 
 
 def _carry_out(

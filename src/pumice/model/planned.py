@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
@@ -42,7 +42,9 @@ from pumice.text.template import Template
 from pumice.text.templates import CHAT, get_template
 from pumice.types import HUB
 
-Find = Callable[[str], Path | None]
+Kind = Literal["vision", "language", "checkpoint"]
+"""What a part is for: the key of a recipe's model block."""
+Find = Callable[[str, Kind], Path | None]
 """The local folder of a part by the name that a recipe gives it; None for one that is not here."""
 
 CHAT_STAND_IN = "chatml_direct"
@@ -98,7 +100,7 @@ def plan_model(own: Model, find: Find) -> Planned:
     """
     with quiet():
         if own.checkpoint is not None:
-            folder = find(own.checkpoint)
+            folder = find(own.checkpoint, "checkpoint")
             if folder is None:
                 planned = _published_whole(own, published_whole(_hub_name(own.checkpoint)))
             else:
@@ -125,7 +127,7 @@ def _new(own: Model, find: Find) -> Planned:
     assert own.select_feature is not None
     assert own.template is not None
     towers = [_vision(name, find) for name in (own.vision, *own.more_vision)]
-    folder = find(own.language)
+    folder = find(own.language, "language")
     if folder is None:
         language, tokenizer = published_config(_hub_name(own.language)), None
     else:
@@ -146,7 +148,7 @@ def _new(own: Model, find: Find) -> Planned:
 
 
 def _vision(name: str, find: Find) -> tuple[Any, ImageProcessor]:
-    folder = find(name)
+    folder = find(name, "vision")
     if folder is not None:
         return vision_config(folder), read_processor(folder)
     config = published_config(_hub_name(name))
