@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import os
+import select
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import pumice
 from pumice.processes import runner
 
 
@@ -39,3 +45,37 @@ def _slow(path: str) -> None:
 
     time.sleep(0.01)
     Path(path).touch()
+
+
+PARENT = """
+import os, sys, time
+sys.path.insert(0, {folder!r})
+from pumice.processes import runner
+
+def wait(number):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with runner(2) as run:
+        list(run(wait, [0, 1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no pidfd_open on this system")
+def test_others_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(folder=str(Path(pumice.__file__).parent.parent)))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    ends = [os.pidfd_open(int(parent.stdout.readline())) for _ in range(2)]
+    try:
+        parent.kill()
+        parent.wait()
+        for end in ends:
+            ready, _, _ = select.select([end], [], [], 30)
+            assert ready, "it still runs"
+    finally:
+        parent.stdout.close()
+        for end in ends:
+            os.close(end)
