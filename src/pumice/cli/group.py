@@ -24,7 +24,10 @@ class PumiceGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Verbs in the order in which one needs them, groups among them."""
-        order = ["world", "data", "plan", "train", "eval", "chat", "report", "merge", "export", "recipes", "bench"]
+        order = [
+            *("world", "data", "plan", "train", "eval", "chat"),
+            *("report", "merge", "export", "recipes", "bench"),
+        ]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
 
     def invoke(self, ctx: Any) -> Any:

@@ -42,7 +42,8 @@ def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) ->
     slots = np.array(plan.slots, np.int64)
     widths = slots // rows
     seen = np.unique(everything) if kept else everything
-    per_row = max(int(checked.supervised[list(row)].sum()) for step in plan.steps for row in step)
+    counts = np.array([len(row) for step in plan.steps for row in step], np.int64)
+    per_row = np.add.reduceat(checked.supervised[everything], np.cumsum(counts) - counts).max()
     return Load(
         steps=len(plan),
         tokens=float(slots.sum()),
