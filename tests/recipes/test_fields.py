@@ -78,6 +78,7 @@ def test_choices_follow_the_way_in() -> None:
         "format",
         "prompt",
         "licence",
+        "allow_bad",
     )
     assert choices_at(("seed",)) == ()
     assert choices_at(("nothing", "here")) == ()
