@@ -16,7 +16,6 @@ from pumice.data.mixture import Mixture, read_mixture, summarise
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
-from pumice.data.samples import pictures_of
 from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of
 from pumice.forecast.options import Options
 from pumice.image.grid import Size
@@ -207,7 +206,18 @@ def _kept(planned: Planned, stage: Stage, mixture: Mixture, geometry: Geometry) 
     """Whether training would keep the features of all pictures: those of a frozen tower that fit."""
     if "vision" in stage.trainable or not geometry.fixed:
         return False
-    return Pictures(geometry).fits(planned.model, len(pictures_of(mixture.samples)))
+    return Pictures(geometry).fits(planned.model, _pictures(mixture))
+
+
+def _pictures(mixture: Mixture) -> int:
+    """How many different pictures the samples show; no path is made of any."""
+    count = 0
+    for table, rows in mixture.samples.parts:
+        chosen = np.zeros(len(table), np.bool_)
+        chosen[rows] = True
+        shown = np.repeat(chosen, np.diff(table.columns.use_start))
+        count += len(np.unique(table.columns.uses[shown]))
+    return count
 
 
 def _summaries(mixture: Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:
