@@ -18,7 +18,8 @@ from pumice.image.layout import image_tokens, video_tokens
 from pumice.image.settings import LayoutSettings, VideoSettings
 from pumice.model.build import Tiles, build_model
 from pumice.model.save import save_model
-from pumice.recipes.schema import NEXT_GRIDS, Model
+from pumice.recipes.image import NEXT_GRIDS
+from pumice.recipes.schema import Model
 
 from .parts import next_hf_settings, next_settings, onevision_settings
 
