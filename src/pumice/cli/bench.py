@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,8 +75,14 @@ def train(
     from pumice.bench.train import SIDES, Settings, bench_training, check_sides, compare_losses
     from pumice.cli.console import note
     from pumice.cli.progress import counting
-    from pumice.errors import UsageError
+    from pumice.errors import MissingExtraError, UsageError
 
+    if find_spec("accelerate") is None:
+        raise MissingExtraError(
+            "transformers' Trainer, which is measured beside, needs a library that is not installed: accelerate",
+            where="pumice bench train",
+            remedy="pip install 'pumice[bench]'",
+        )
     if samples % micro:
         raise UsageError(
             f"{samples} samples are no whole number of {micro}", where="--micro", remedy="choose a divisor"
