@@ -141,6 +141,9 @@ def test_a_base_that_changed_is_noticed(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not those that the adapter was trained on"):
         merge(tmp_path / "adapter", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(CheckpointError, match="not those that the adapter was trained on"):
+        pumice.load(tmp_path / "adapter")
+    assert pumice.load(tmp_path / "adapter", base=language).model.config == tiny.model.config
     done = merge(tmp_path / "adapter", tmp_path / "out", base=language)
     assert any("not those" in line for line in done.notes)
 

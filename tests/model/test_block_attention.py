@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -92,6 +93,39 @@ def test_long_blocks_go_in_stretches(monkeypatch: pytest.MonkeyPatch, window: in
 
 def test_bfloat16_is_close() -> None:
     compare(ROWS, dtype=torch.bfloat16, tolerance=0.05)
+
+
+@pytest.mark.parametrize("sharp", [1.0, 4.0, 8.0])
+@pytest.mark.parametrize("stretch", [4, 128])
+def test_autocast_is_as_exact_as_sdpa(monkeypatch: pytest.MonkeyPatch, sharp: float, stretch: int) -> None:
+    """Queries and keys come in float32 and values in bfloat16, as after rotations under autocast; with sharp
+    attention a rounded score is a wrong weight, and many stretches add up into each key."""
+    monkeypatch.setattr(blocks, "STRETCH", stretch)
+    torch.manual_seed(0)
+    segments = torch.ones(1, 200, dtype=torch.int64)
+    packing = packing_of(segments, torch.zeros_like(segments))
+    query, key = torch.randn(2, 1, 4, 200, 32).mul(sharp).bfloat16().float().unbind()
+    value, weight = torch.randn(1, 4, 200, 32).bfloat16(), torch.randn(1, 200, 4, 32)
+
+    def run(how: str) -> list[Tensor]:
+        given = [x.clone().requires_grad_() for x in (query, key, value)]
+        if how == "exact":
+            q, k, v = (x.float() for x in given)
+        else:
+            q, k, v = given
+        with torch.autocast("cpu", torch.bfloat16, enabled=how != "exact"):
+            if how == "blocks":
+                found = block_attention(q, k, v, packing)
+            else:
+                found = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        (found.float() * weight).sum().backward()
+        assert all(x.grad is not None for x in given)
+        return [found.float(), *(x.grad.float() for x in given if x.grad is not None)]
+
+    exact, blocks_, sdpa = run("exact"), run("blocks"), run("sdpa")
+    for own, theirs, right in zip(blocks_, sdpa, exact, strict=True):
+        error, allowed = (float(((x - right).norm() / right.norm()).detach()) for x in (own, theirs))
+        assert error < 3 * allowed + 0.002
 
 
 runs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(1, 4)), min_size=1, max_size=5)

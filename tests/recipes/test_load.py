@@ -105,6 +105,42 @@ def test_the_head_of_a_published_recipe_says_what_its_keys_say(name: str) -> Non
     assert not small.published
 
 
+def test_pictures_and_words_of_the_published_recipes() -> None:
+    """What decides pixels and prompts; rates and batches stand in the test below."""
+    found = {}
+    for name in recipe_names():
+        if name.startswith("tiny"):
+            continue
+        recipe = load_recipe(name)
+        model, image = recipe.model, recipe.model.image
+        found[name] = (
+            model.vision or model.checkpoint,
+            model.connector,
+            model.select_layer,
+            model.template,
+            image and image.aspect,
+            {stage.name: (stage.template, stage.aspect) for stage in recipe.stages},
+        )
+    clip, clip_336 = "hub:openai/clip-vit-large-patch14", "hub:openai/clip-vit-large-patch14-336"
+    align = {"align": ("plain", "crop")}
+    both = {**align, "instruct": (None, None)}
+    for size in ("7b", "13b"):
+        for kind in ("", "-lora", "-qlora"):
+            expected = (clip_336, "mlp2x_gelu", -2, "v1", "pad", both)
+            assert found[f"llava-1.5-{size}{kind}"] == expected
+    assert found["llava-1.0-13b"][:3] == (clip, "linear", -2)
+    assert found["scienceqa"][:3] == (clip, "linear", -2)
+    assert found["llava-next-7b"] == (clip_336, "mlp2x_gelu", -2, "v1", "anyres", both)
+    assert found["llava-next-video"][0] == load_recipe("llava-next-video").model.checkpoint, (
+        "brings its tiles"
+    )
+    assert found["llava-siglip2-qwen3"][:3] == ("hub:google/siglip2-so400m-patch14-384", "mlp2x_gelu", -2)
+    grids = load_recipe("llava-next-7b").model.image
+    assert grids is not None
+    assert grids.grids == ("1x2", "2x1", "2x2", "3x1", "1x3")
+    assert load_recipe("llava-next-video").model.video is not None
+
+
 def test_settings_of_the_published_recipes() -> None:
     """The table of docs/recipes.md, number by number."""
     found = {}

@@ -21,6 +21,14 @@ def shown(bench: Any) -> list[View]:
     return [bench.data.pictures.views(sample.images)[0] for sample in bench.data.samples]
 
 
+def test_features_do_not_depend_on_the_precision_of_a_stage(bench: Any) -> None:
+    pictures, model, views = bench.context.pictures, bench.model, shown(bench)[:2]
+    pictures.forget()
+    plain = pictures.features(model, views)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(pictures.features(model, views), plain)
+
+
 def test_features_are_of_their_own_pictures_in_any_order(bench: Any) -> None:
     pictures, model = bench.context.pictures, bench.model
     paths = shown(bench)

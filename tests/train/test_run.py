@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pumice.errors import DataError, Interrupted, RecipeError, RunError
+from pumice.image import video
 from pumice.model import VisionLanguageModel
 from pumice.model.save import load_model
 from pumice.recipes.load import dump_recipe
@@ -677,3 +678,45 @@ def test_pictures_inside_shards_and_other_formats_train_the_same_model(
     assert toy.weights(model) == toy.weights(whole.model)
     rows = json.loads((tmp_path / "run" / "mixture.json").read_text("utf-8"))
     assert {row["format"] for row in rows} == {form}
+
+
+def test_a_tower_that_trained_in_between_is_seen_anew(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    """Features of one kind of square that were kept before another stage trained the tower are stale."""
+    tower = {"lr": {"connector": 0.01, "vision": 0.05}, "trainable": ["connector", "vision"]}
+    stages = (
+        toy.align(name="before", aspect="crop"),
+        toy.align(name="tower", steps=5, **tower),
+        toy.align(name="after", aspect="crop"),
+    )
+    recipe = toy.make_recipe(data, *stages)
+    toy.run(recipe, tmp_path / "whole", parts)
+    watch = toy.Watch()
+    with pytest.raises(Interrupted):
+        toy.run(recipe, tmp_path / "cut", parts, watch, stop=lambda: len(watch.stages) == 3)
+    toy.run(recipe, tmp_path / "cut", parts, resume=True)
+    assert toy.metrics(tmp_path / "cut", "after") == toy.metrics(tmp_path / "whole", "after")
+    final = Path("stages/after/model")
+    assert toy.weights(tmp_path / "cut" / final) == toy.weights(tmp_path / "whole" / final)
+
+
+def test_a_video_for_a_model_that_knows_none_is_refused_without_reading_it_all(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "film").mkdir()
+    for number in range(9):
+        shutil.copyfile(data / "0.png", tmp_path / "data" / "film" / f"{number}.png")
+    rows = json.loads((data / "instruct.json").read_text("utf-8"))
+    rows[3] = {"video": "film", "conversations": toy.talk("<image>\nWhat ?", "a square")}
+    toy.write_rows(tmp_path / "data" / "instruct.json", rows)
+    opened: list[Path] = []
+    decode = video.open_image
+    monkeypatch.setattr(
+        video, "open_image", lambda path, **more: (opened.append(path), decode(path, **more))[1]
+    )
+    with pytest.raises(DataError, match="video") as caught:
+        toy.run(toy.make_recipe(tmp_path / "data", toy.instruct()), tmp_path / "run", parts)
+    assert "instruct.json, row 3" in str(caught.value)
+    assert len(opened) <= 1

@@ -79,7 +79,7 @@ def train(
 
     if find_spec("accelerate") is None:
         raise MissingExtraError(
-            "transformers' Trainer, which is measured beside, needs a library that is not installed: accelerate",
+            "transformers' Trainer, which is measured beside, needs accelerate, which is not installed",
             where="pumice bench train",
             remedy="pip install 'pumice[bench]'",
         )

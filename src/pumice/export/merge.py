@@ -201,11 +201,7 @@ def _active(source: _Source, check_dtype: str) -> Evidence:
 
 
 def _lineage(source: _Source) -> tuple[dict[str, Any], list[str]]:
-    """Where a merged model comes from, and what a user should know of that.
-
-    Raises:
-        CheckpointError: the base lies where the record says, and its weights are others.
-    """
+    """Where a merged model comes from, and what a user should know of that; errors as ``find_bases``."""
     digests = weight_digests(source.folder)
     adapter, notes = source.adapter, list[str]()
     if adapter is None:
@@ -216,13 +212,6 @@ def _lineage(source: _Source) -> tuple[dict[str, Any], list[str]]:
         base[part] = {"name": recorded.name, "sha256": found}
         if found == recorded.sha256:
             continue
-        if (source.vision if part.startswith("vision") else source.base) is None:
-            raise CheckpointError(
-                f"the weights of {recorded.name} ({part}) are not those that the adapter was trained on",
-                where=str(place),
-                remedy="put the old files back, or give their folder; giving this very folder merges into "
-                "what it holds now",
-            )
         notes.append(
             f"The weight files of {place} are not those that the adapter was trained on ({part} "
             f"{recorded.name}): right where they hold the same weights in other files."

@@ -28,7 +28,7 @@ from pumice.model.pieces import PartPieces, Pieces
 from pumice.model.sources import language_source, read_processor, split_parts, vision_source
 from pumice.model.stored import Stored
 from pumice.model.template import template_name
-from pumice.model.weights import open_file, read_json
+from pumice.model.weights import open_file, read_json, weight_digests
 
 KIND = "adapter"
 CONNECTOR, TOWER = "connector.safetensors", "vision_tower.safetensors"
@@ -121,6 +121,17 @@ class Adapter:
                 remedy=f"give its folder: {option}=PATH, or --{option} PATH",
             ) from error
 
+    def check(self, part: str, place: Path, option: str) -> None:
+        """CheckpointError where a folder that was found does not hold the weights that were trained on."""
+        if weight_digests(place) != self.base[part].sha256:
+            name = self.base[part].name
+            raise CheckpointError(
+                f"the weights of {name} ({part}) are not those that the adapter was trained on",
+                where=str(place),
+                remedy="put the old files back, or give their folder to use it all the same: "
+                f"{option}=PATH, or --{option} PATH",
+            )
+
 
 def find_bases(adapter: Adapter, base: Path | None, vision: Path | None) -> dict[str, Path]:
     """Where the base of an adapter lies, by the keys of its record.
@@ -131,7 +142,8 @@ def find_bases(adapter: Adapter, base: Path | None, vision: Path | None) -> dict
         vision: the vision tower's.
 
     Raises:
-        CheckpointError: a part is not found, or ``vision`` is given where it says nothing.
+        CheckpointError: a part is not found, or what the record leads to holds other weights; or ``vision``
+            is given where it says nothing.
     """
     several = "vision-2" in adapter.base
     if vision is not None and ("checkpoint" in adapter.base or several):
@@ -144,7 +156,10 @@ def find_bases(adapter: Adapter, base: Path | None, vision: Path | None) -> dict
     places = {}
     for part in adapter.base:
         tower = part.startswith("vision")
-        places[part] = adapter.find(part, vision if tower else base, "vision" if tower else "base")
+        given, option = (vision, "vision") if tower else (base, "base")
+        places[part] = adapter.find(part, given, option)
+        if given is None:
+            adapter.check(part, places[part], option)
     return places
 
 

@@ -142,9 +142,11 @@ def _packed(
         return block_attention(
             query_BHTD, key_BhTD, value_BhTD, packing, scaling=scaling, window=window, softcap=softcap
         )
-    half = query_BHTD.dtype in (torch.bfloat16, torch.float16)
+    kind = value_BhTD.dtype
+    half = kind in (torch.bfloat16, torch.float16)
     if half and packing.plain and softcap is None and not dropout and query_BHTD.is_cuda:
-        return _varlen(query_BHTD, key_BhTD, value_BhTD, packing, scaling, window)
+        # Under autocast rotations leave queries and keys in float32.
+        return _varlen(query_BHTD.to(kind), key_BhTD.to(kind), value_BhTD, packing, scaling, window)
     return None
 
 

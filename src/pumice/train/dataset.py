@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import pumice.text
+import pumice
 from pumice.data.collate import MULTIPLE, collate
 from pumice.data.problems import place
 from pumice.data.samples import distinct, images_at, take
@@ -106,7 +106,7 @@ class StageData:
         )
         digest = hashlib.sha256(repr(facts).encode())
         digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
-        for file in sorted(Path(pumice.text.__file__).parent.glob("*.py")):
+        for file in _counting_code():
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
@@ -229,6 +229,14 @@ class StageData:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _counting_code() -> list[Path]:
+    """The files of this program that decide how many tokens a sample has."""
+    root = Path(pumice.__file__).parent
+    texts = sorted((root / "text").glob("*.py"))
+    images = [root / "image" / f"{name}.py" for name in ("grid", "layout", "settings", "video")]
+    return [*texts, *images, root / "model" / "geometry.py"]
 
 
 def _key(sample: Sample) -> Key:

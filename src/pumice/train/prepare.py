@@ -17,6 +17,7 @@ from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
 from pumice.data.samples import images_at, pictures_of
 from pumice.errors import DataError, RecipeError
+from pumice.image.settings import VideoSettings
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.resolve import resolve_template
@@ -148,7 +149,8 @@ def _checked(
         data.samples,
         data.encode,
         decode=kept or count <= DECODED,
-        video=geometry.settings.video,
+        # A model that knows no video refuses it when the row is counted: one frame is enough until then.
+        video=geometry.settings.video or VideoSettings(frames=1, newline="none"),
         cache_folder=cache,
         settings=data.settings(),
         workers=os.cpu_count() or 1,

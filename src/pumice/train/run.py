@@ -143,6 +143,9 @@ def train(
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             pictures = galleries[stage.aspect]
+            for other in galleries.values():
+                if other is not pictures:
+                    other.forget()  # the tower may train before they are needed again, and they take room
             base = partial(base_of, recipe, stage, described, parts, folder)
             _run_one(running, stage, ready, pictures, base)
             ready.forget()
