@@ -138,7 +138,7 @@ def test_pictures_and_words_of_the_published_recipes() -> None:
     grids = load_recipe("llava-next-7b").model.image
     assert grids is not None
     assert grids.grids == ("1x2", "2x1", "2x2", "3x1", "1x3")
-    assert load_recipe("llava-next-video").model.video is not None
+    assert video.video is not None
 
 
 def test_settings_of_the_published_recipes() -> None:
