@@ -131,9 +131,8 @@ def test_pictures_and_words_of_the_published_recipes() -> None:
     assert found["llava-1.0-13b"][:3] == (clip, "linear", -2)
     assert found["scienceqa"][:3] == (clip, "linear", -2)
     assert found["llava-next-7b"] == (clip_336, "mlp2x_gelu", -2, "v1", "anyres", both)
-    assert found["llava-next-video"][0] == load_recipe("llava-next-video").model.checkpoint, (
-        "brings its tiles"
-    )
+    video = load_recipe("llava-next-video").model
+    assert found["llava-next-video"][0] == video.checkpoint, "which brings its tiles"
     assert found["llava-siglip2-qwen3"][:3] == ("hub:google/siglip2-so400m-patch14-384", "mlp2x_gelu", -2)
     grids = load_recipe("llava-next-7b").model.image
     assert grids is not None
