@@ -93,7 +93,7 @@ class RunWatch:
 
     def on_validation(self, row: dict[str, Any]) -> None:
         if row["kind"] == "validation":
-            text = f"  step {row['step']:,}  validation loss {row['loss']:.3f}"
+            text = "  ".join([f"  step {row['step']:,}  validation loss {row['loss']:.3f}", *_preferred(row)])
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
             text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
@@ -110,7 +110,7 @@ class RunWatch:
         self.console.print(Text(f"  saved {folder}", "dim"), soft_wrap=True)
 
     def _figures(self, row: dict[str, Any]) -> str:
-        parts = [f"loss {self._loss:.3f}"]
+        parts = [f"loss {self._loss:.3f}", *_preferred(row)]
         if len(self._recent) > 1:
             seconds = max(self._recent[-1][0] - self._recent[0][0], 1e-6)
             tokens = sum(tokens for _, tokens, _ in list(self._recent)[1:])
@@ -147,3 +147,10 @@ class RunWatch:
         assert self._bars is not None
         self._what = what
         self._task = self._bars.add_task(what, total=total, figures="")
+
+
+def _preferred(row: dict[str, Any]) -> list[str]:
+    """Of a stage that compares answers: how far the better ones are ahead, and how many are."""
+    if "margin" not in row:
+        return []
+    return [f"margin {row['margin']:.3f}", f"chosen ahead {row['accuracy']:.0%}"]

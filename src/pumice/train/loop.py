@@ -25,6 +25,7 @@ from pumice.train.losses import Context, autocast, stage_losses, step_spread, wo
 from pumice.train.metrics import MetricsFile, NoMetrics
 from pumice.train.optim import build_optimizer, rate_factor, set_rates
 from pumice.train.parallel import shares, whole
+from pumice.train.preference import Pairs, zeros
 from pumice.train.validate import Validator
 from pumice.types import IntArray
 
@@ -168,14 +169,18 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
         )
         spread = step_spread(everything, run.data, context, table_VD)
         grounded = sum(run.data.grounded(batch) for batch in everything)
-    totals = {"loss": 0.0}
+    totals = zeros(stage.preference) if stage.preference is not None else {"loss": 0.0}
     if grounded:
         totals["grounding"] = 0.0
     for batch in batches:
         with autocast(stage, model.device):
             found = stage_losses(model, batch, run.data, context, spread, table_VD)
-        loss = found.text / supervised
-        totals["loss"] += float(found.text.detach()) / supervised
+        if found.pairs is not None:
+            loss, told = _preferred(found.pairs, run, step)
+        else:
+            loss, told = found.text / supervised, {"loss": float(found.text.detach()) / supervised}
+        for name, value in told.items():
+            totals[name] += value
         if found.grounding is not None and stage.grounding is not None:
             share = found.grounding * (run.data.grounded(batch) / grounded)
             loss = loss + stage.grounding.weight * share
@@ -185,6 +190,15 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
             torch.autograd.backward(loss)
     totals["images"] = sum(len(batch.images) for batch in batches)
     return ranks.total(totals)
+
+
+def _preferred(pairs: Pairs, run: StageRun, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    """What a part's pairs of answers add to a step of a stage of kind prefer."""
+    options, references = run.context.stage.preference, run.data.references
+    assert options is not None
+    assert references is not None, "the reference is computed before the first step"
+    samples = run.plan.samples(step)
+    return pairs.share(options, len(samples), references.chosen_tokens(samples))
 
 
 def _check_finite(loss: float, norm: float, run: StageRun, step: int) -> None:

@@ -32,8 +32,8 @@ def write(folder: Path, *rows: Any) -> Path:
     return path
 
 
-def said(text: str, **keys: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": text, **keys}
+def said(text: str, role: str = "assistant") -> dict[str, Any]:
+    return {"role": role, "content": text}
 
 
 ASKED = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What colour?"}]}
@@ -150,12 +150,9 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({**OURS["llava"], "rejected": "It is red."}, "say the same", "write a worse answer"),
     ({**PUBLISHED["TRL"], "rejected": []}, "rejected is empty", "list of messages"),
     (
-        {
-            **PUBLISHED["TRL, whole"],
-            "rejected": [{**ASKED, "role": "user"}, said("Yes."), ASKED, said("No.")],
-        },
-        "",
-        "",
+        {**PUBLISHED["TRL, whole"], "rejected": [ASKED, said("Yes."), said("Why?", "user"), said("No.")]},
+        "answer different conversations",
+        "the last answer alone",
     ),
     ({"idx": 1, "text": json.dumps({"question": "Why?", "rejected": "x"})}, "'chosen' of text", "it needs"),
 ]

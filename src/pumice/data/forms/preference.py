@@ -3,8 +3,8 @@
 LLaVA-NeXT and LLaVA-Hound write ``{"id"?, "video" | "image"?: str | [str], "prompt": str, "chosen": str,
 "rejected": str}``; beside these stand an ``answer`` of another kind and scores, which are not read.
 RLAIF-V writes ``question`` in place of ``prompt``; RLHF-V has all three as JSON inside ``text``. A question
-may hold ``<image>`` (or ``<video>``) once for each picture; where it holds none, the pictures come first, each
-with a newline behind it.
+may hold ``<image>`` (or ``<video>``) once for each picture; where it holds none, the pictures come first,
+each with a newline behind it.
 
 TRL writes lists of messages: ``{"images"?: [...], "prompt": [message], "chosen": [message], "rejected":
 [message]}``, or whole conversations in ``chosen`` and ``rejected`` that differ in their last answer alone.
