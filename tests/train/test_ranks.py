@@ -180,10 +180,10 @@ def test_a_state_moves_from_two_ranks_to_one_and_back(
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(dump_recipe(toy.make_recipe(data, *stages(toy)["whole"])), "utf-8")
     run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
-    launch(2, [{**run, "stop": 1}])
-    state = tmp_path / "run/stages/instruct/state/step-000001"
+    launch(2, [{**run, "stop": 2}])  # just after a validation
+    state = tmp_path / "run/stages/instruct/state/step-000002"
     assert len(list(state.glob("*.safetensors"))) == 2
-    launch(1, [{**run, "stop": 2, "resume": True}])
+    launch(1, [{**run, "stop": 1, "resume": True}])
     assert [path.name for path in state.parent.iterdir()] == ["step-000003"]
     launch(2, [{**run, "resume": True}])
     whole = numbers(toy, ran["whole"][1])

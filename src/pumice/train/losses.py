@@ -17,7 +17,7 @@ from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
 from pumice.train.dataset import StageData
 from pumice.train.grounding import cell_embeddings, grounding_loss, joint_variance
-from pumice.train.parallel import ALONE, Ranks, whole
+from pumice.train.parallel import ALONE, Ranks, let_go, whole
 from pumice.train.pictures import Pictures
 from pumice.train.preference import Pairs, answer_groups, pairs_of
 from pumice.types import Batch
@@ -63,6 +63,7 @@ def measuring(model: VisionLanguageModel) -> Iterator[None]:
     model.eval()
     with torch.no_grad():
         yield
+    let_go(model)
     for module, mode in trained.items():
         module.training = mode
 

@@ -229,6 +229,16 @@ def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> No
             module.set_force_sum_reduction_for_comms(True)
 
 
+def let_go(model: VisionLanguageModel) -> None:
+    """Split weights again that a forward pass gathered and no backward pass followed.
+
+    Until then ``parameters()`` gives the gathered ones, which are not those that an optimiser holds.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def split_copy(model: VisionLanguageModel, ranks: Ranks) -> VisionLanguageModel:
     """The model itself where there is one rank, else a copy on this rank's device, split over all.
 
