@@ -128,7 +128,15 @@ def test_it_is_made_once_and_the_same_everywhere(world: Path, tmp_path: Path) ->
     assert small_world(world) == world
     assert before == {path: path.stat().st_mtime_ns for path in world.rglob("*")}
     other = small_world(tmp_path / "other")
-    for name in ("align.json", "mix.json", "science.json", "wide.json", "videos.json", "pairs.jsonl", "videos/0/003.png"):
+    for name in (
+        "align.json",
+        "mix.json",
+        "science.json",
+        "wide.json",
+        "videos.json",
+        "pairs.jsonl",
+        "videos/0/003.png",
+    ):
         assert (other / name).read_bytes() == (world / name).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["other"], "nothing half made is left"
 

@@ -73,7 +73,10 @@ def header(run: RunFolder) -> Markup:
 
 def curves(run: RunFolder) -> Markup:
     """Loss, learning rate, gradient norm and grounding of every stage, one row of charts each."""
-    intro = "Loss is per supervised token. The faint line is every step, the strong one its running mean."
+    intro = (
+        "Loss is per supervised token, or per pair of answers. The faint line is every step, the strong one "
+        "its running mean."
+    )
     if not run.curves:
         return section("Curves", None, absent("No steps have been logged yet."))
     recorded = {str(stage.get("name")): stage for stage in run.stages}
@@ -183,7 +186,7 @@ def _lead(run: RunFolder) -> Markup:
 
 def _stage(each: Curves, record: Mapping[str, Any]) -> Markup:
     lr_groups = list(dict.fromkeys(group for row in each.train for group in _mapping(row, "lr")))
-    grounded = _grounding(each)
+    grounded = _grounding(each) or _preference(each)
     # three charts stand in one row, four in two
     size = (480, 268) if grounded else (344, 248)
     rates = [_group_line(each.train, "lr", group, i) for i, group in enumerate(lr_groups)]
@@ -235,6 +238,15 @@ def _grounding(each: Curves) -> Markup | None:
     lines = [_group_line(each.grounding, "accuracy", name, i) for i, name in enumerate(names)]
     dotted = [Series(line.name, line.points, line.colour, dots=len(line.points) <= 40) for line in lines]
     return line_chart("Grounding, nearest word", dotted, y_range=(0, 1), y_format=lambda y: f"{100 * y:.0f}%")
+
+
+def _preference(each: Curves) -> Markup | None:
+    """By how much better answers are ahead, of a stage that compares two."""
+    lines = [*_smoothed("train", points(each.train, "margin"), 1)] if points(each.train, "margin") else []
+    held_out = points(each.validation, "margin")
+    if held_out:
+        lines.append(Series("validation", held_out, 2, dots=len(held_out) <= 40))
+    return line_chart("Margin of the chosen answer", lines) if lines else None
 
 
 def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -229,7 +229,7 @@ def _video_rows(shown: list[Scene], folder: Path) -> Iterator[Row]:
 
 
 def _pair_rows(shown: list[Scene], videos: list[Row]) -> Iterator[Row]:
-    """Two answers of one form, of which one is true: what is there, of which colour, or which way it moves."""
+    """Two answers of one form, one of them true: what is there, of which colour, or which way it moves."""
     rng = np.random.default_rng([SEED, *b"pairs"])
     moves = [f"It moves {way}." for way in _WAYS]
     for number, scene in enumerate(shown):
