@@ -306,3 +306,30 @@ def test_the_reference_is_read_once(
         lambda *told: None,  # type: ignore[arg-type]
     )
     np.testing.assert_array_equal(bench.data.references.logps, before.logps)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "bf16"},
+        {"activation_checkpointing": True},
+        {"lora": {**LORA, "quantize": "nf4"}},
+        {"accumulation": 2, "rows_per_step": 4},
+        {
+            "trainable": ["connector", "language", "vision"],
+            "lr": {"connector": 0.003, "language": 0.001, "vision": 0.001},
+        },
+    ],
+)
+def test_the_first_margin_is_0_in_every_way_of_training(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """The reference is read in the batches, the precision and the weights that training begins with."""
+    if "lora" in changes:
+        pytest.importorskip("bitsandbytes")
+        changes = {**changes, "lora": {**changes["lora"], "dropout": 0.0}}
+    toy.run(toy.make_recipe(data, toy.prefer(**changes)), tmp_path / "run", parts)
+    rows = [row for row in toy.metrics(tmp_path / "run", "prefer") if row["kind"] == "train"]
+    assert rows[0]["margin"] == pytest.approx(0, abs=1e-6)
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert rows[-1]["margin"] > 0.02
