@@ -37,14 +37,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "photos").mkdir()
     for name, colour in (("a", "red"), ("b", "grey")):
         Image.new("RGB", (90, 60), colour).save(place / "photos" / f"{name}.png")
+    told: list[str] = []
     os.chdir(place)
     try:
         for line in (line for block in blocks("sh") for line in block.splitlines()):
             result = CliRunner().invoke(app, shlex.split(line)[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
             assert result.stdout.strip(), line
+            told.append(f"{line}\n{result.stdout}\n")
     finally:
         os.chdir(before)
+    (place / "told.txt").write_text("".join(told), "utf-8")
     return place
 
 
@@ -70,6 +73,8 @@ def test_what_is_said_of_the_runs_is_so(ran: Path) -> None:
     assert fast[-1]["margin"] > 0.05
     told = set(re.findall(r"`(\w+)`", PAGE.split("## What is told")[1].split("Watch")[0])) - {"metrics"}
     assert told <= {*rows("mine-small")[0], "jsonl"}
+    first = (ran / "told.txt").read_text("utf-8").split("pumice train")[1]
+    assert "loss 0.693  margin 0.000  chosen ahead 0%" in first
     page = (ran / "runs" / "llava-next-dpo-small" / "report.html").read_text("utf-8")
     assert "Margin of the chosen answer" in page
     assert json.loads((ran / "mine.json").read_text("utf-8"))[1]["rejected"] == "Yes, it rains."
