@@ -190,6 +190,9 @@ def test_bad_rows_are_all_listed_and_stop_the_plan(pumice: Any, here: Path) -> N
     assert result.code == 1
     assert "3 of 12 rows of talk cannot be used" in result.err
     assert "3 rows cannot be used:" in result.out
+    assert "9 rows, 3 bad (plan.refused.jsonl)" in result.out, "none was allowed, so none is left out"
+    assert "1: unknown key 'iamge'" in result.out, "a lone reason is told word for word"
+    assert "row talk 8" in result.out
     found = [json.loads(line) for line in Path("plan.refused.jsonl").read_text("utf-8").splitlines()]
     assert [row["row"] for row in found] == [3, 5, 8]
     told = json.loads(Path("plan.json").read_text("utf-8"))
@@ -204,7 +207,8 @@ def test_so_many_bad_rows_may_be_left_out(pumice: Any, here: Path, allowed: int,
     words = ["--data", "talk.jsonl", "--no-images", "--allow-bad", allowed]
     result = pumice("plan", published(here), *words)
     assert result.code == code
-    assert "9 rows, 3 left out as bad" in result.out
+    said = "left out as bad" if allowed == 3 else "bad"
+    assert f"9 rows, 3 {said} (plan.refused.jsonl)" in result.out
     pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", "--allow-bad", 3)
     Path("talk.jsonl").write_text("\n".join(map(json.dumps, talk(12))))
     pumice("plan", published(here), "--data", "talk.jsonl", "--no-images")

@@ -10,15 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import note, out
-from pumice.cli.progress import describe_rows, short
+from pumice.cli.progress import describe_rows, rows_said, short
 
 if TYPE_CHECKING:
+    from pumice.data.problems import Refusal
     from pumice.forecast import Forecast, StageForecast
     from pumice.forecast.stage import Counted
 
 BAR = 40
 ROWS = 5
 """Bad rows of a reason that are named here; all are in the file."""
+REASONS = 3
+"""Reasons of one kind that are told word for word, each with its rows."""
 SHARDED = {
     "none": "nothing split",
     "grads": "gradients and optimiser split (ZeRO-2)",
@@ -35,7 +38,7 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
         note(f"Note: {text}.")
     for stage in found.stages:
         if stage.counted is not None:
-            _stage(stage, stage.counted)
+            _stage(stage, stage.counted, files["bad rows"].name if "bad rows" in files else "")
     told = [stage for stage in found.stages if "published" in stage.summary]
     if told:
         _published(told)
@@ -44,7 +47,7 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
         out.print(f"{what}: {path}", soft_wrap=True, markup=False)
 
 
-def _stage(stage: StageForecast, counted: Counted) -> None:
+def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
     summary = stage.summary
     lora = ""
     if summary["lora"] is not None:
@@ -55,7 +58,9 @@ def _stage(stage: StageForecast, counted: Counted) -> None:
     out.print(Text.assemble((summary["name"], "bold cyan"), f"  {summary['kind']}; trains {trains}"))
     for key, purpose in (("sources", ""), ("validation", ", to validate")):
         for row in summary[key]:
-            out.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False, soft_wrap=True)
+            out.print(
+                f"  {row['source']}: {describe_rows(row, refused)}{purpose}", markup=False, soft_wrap=True
+            )
     _refused(counted.refused)
     _data(summary)
     _histogram(summary["lengths"])
@@ -64,7 +69,7 @@ def _stage(stage: StageForecast, counted: Counted) -> None:
 
 
 def _refused(rows: list[dict[str, Any]]) -> None:
-    """Bad rows by reason, the first of each named."""
+    """Bad rows by reason; what differs between rows of one reason (a key, a file) is named with its rows."""
     from pumice.data.problems import Refusal, by_kind
 
     if not rows:
@@ -81,17 +86,31 @@ def _refused(rows: list[dict[str, Any]]) -> None:
         )
         for row in rows
     ]
-    out.print(f"  {len(found):,} rows cannot be used:", style="red")
+    out.print(f"  {rows_said(len(found))} cannot be used:", style="red")
     for kind, some in by_kind(found):
-        names = ", ".join(
-            f"{one.source} {one.row}" + (f" ({one.id})" if one.id not in (None, str(one.row)) else "")
-            for one in some[:ROWS]
-        )
-        more = f", and {len(some) - ROWS:,} more" if len(some) > ROWS else ""
-        out.print(f"    {len(some):,}: {kind}", markup=False, soft_wrap=True)
-        note(f"      rows {names}{more}")
-        if some[0].remedy:
-            note(f"      to do: {some[0].remedy}")
+        exact: dict[tuple[str, str | None], list[Refusal]] = {}
+        for one in sorted(some, key=lambda each: (each.source, each.row or 0)):
+            exact.setdefault((one.reason.partition("\n")[0], one.remedy), []).append(one)
+        alike = len(exact) == 1
+        title = next(iter(exact))[0] if alike else kind
+        out.print(f"    {len(some):,}: {title}", markup=False, soft_wrap=True)
+        for (reason, remedy), those in list(exact.items())[:REASONS]:
+            note(f"      {_named(those)}" if alike else f"      {_named(those)}: {reason}")
+            if remedy:
+                note(f"      {'' if alike else '  '}to do: {remedy}")
+        rest = sum(map(len, list(exact.values())[REASONS:]))
+        if rest:
+            note(f"      and {rows_said(rest)} more")
+
+
+def _named(rows: list[Refusal]) -> str:
+    """Rows by source, number and id, the first of them."""
+    names = ", ".join(
+        f"{one.source} {one.row}" + (f" ({one.id})" if one.id not in (None, str(one.row)) else "")
+        for one in rows[:ROWS]
+    )
+    more = f", and {len(rows) - ROWS:,} more" if len(rows) > ROWS else ""
+    return f"row{'s' * (len(rows) > 1)} {names}{more}"
 
 
 def _data(summary: Mapping[str, Any]) -> None:

@@ -77,10 +77,19 @@ def describe_counts(counts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {short(number)}" for name, number in counts.items()) or "none"
 
 
-def describe_rows(source: Mapping[str, Any]) -> str:
-    """A source's rows, and why fewer or more are learnt from: ``3,000 of 4,000 rows (limit)``."""
+def rows_said(count: int) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{count:,} row" + "s" * (count != 1)
+
+
+def describe_rows(source: Mapping[str, Any], file: str = "refused.jsonl") -> str:
+    """A source's rows, and why fewer or more are learnt from: ``3,000 of 4,000 rows (limit)``.
+
+    ``file`` is where the bad ones are listed. Where more are bad than may be, none is called left out.
+    """
     rows, kept, samples = source["rows"], source["kept"], source["samples"]
     bad = source.get("refused", 0)
-    text = f"{kept:,} of {rows:,} rows (limit)" if kept < rows - bad else f"{rows - bad:,} rows"
-    text += f", {bad:,} left out as bad (refused.jsonl)" if bad else ""
+    text = f"{kept:,} of {rows:,} rows (limit)" if kept < rows - bad else rows_said(rows - bad)
+    word = "left out as bad" if bad <= source.get("allow_bad", bad) else "bad"
+    text += f", {bad:,} {word} ({file})" if bad else ""
     return text if samples == kept else f"{text}, {samples:,} samples an epoch (weight)"
