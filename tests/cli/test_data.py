@@ -79,8 +79,44 @@ def test_check_lists_bad_rows(pumice: Any, talk: Path) -> None:
     assert result.code == 2
 
 
+def test_each_remedy_stands_once_with_its_rows(pumice: Any, talk: Path) -> None:
+    rows = json.loads(talk.read_text())
+    for row in rows:
+        row["id"] = f"seen {len(row)}"
+    rows[0]["imagee"] = rows[3]["imagee"] = "x"
+    rows[1]["conversations"] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    talk.write_text(json.dumps(rows))
+    told = pumice("data", "check", "talk.json", "--no-images").err
+    places = [told.index(f"talk.json, row {number} ({rows[number]['id']}): ") for number in (0, 1, 3)]
+    assert places == sorted(places)
+    assert "\n    rows 0, 3: did you mean 'image'?" in told
+    assert "\n    row 1: say --format sharegpt" in told
+    assert told.count("did you mean") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("photos/in/1.png", "the folder photos is named twice: give . as the image folder"),
+        ("in/1.PNG", "did you mean 'in/1.png'? Capitals count"),
+        ("in/picture.png", "put it under the image folder photos"),
+        ("https://a.org/1.png", "not fetched from the web"),
+    ],
+)
+def test_a_missing_picture_is_looked_for(pumice: Any, talk: Path, name: str, said: str) -> None:
+    rows = json.loads(talk.read_text())
+    rows[1]["image"] = name
+    talk.write_text(json.dumps(rows))
+    result = pumice("data", "check", "talk.json", "--images", "photos")
+    assert result.code == 1
+    assert said in result.err
+
+
 def test_check_needs_the_folder_of_the_pictures(pumice: Any, talk: Path) -> None:
-    assert "no image folder is given" in pumice("data", "check", "talk.json").err
+    told = pumice("data", "check", "talk.json").err
+    assert "no image folder is given" in told
+    assert "--images DIR" in told
+    assert "--no-images" in told
     assert "3 pictures (not looked at)" in pumice("data", "check", "talk.json", "--no-images").out
 
 

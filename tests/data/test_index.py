@@ -127,7 +127,7 @@ def test_missing_pictures_are_looked_for_each_time(folder: Path) -> None:
     (folder / "1.png").unlink()
     with pytest.raises(DataError, match=r"\(2\)") as caught:
         open_(path, cache)
-    assert [f"{path}, row {row}:" in str(caught.value) for row in (0, 1, 2, 4)] == [False, True, False, True]
+    assert [f"{path}, row {row} (" in str(caught.value) for row in (0, 1, 2, 4)] == [False, True, False, True]
     assert len(open_(path, cache, check_files=False)) == 7
     (folder / "1.png").write_bytes(b"x")
     with pytest.raises(ImageError):

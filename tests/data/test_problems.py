@@ -58,7 +58,7 @@ def test_bad_rows_up_to_the_number_are_left_out_and_listed(mix: Path) -> None:
     assert [sample.id for sample in mixture.samples] == ["r0", "r2", "r4", "r7"]
     assert found.lengths.tolist() == [10, 12, 14, 17]
     assert found.image_tokens.tolist() == [4] * 4
-    assert {refusal.row: refusal.id for refusal in refusals.rows} == {1: None, 3: None, 5: "r5", 6: "r6"}
+    assert {refusal.row: refusal.id for refusal in refusals.rows} == {1: "r1", 3: "r3", 5: "r5", 6: "r6"}
     assert refusals.rows[-1].where == f"{mix}, row 6, message 1 (assistant)"
     [summary] = summarise(mixture, found.lengths, found.supervised, refusals)
     assert (summary.rows, summary.kept, summary.samples, summary.refused) == (8, 4, 4, 4)

@@ -30,6 +30,7 @@ class Format(StrEnum):
     llava = "llava"
     sharegpt = "sharegpt"
     messages = "messages"
+    preference = "preference"
     parquet = "parquet"
     hub = "hub"
     webdataset = "webdataset"

@@ -73,6 +73,12 @@ def image_name(value: object, where: str, of: str = "image") -> str:
         raise bad(f"{of} is {kind(value)}", where, "make it a path, or a list of paths")
     if not value.strip():
         raise bad(f"{of} is an empty path", where, "name the file, or drop the key from a text-only row")
+    if value.lower().startswith(("http://", "https://")):
+        raise bad(
+            f"{of} {value[:80]!r} is a web address",
+            where,
+            f"{of}s are not fetched from the web: download it, and name the file in the image folder",
+        )
     if leaves_folder(value):
         raise bad(
             f"{of} {value!r} leaves the image folder",

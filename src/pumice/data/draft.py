@@ -110,6 +110,12 @@ def row_id(value: object, number: int, where: str) -> str:
     return str(value)
 
 
+def id_of(row: object) -> str | None:
+    """The id of a row that could not be read, where it has one."""
+    value = row.get("id") if isinstance(row, dict) else None
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
 def read_rejected(value: object, messages: Sequence[Message], where: str) -> str | None:
     """The key ``rejected``: a worse answer than the last one of the messages.
 

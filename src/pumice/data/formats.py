@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
 from pumice.data.checks import bad
-from pumice.data.draft import METADATA, Clip, Draft, Shown
+from pumice.data.draft import METADATA, Clip, Draft, Shown, id_of
 from pumice.data.forms import FORMS, Form, caption, form_of
 from pumice.data.parquet import hub_rows, parquet_rows, take_pictures
 from pumice.data.problems import Problems, place
@@ -172,7 +172,7 @@ def _json_entries(path: Path, form: Form, problems: Problems, store: Store) -> I
             draft = form.parse(as_object(row.value, str(origin)), row.number, str(origin), None)
             images = tuple([_resolved(image, store, origin) for image in draft.images])
         except DataError as error:
-            problems.add(error)
+            problems.add(error, id_of(row.value))
         else:
             yield Entry(origin, ImageRef(path, row.start, row.length, ""), form.name, draft, images)
     if empty and problems.count == before:
@@ -243,7 +243,7 @@ def _table_entries(path: str, format: str, problems: Problems, store: Store) -> 
                 kept = [store.add_picture(data, name) for data, name in inside]
                 images = _given(draft.images, kept, str(origin))
         except DataError as error:
-            problems.add(error)
+            problems.add(error, id_of(cells))
         else:
             at = store.add_row({key: value for key, value in row.items() if key not in METADATA})
             yield Entry(origin, at, form.name, draft, images, given=inside is not None)

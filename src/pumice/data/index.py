@@ -33,15 +33,17 @@ from pumice.data.formats import (
     read_entries,
 )
 from pumice.data.forms import FORMS
+from pumice.data.missing import check_pictures
 from pumice.data.problems import Problems, Refusal
 from pumice.data.rows import collector_paused
 from pumice.data.store import Store
 from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
-from pumice.errors import DataError, ImageError, PumiceError
-from pumice.types import ImageRef, IntArray, Picture, Text, Video
+from pumice.errors import DataError, PumiceError
+from pumice.types import ImageRef, Text
 
-VERSION = 4
-"""Of what a table holds; 2 has videos, 3 the rows that cannot be read, 4 pairs of answers."""
+VERSION = 5
+"""Of what a table holds; 2 has videos, 3 the rows that cannot be read, 4 pairs of answers, 5 the ids of bad
+rows."""
 CACHE_FOLDER = ".cache"
 """Beside the runs: what was found good, so that the next start need not look again."""
 TABLES = "tables"
@@ -97,17 +99,18 @@ def open_table(
     if table is None:
         table = _build(path, format, problems, folder, progress, allow_bad)
     else:
-        for file, row, rest, what, remedy in table.head.unreadable:
+        for file, row, rest, what, remedy, id in table.head.unreadable:
             problems.add(
-                Refusal(source, _as_named(file, path), row, None, what, rest, remedy or None).error()
+                Refusal(source, _as_named(file, path), row, id, what, rest, remedy or None).error(), id
             )
     table = table.bound(source, image_root, prompt)
-    left_out = _check_pictures(table, problems, check_files)
+    left_out = check_pictures(table, problems, check_files)
     if allow_bad is not None and problems.count > allow_bad:
         problems.raise_if_any(_too_many(path, allow_bad))
     if len(left_out) == len(table):
         problems.raise_if_any(f"{path} has no row that can be used")
-    refused = tuple([Refusal.of(error, source) for error in problems.kept])
+    pairs = zip(problems.kept, problems.ids, strict=True)
+    refused = tuple([Refusal.of(error, source, id) for error, id in pairs])
     return replace(table, refused=refused, left_out=left_out)
 
 
@@ -174,64 +177,15 @@ def _read(path: str, format: str, problems: Problems, store: Store, progress: Pr
         file_stamps=tuple(stamp_of(file) for file in maker.files),
         origins=tuple(maker.origins),
         groups=tuple(maker.groups),
-        unreadable=tuple([_noted(error) for error in problems.kept]),
+        unreadable=tuple(map(_noted, problems.kept, problems.ids)),
     )
     return SampleTable(head, maker.columns(), Path(path).stem)
 
 
-def _noted(error: PumiceError) -> tuple[str, int | None, str, str, str]:
-    """What a table keeps of a row that could not be read: file, row, place in it, what, what to do."""
+def _noted(error: PumiceError, id: str | None) -> tuple[str, int | None, str, str, str, str | None]:
+    """What a table keeps of a row that could not be read: file, row, place in it, what, what to do, id."""
     row = Refusal.of(error, "")
-    return row.file, row.row, row.detail, row.reason, row.remedy or ""
-
-
-def _check_pictures(table: SampleTable, problems: Problems, check_files: bool) -> IntArray:
-    """Names need a folder; each row that shows a picture without a file is a problem. The rows' numbers."""
-    columns = table.columns
-    named = np.flatnonzero(columns.picture_file < 0)
-    none = np.zeros(0, np.int64)
-    if not named.size:
-        return none
-    missing = np.zeros(table.pictures, np.bool_)
-    if table.root is None:
-        missing[named] = check_files
-    elif check_files:
-        missing[named] = [not _exists(table.picture(number)) for number in named.tolist()]
-    if table.root is None and not check_files:
-        return none
-    rows: list[int] = []
-    for use in np.flatnonzero(missing[columns.uses]).tolist():
-        row = int(np.searchsorted(columns.use_start, use, side="right")) - 1
-        rows.append(row)
-        where, number = str(table.origin(row)), int(columns.uses[use])
-        if table.root is None:
-            name = table.picture_name(number)
-            problems.add(
-                bad(
-                    f"the row names {_kind(table, number)} {name!r} but no image folder is given",
-                    where,
-                    "give the image folder",
-                )
-            )
-        else:
-            problems.add(
-                ImageError(
-                    f"{_kind(table, number)} file {table.picture(number)} does not exist",
-                    where=where,
-                    remedy=f"put it under the image folder {table.root}, or remove the row",
-                )
-            )
-    return np.unique(np.array(rows, np.int64))
-
-
-def _kind(table: SampleTable, number: int) -> str:
-    return "video" if table.columns.picture_file[number] == VIDEO else "image"
-
-
-def _exists(picture: Picture) -> bool:
-    """Whether the file of a picture is there; of a video, the file or the folder of frames."""
-    assert not isinstance(picture, ImageRef), "what lies in a container is not looked for"
-    return os.path.exists(picture.path) if isinstance(picture, Video) else os.path.isfile(picture)
+    return row.file, row.row, row.detail, row.reason, row.remedy or "", id
 
 
 class _Maker:

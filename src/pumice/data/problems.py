@@ -33,17 +33,19 @@ class Problems:
         assert limit >= 1
         self.limit = limit
         self.kept: list[PumiceError] = []
+        self.ids: list[str | None] = []
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(self.kept)
 
-    def add(self, error: PumiceError) -> None:
-        """Remember one row's error."""
+    def add(self, error: PumiceError, id: str | None = None) -> None:
+        """Remember one row's error, with the row's id where it is known."""
         if len(self.kept) >= self.limit:
             error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold frames, and rows
         self.kept.append(error)
+        self.ids.append(id)
 
     def raise_if_any(self, what: str) -> None:
         """Raise what was collected: a lone error as it is, several as one ``DataError`` that lists them."""
@@ -51,17 +53,47 @@ class Problems:
             return
         if self.count == 1:
             raise self.kept[0]
-        raise listed(what, self.kept, self.limit)
+        raise listed(what, self.kept, self.limit, self.ids)
 
 
-def listed(what: str, errors: Sequence[PumiceError], limit: int) -> DataError:
-    """One error that lists several."""
+def listed(
+    what: str, errors: Sequence[PumiceError], limit: int, ids: Sequence[str | None] | None = None
+) -> DataError:
+    """One error that lists several by file and row, then each remedy once, with the rows it is for."""
     shown = "" if len(errors) <= limit else f", the first {limit} of them here"
     lines = [f"{what} ({len(errors):,}{shown}):"]
-    lines += [f"  {error.where or 'unknown place'}: {error.what}" for error in errors[:limit]]
-    remedies = dict.fromkeys(error.remedy for error in errors[:limit] if error.remedy)
-    remedy = "; ".join(remedies)
-    return DataError("\n".join(lines), remedy=remedy or None)
+    remedies: dict[str, list[str]] = {}
+    pairs = sorted(zip(errors, ids or [None] * len(errors), strict=True), key=lambda pair: _order(pair[0]))
+    single = len({_order(error)[0] for error, _ in pairs[:limit]}) == 1
+    for error, id in pairs[:limit]:
+        row = Refusal.of(error, "")
+        said = "" if id in (None, "", str(row.row)) else f" ({id})"
+        if row.row is None:
+            spot = error.where or "unknown place"
+        else:
+            spot = f"{Origin(row.file, row.row)}{said}" + (f", {row.detail}" if row.detail else "")
+        lines.append(f"  {spot}: {error.what}")
+        if error.remedy:
+            remedies.setdefault(error.remedy, []).append(
+                str(row.row) if single and row.row is not None else spot
+            )
+    if len(remedies) <= 1:
+        return DataError("\n".join(lines), remedy=next(iter(remedies), None))
+    each = [f"{_rows(places)}: {remedy}" for remedy, places in remedies.items()]
+    return DataError("\n".join(lines), remedy="".join(f"\n    {line}" for line in each))
+
+
+def _order(error: PumiceError) -> tuple[str, int]:
+    row = Refusal.of(error, "")
+    return row.file, -1 if row.row is None else row.row
+
+
+def _rows(places: Sequence[str]) -> str:
+    """``row 3``, ``rows 3, 5``; a place that is no row as it is."""
+    numbers = list(dict.fromkeys(place for place in places if place.isdecimal()))
+    others = list(dict.fromkeys(place for place in places if not place.isdecimal()))
+    head = [f"row{'s' * (len(numbers) > 1)} {', '.join(numbers)}"] if numbers else []
+    return "; ".join([*head, *others])
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +207,4 @@ class Refusals:
             what = f"{what}, more than allow_bad lets pass ({shares})"
         elif len(errors) == 1:
             raise errors[0]
-        raise listed(what, errors, self.limit)
+        raise listed(what, errors, self.limit, [row.id for row in self.rows if row.source in over])

@@ -77,7 +77,7 @@ class Head:
     ``content`` are the files it consists of and ``sha256`` stands for what is in them; ``files`` are those
     that rows and pictures are read from (of a table in columns, what was taken out of it). ``stamps`` are
     those of ``content``, ``file_stamps`` those of ``files``. ``unreadable`` are rows that are in no column
-    since they could not be understood: file, row, place in the row, what is wrong, what to do.
+    since they could not be understood: file, row, place in the row, what is wrong, what to do, id.
     """
 
     path: str
@@ -89,7 +89,7 @@ class Head:
     file_stamps: tuple[Stamp, ...]
     origins: tuple[str, ...]
     groups: tuple[str, ...]
-    unreadable: tuple[tuple[str, int | None, str, str, str], ...] = ()
+    unreadable: tuple[tuple[str, int | None, str, str, str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,9 @@ class Style:
 
 Turn = tuple[Role, str]
 
+_SHAREGPT = ("user", "assistant", "chatgpt")
+"""Speakers that the format sharegpt knows and llava does not."""
+
 
 def read_turns(turns: object, key: str, style: Style, where: str) -> list[Turn]:
     """Who says what, in order; order and texts are checked."""
@@ -146,6 +149,14 @@ def _turn(turn: object, index: int, style: Style, where: str) -> Turn:
             f'write {{"{style.speaker[0]}": ..., "{style.text[0]}": ...}}',
         )
     by, said = style.speaker[0], style.text[0]
+    if style.speaker == ("from",) and ({"role", "content"} <= turn.keys() or turn.get(by) in _SHAREGPT):
+        has = f"is from {turn[by]!r}" if by in turn else "has role and content"
+        raise bad(
+            f"turn {index} {has}, as the format sharegpt writes it",
+            where,
+            f"say --format sharegpt (in a recipe: data.NAME.format); or write {by} "
+            f"({', '.join(style.roles)}) and {said}",
+        )
     if turn.keys() != {by, said}:
         check_keys(turn, (*style.speaker, *style.text), where, of=f"turn {index}")
         by = next((key for key in style.speaker if key in turn), by)

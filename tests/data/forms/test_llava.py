@@ -113,7 +113,8 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ({"id": "x", "conversations": []}, "conversations is empty"),
     ({"id": "x", "conversations": "hi"}, "conversations is a string"),
     (row("hi", GPT), "turn 0 is a string"),  # type: ignore[arg-type]
-    (row({"from": "user", "value": "hi"}, GPT), "turn 0 is from 'user'"),
+    (row({"from": "user", "value": "hi"}, GPT), "turn 0 is from 'user', as the format sharegpt"),
+    (row({"role": "user", "content": "hi"}, GPT), "turn 0 has role and content, as the format sharegpt"),
     (row({"from": ["human"], "value": "hi"}, GPT), "turn 0 is from"),
     (row({"from": "human", "value": 3}, GPT), "value of turn 0 is a number"),
     (row(HUMAN, {"from": "gpt"}), "value of turn 1 is null"),
@@ -201,7 +202,7 @@ def test_all_bad_rows_are_counted_and_the_first_are_listed(tmp_path: Path, image
         read_samples(path, images, max_errors=20)
     text = str(caught.value)
     assert "(50, the first 20 of them here)" in text
-    listed = [index for index in range(100) if f"{path}, row {index}:" in text]
+    listed = [index for index in range(100) if f"{path}, row {index} (" in text]
     assert listed == list(range(1, 40, 2))
     assert text.count("put it under the image folder") == 1
 
