@@ -79,6 +79,14 @@ def test_check_lists_bad_rows(pumice: Any, talk: Path) -> None:
     assert result.code == 2
 
 
+def test_a_format_that_is_none_has_a_nearest(pumice: Any, talk: Path) -> None:
+    result = pumice("data", "convert", "talk.json", "back.json", "--to", "llama")
+    assert result.code == 2
+    assert "error: 'llama' is none of the choices" in result.err
+    assert "where: --to" in result.err
+    assert "did you mean 'llava'?" in result.err
+
+
 def test_each_remedy_stands_once_with_its_rows(pumice: Any, talk: Path) -> None:
     rows = json.loads(talk.read_text())
     for row in rows:

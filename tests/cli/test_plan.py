@@ -291,6 +291,9 @@ def test_a_recipe_without_published_sizes_says_so(pumice: Any, recipe: Path, her
     result = pumice("plan", recipe, "--published-size")
     assert result.code == 2
     assert "tells no published sizes" in result.err
+    assert "llava-1.5-13b, llava-1.5-7b have one" in result.err
+    doc = (Path(__file__).parents[2] / "docs" / "plan.md").read_text("utf-8")
+    assert "`llava-1.5-7b` and `llava-1.5-13b` have one" in doc
 
 
 def test_the_real_rows_of_the_mixture_are_planned(pumice: Any, here: Path) -> None:

@@ -95,6 +95,13 @@ def test_a_word_that_is_no_change_is_explained(pumice: Any, verb: list[str]) -> 
     assert "--data" in result.err
 
 
+def test_spaces_in_a_change_are_explained(pumice: Any) -> None:
+    for words in (["seed", "=", "1"], ["seed=", "1"], ["seed", "=1"]):
+        result = pumice("recipes", "show", "tiny", *words)
+        assert result.code == 2
+        assert "without spaces around =" in result.err
+
+
 def test_all_of_a_recipe_with_a_base_is_shown(pumice: Any) -> None:
     assert "base: llava-1.5-7b" in pumice("recipes", "show", "llava-1.5-13b").out
     full = pumice("recipes", "show", "llava-1.5-13b", "--full").out

@@ -239,6 +239,12 @@ def test_tiny_joins_the_embedded_parts(here: Path) -> None:
     assert recipe.evaluation.questions == str(here / "work" / "w" / "test_questions.jsonl")
 
 
+def test_a_file_that_is_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("base: tiny\n")
+    assert refusal("mine").remedy == "write mine.yaml for the file here"
+
+
 def test_unknown_name() -> None:
     error = refusal("tinny")
     assert error.what == "there is no recipe 'tinny'"
@@ -599,6 +605,8 @@ def test_overriding_both_of_a_pair_is_refused(here: Path) -> None:
             "did you mean 'connector'?",
         ),
         ("stages.algin.keep=1", "there is no stage 'algin'", "did you mean 'align'?"),
+        ("lr=1", "there is no key 'lr'", "stages.NAME.lr.connector or"),
+        ("model.aspect=crop", "there is no key 'model.aspect'", "did you mean model.image.aspect or"),
         ("modle.connector=linear", "there is no key 'modle'", "did you mean 'model'?"),
         (
             "stages.align.validaton.every=1",

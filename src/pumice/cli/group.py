@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import Any
 
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pumice.cli.console import err, print_error
-from pumice.errors import Interrupted, PumiceError, UsageError
+from pumice.errors import Interrupted, PumiceError, UsageError, suggest
 
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended (128 + SIGINT), as shells have it."""
@@ -45,6 +46,18 @@ class PumiceGroup(TyperGroup):
                 traceback.print_exc()
             print_error(error)
             raise typer.Exit(_code(error)) from error
+        except typer.BadParameter as error:
+            found = re.search(r"'(.*)' is not one of ('.*')", error.message)
+            if found is None:
+                raise
+            where = next(iter(getattr(error.param, "opts", ())), None)
+            choices = re.findall(r"'([^']*)'", found[2])
+            print_error(
+                UsageError(
+                    f"{found[1]!r} is none of the choices", where=where, remedy=suggest(found[1], choices)
+                )
+            )
+            raise typer.Exit(2) from error
         except BrokenPipeError:
             raise  # `pumice ... | head`: the library below ends quietly
         except OSError as error:

@@ -54,7 +54,14 @@ def changes_of(
     """
     from pumice.recipes import Change
 
+    apart = any(word.startswith("=") or word.endswith("=") for word in words or ())
     for word in words or ():
+        if apart and (word.startswith("=") or "=" not in word):
+            raise UsageError(
+                f"{word!r} is no change to the recipe",
+                where="KEY=VALUE",
+                remedy="write KEY=VALUE without spaces around =, such as seed=7",
+            )
         if "=" not in word:
             raise UsageError(
                 f"{word!r} is no change to the recipe",

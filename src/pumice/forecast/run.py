@@ -19,6 +19,7 @@ from pumice.image.layout import image_layout
 from pumice.model.geometry import model_geometry
 from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
+from pumice.recipes import load_recipe, recipe_names
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
 from pumice.train.optim import check_trainable
 
@@ -70,7 +71,7 @@ def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:
         raise UsageError(
             f"the recipe {recipe.name} tells no published sizes",
             where="--published-size",
-            remedy="leave it out, or add a published block to the recipe",
+            remedy=f"leave it out, or add a published block; {_told()} have one",
         )
     planned = plan_model(recipe.model, find)
     shape = model_shape(planned.model)
@@ -222,6 +223,11 @@ def _described(found: Estimate, setup: Setup) -> dict[str, Any]:
 
 def _usual_lora(planned: Planned, quantised: bool) -> Additions:
     return additions_of(planned.model.lm, Lora(quantize="nf4" if quantised else None))
+
+
+def _told() -> str:
+    """The recipes that ship with published sizes."""
+    return ", ".join(name for name in recipe_names() if load_recipe(name).published)
 
 
 def _published(

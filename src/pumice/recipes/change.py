@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pumice.errors import RecipeError, suggest
-from pumice.recipes.fields import Key, annotation_at, choices_at, holds_keys
+from pumice.recipes.fields import Key, annotation_at, choices_at, holds_keys, instead
 from pumice.recipes.stage import EXCLUSIVE
 from pumice.recipes.text import Document, read_yaml
 
@@ -156,7 +156,7 @@ def _check_step(key: Key, steps: Key, origin: str) -> None:
     choices = choices_at(key[:-1])
     if choices and key[-1] not in choices:
         name = ".".join(map(str, steps[: len(key)]))
-        raise RecipeError(f"there is no key {name!r}", where=origin, remedy=suggest(str(key[-1]), choices))
+        raise RecipeError(f"there is no key {name!r}", where=origin, remedy=instead(key))
     if not holds_keys(annotation_at(key)):
         raise _no_block(key, steps, origin)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pumice.errors import suggest
 from pumice.recipes.model import NEW_MODEL
 from pumice.recipes.schema import Recipe
 from pumice.recipes.stage import DEFAULT_TRAINABLE
@@ -187,6 +188,29 @@ def near_fields(query: str, count: int = 5) -> tuple[str, ...]:
     keys = [key for tail in near for key in tails[tail]]
     keys = keys or [doc.key for doc in docs if words in doc.description.lower()]
     return tuple(dict.fromkeys(keys))[:count]
+
+
+def elsewhere(key: Sequence[str | int]) -> tuple[str, ...]:
+    """Whole keys that end in the last parts of ``key``, which is none: ``stages.NAME.lr.connector`` for
+    ``lr``. Of a block, the keys in it; two common parts are more than one."""
+    docs = recipe_fields()
+    for start in range(max(len(key) - 2, 0), len(key)):
+        tail = "." + ".".join(map(str, key[start:]))
+        found = [doc.key for doc in docs if doc.key.endswith(tail)]
+        if found:
+            inside = {
+                name: [doc.key for doc in docs if doc.key.rpartition(".")[0] == name] or [name]
+                for name in found
+            }
+            return tuple(dict.fromkeys(each for name in found for each in inside[name]))
+    return ()
+
+
+def instead(key: Sequence[str | int]) -> str:
+    """What to do about a key that is none: keys of its name elsewhere, and the choices where it stands."""
+    here = suggest(str(key[-1]), choices_at(key[:-1]))
+    others = elsewhere(key)[:5]
+    return f"did you mean {' or '.join(others)}? Or {here}" if others else here
 
 
 def _is_under(parts: list[str], asked: list[str]) -> bool:

@@ -69,6 +69,11 @@ def recipe_text(name_or_path: str | Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise RecipeError("the recipe is not UTF-8 text", where=text, remedy="save it as UTF-8") from error
+    for suffix in SUFFIXES:
+        if Path(f"{text}{suffix}").is_file():
+            raise RecipeError(
+                f"no recipe that ships is called {text!r}", remedy=f"write {text}{suffix} for the file here"
+            )
     raise RecipeError(
         f"there is no recipe {text!r}",
         remedy=suggest(text, recipe_names()) + f"; a file of your own ends in {' or '.join(SUFFIXES)}",

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from pumice.errors import RecipeError, suggest
-from pumice.recipes.fields import Key, annotation_at, choices_at, kind_of, unwrap
+from pumice.recipes.fields import Key, annotation_at, instead, kind_of, unwrap
 from pumice.recipes.values import Problem
 
 Where = Callable[[Key], str]
@@ -66,9 +66,7 @@ def _one(detail: Any, value: Any, where: Where) -> RecipeError:
         return _error(problem.what, key, value, where, problem.remedy)
     if kind == "extra_forbidden":
         name = dotted(key, value)
-        return _error(
-            f"there is no key {name!r}", key, value, where, suggest(str(key[-1]), choices_at(key[:-1]))
-        )
+        return _error(f"there is no key {name!r}", key, value, where, instead(key))
     if kind in ("too_short", "too_long") or (kind == "missing" and isinstance(key[-1], int)):
         key = key[:-1] if kind == "missing" else key
         got = _named(_at(value, key)) if kind == "missing" else _named(got)
