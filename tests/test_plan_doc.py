@@ -85,7 +85,9 @@ def test_the_published_runs_are_predicted_as_told(here: Path, size: str) -> None
     told = {cells[0]: cells[1:] for cells in table("| run | predicted |")}
     result = run_pumice("plan", f"llava-1.5-{size}", "--published-size")
     assert result.code == 0, result.both
-    stages: list[dict[str, Any]] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    stages: list[dict[str, Any]] = json.loads(Path(f"runs/plans/llava-1.5-{size}.json").read_text("utf-8"))[
+        "stages"
+    ]
     for stage in stages:
         found = stage["published"]
         predicted, published, difference = told[f"{size.upper()} {stage['name']}"]

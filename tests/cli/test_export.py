@@ -31,6 +31,9 @@ def test_a_trained_model_answers_in_plain_transformers(
     pumice: Any, trained: Any, world: Path, tmp_path: Path
 ) -> None:
     result = pumice("export", trained.folder, tmp_path / "out")
+    again = pumice("export", trained.folder, tmp_path / "out")
+    assert again.code == 2
+    assert "add --overwrite" in again.err
     assert result.code == 0, result.both
     assert "read back by Pumice: scores differ by at most 0 (float32)" in result.out
     assert "read back by transformers: by at most" in result.out

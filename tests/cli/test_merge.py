@@ -76,7 +76,11 @@ def test_shipped_parts_by_name(run: Path, tmp_path: Path) -> None:
 
 def test_a_run_without_adapters(run: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "run.json", {"stages": [{"name": "align", "model": "stages/align/model"}]})
-    result = call("merge", tmp_path, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    held = call("merge", tmp_path, tmp_path / "out")
+    assert (held.exit_code, "add --overwrite" in held.output) == (2, True)
+    result = call("merge", tmp_path, tmp_path / "out", "--overwrite")
     assert result.exit_code == 1
     assert "no finished stage of this run has an adapter" in result.output
 

@@ -61,6 +61,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def plan_file(ending: str = ".json") -> Path:
+    """Where the only plan of this folder went, or what stands beside it."""
+    [file] = [path for path in Path("runs/plans").glob("*.json") if not path.name.endswith(".steps.json")]
+    return file.with_name(file.stem + ending)
+
+
 def published(folder: Path, size: str = "7b") -> Path:
     align, instruct, card = HOURS[size]
     path = folder / f"published-{size}.yaml"
@@ -112,7 +118,7 @@ def test_what_was_measured_of_this_machine_is_said(
     assert result.code == 0, result.both
     assert "not planned: align" in result.out
     assert "matrix products" in result.out
-    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     cost = stage["cost"]
     assert cost["seconds"] == pytest.approx(cost["flops"]["all"] / (cost["peak"] * cost["share_of_peak"]))
     assert cost["hardware"] == "this"
@@ -124,7 +130,7 @@ def test_published_runs_are_predicted_within_a_quarter(pumice: Any, here: Path, 
     result = pumice("plan", published(here, size), *words)
     assert result.code == 0, result.both
     assert "no data was given" in result.out
-    told = json.loads(Path("plan.json").read_text("utf-8"))
+    told = json.loads(plan_file().read_text("utf-8"))
     for stage, hours in zip(told["stages"], HOURS[size], strict=False):
         found = stage["published"]
         assert found["published_hours"] == hours
@@ -138,7 +144,7 @@ def test_published_runs_are_predicted_within_a_quarter(pumice: Any, here: Path, 
 def test_other_hardware_is_not_held_against_the_published_hours(pumice: Any, here: Path) -> None:
     result = pumice("plan", published(here), "--hardware", "h100", "--devices", 64, "--published-size")
     assert result.code == 0, result.both
-    told = json.loads(Path("plan.json").read_text("utf-8"))["stages"][1]["published"]
+    told = json.loads(plan_file().read_text("utf-8"))["stages"][1]["published"]
     assert told["difference"] is None
     assert "published on 8 x NVIDIA A100 40 GB" in result.out
 
@@ -151,7 +157,7 @@ def test_a_data_file_stands_for_the_last_stages_sources(pumice: Any, here: Path)
     assert "not planned: align" in result.out
     assert "token counts are an estimate" in result.out
     assert "pictures were not looked at" in result.out
-    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert stage["name"] == "instruct"
     assert (stage["samples"], stage["images"], stage["tokens"]["image"]) == (30, 30, 30 * 576)
     assert (stage["cost"]["hardware"], stage["cost"]["devices"]) == ("a100-40g", 8)
@@ -166,12 +172,12 @@ def test_tiles_count_as_a_picture_of_the_assumed_size(pumice: Any, here: Path) -
     result = pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", *words)
     assert result.code == 0, result.both
     assert "one of 640 x 480 pixels (--assume-size)" in result.out
-    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert stage["tokens"]["image"] == 3 * 2340, "docs: 640x480 is 2340 tokens in LLaVA-NeXT"
     assert stage["tower_inputs"] == 3 * 5
     words += ["--assume-size", "1000x1000"]
     pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", *words)
-    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert stage["tokens"]["image"] == 3 * 2928
 
 
@@ -190,13 +196,15 @@ def test_bad_rows_are_all_listed_and_stop_the_plan(pumice: Any, here: Path) -> N
     assert result.code == 1
     assert "3 of 12 rows of talk cannot be used" in result.err
     assert "3 rows cannot be used:" in result.out
-    assert "9 rows, 3 bad (plan.refused.jsonl)" in result.out, "none was allowed, so none is left out"
+    assert f"9 rows, 3 bad ({plan_file('.refused.jsonl').name})" in result.out, (
+        "none was allowed, so none is left out"
+    )
     assert "1: unknown key 'iamge'" in result.out, "a lone reason is told word for word"
     assert "row talk 8" in result.out
-    found = [json.loads(line) for line in Path("plan.refused.jsonl").read_text("utf-8").splitlines()]
+    found = [json.loads(line) for line in plan_file(".refused.jsonl").read_text("utf-8").splitlines()]
     assert [row["row"] for row in found] == [3, 5, 8]
-    told = json.loads(Path("plan.json").read_text("utf-8"))
-    assert told["refused_file"] == "plan.refused.jsonl"
+    told = json.loads(plan_file().read_text("utf-8"))
+    assert told["refused_file"] == plan_file(".refused.jsonl").name
     assert told["stages"][0]["refused"] == 3
     assert told["stages"][0]["samples"] == 9
 
@@ -208,11 +216,11 @@ def test_so_many_bad_rows_may_be_left_out(pumice: Any, here: Path, allowed: int,
     result = pumice("plan", published(here), *words)
     assert result.code == code
     said = "left out as bad" if allowed == 3 else "bad"
-    assert f"9 rows, 3 {said} (plan.refused.jsonl)" in result.out
+    assert f"9 rows, 3 {said} ({plan_file('.refused.jsonl').name})" in result.out
     pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", "--allow-bad", 3)
     Path("talk.jsonl").write_text("\n".join(map(json.dumps, talk(12))))
     pumice("plan", published(here), "--data", "talk.jsonl", "--no-images")
-    assert not Path("plan.refused.jsonl").exists(), "a list of an earlier plan does not stay"
+    assert not plan_file(".refused.jsonl").exists(), "a list of an earlier plan does not stay"
 
 
 def test_seventy_billion_on_eight_devices_do_not_fit_and_it_is_said_what_would(
@@ -238,7 +246,7 @@ def test_lora_is_accounted(pumice: Any, here: Path) -> None:
         options = ["--data", "talk.jsonl", "--no-images", "--hardware", "a100-80g", "--devices", 1]
         result = pumice("plan", published(here), *options, *words)
         assert result.code == 0, result.both
-        [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+        [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
         found: dict[str, Any] = stage["cost"]
         return found
 
@@ -255,17 +263,17 @@ def test_lora_is_accounted(pumice: Any, here: Path) -> None:
 def test_json_is_all_that_is_printed(pumice: Any, here: Path) -> None:
     Path("talk.jsonl").write_text("\n".join(map(json.dumps, talk(5))))
     result = pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", "--json")
-    assert json.loads(result.out) == json.loads(Path("plan.json").read_text("utf-8"))
+    assert json.loads(result.out) == json.loads(plan_file().read_text("utf-8"))
 
 
 def test_the_second_time_nothing_is_read(pumice: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("talk.jsonl").write_text("\n".join(map(json.dumps, broken())))
     first = pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", "--allow-bad", 3)
-    before = Path("plan.json").read_text("utf-8")
+    before = plan_file().read_text("utf-8")
     monkeypatch.setattr("pumice.data.index._build", None)
     again = pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", "--allow-bad", 3)
     assert (first.code, again.code) == (0, 0)
-    assert Path("plan.json").read_text("utf-8") == before
+    assert plan_file().read_text("utf-8") == before
 
 
 @pytest.mark.parametrize(
@@ -303,7 +311,7 @@ def test_the_real_rows_of_the_mixture_are_planned(pumice: Any, here: Path) -> No
     file = Path(folder) / "mix" / "llava_v1_5_mix1k.jsonl"
     result = pumice("plan", published(here), "--data", file, "--no-images")
     assert result.code == 0, result.both
-    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert (stage["samples"], stage["images"], stage["refused"]) == (1000, 1000, 0)
     assert stage["steps"] == 8
     assert stage["packing"]["filled"] > stage["packing"]["one_sample_a_row"]
@@ -316,6 +324,6 @@ def test_videos_that_are_not_looked_at_count_as_many_frames_as_are_sampled(pumic
     words = ["--data", "talk.jsonl", "--no-images", "--set", "model.video={frames: 4, newline: none}"]
     result = pumice("plan", published(here), *words)
     assert result.code == 0, result.both
-    [stage] = json.loads(Path("plan.json").read_text("utf-8"))["stages"]
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert stage["tower_inputs"] == 4 + 2
     assert stage["tokens"]["image"] == 4 * 144 + 2 * 576

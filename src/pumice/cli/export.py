@@ -9,6 +9,7 @@ import typer
 
 from pumice.cli.console import note, out
 from pumice.cli.help import examples
+from pumice.cli.opening import OverwriteOption, check_free
 
 EPILOG = examples(
     (
@@ -32,9 +33,7 @@ def export(
             metavar="MODEL",
         ),
     ],
-    folder: Annotated[
-        Path, typer.Argument(help="The new folder. A checkpoint that is there is replaced.", metavar="OUT")
-    ],
+    folder: Annotated[Path, typer.Argument(help="The new folder.", metavar="OUT")],
     format: Annotated[
         str,
         typer.Option(
@@ -75,8 +74,10 @@ def export(
             metavar="TYPE",
         ),
     ] = "float32",
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model in another layout, and prove that it is the same."""
+    check_free(folder, overwrite)
     from pumice.export import export as run
 
     done = run(

@@ -10,6 +10,7 @@ import typer
 
 from pumice.cli.console import note, out
 from pumice.cli.help import examples
+from pumice.cli.opening import OverwriteOption, check_free
 from pumice.errors import CheckpointError
 
 EPILOG = examples(
@@ -30,9 +31,7 @@ def merge(
             metavar="ADAPTER",
         ),
     ],
-    folder: Annotated[
-        Path, typer.Argument(help="The new folder. A checkpoint that is there is replaced.", metavar="OUT")
-    ],
+    folder: Annotated[Path, typer.Argument(help="The new folder.", metavar="OUT")],
     base: Annotated[
         str | None,
         typer.Option(
@@ -59,8 +58,10 @@ def merge(
             metavar="TYPE",
         ),
     ] = "float32",
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Make one whole model of an adapter and its base, and prove that it is the same."""
+    check_free(folder, overwrite)
     place = _adapter(adapter)
     from pumice.export import merge as run
 

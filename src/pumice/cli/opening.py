@@ -44,6 +44,23 @@ AllowBad = Annotated[
 ]
 
 
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that OUT holds.")]
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a checkpoint, unless it may be replaced; before anything is loaded.
+
+    Raises:
+        UsageError: it holds one.
+    """
+    if not overwrite and (folder.expanduser() / "config.json").exists():
+        raise UsageError(
+            "the folder holds a checkpoint already",
+            where=str(folder),
+            remedy="name another folder, or add --overwrite to replace it",
+        )
+
+
 def changes_of(
     words: Sequence[str] | None, settings: Sequence[str] | None, seed: int | None = None
 ) -> list[Change]:

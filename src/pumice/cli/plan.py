@@ -107,9 +107,14 @@ def plan(
     small: Annotated[bool, typer.Option("--small", help="The recipe's small mode.")] = False,
     allow_bad: AllowBad = None,
     out_file: Annotated[
-        Path,
-        typer.Option("--out", metavar="FILE", help="Where the plan goes; steps and bad rows go beside it."),
-    ] = Path("plan.json"),
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Where the plan goes; steps and bad rows go beside it.",
+            show_default="plans/RECIPE.json in the folder of runs",
+        ),
+    ] = None,
     runs: Annotated[
         Path,
         typer.Option("--runs", metavar="DIR", help="The folder that holds all runs, and the cache of all."),
@@ -146,6 +151,9 @@ def plan(
         )
     if not reads:
         said.append("no data was given: the published sizes alone are planned")
+    if out_file is None:
+        # An earlier plan of the recipe is replaced; of a run nothing stands there.
+        out_file = runs / "plans" / f"{loaded.name}{'-small' * small}.json"
     files = _write(found, out_file, said)
     if as_json:
         typer.echo(out_file.read_text("utf-8"), nl=False)
