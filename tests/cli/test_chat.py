@@ -197,6 +197,18 @@ def test_a_conversation(picture: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (session.images, session.asked) == ([], [])
 
 
+def test_after_a_reset_a_question_without_a_picture_is_told_again(
+    picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for lines in (["/reset", "What?", "And?"], ["/reset", f"/image {picture}", "What?"], ["What?"]):
+        _talk(FakeSession(), list(lines))
+        said = capsys.readouterr()
+        told.append(said.err.count("No picture is given"))
+        assert ("words and pictures are forgotten" in said.out) == ("/reset" in lines)
+    assert told == [1, 0, 0]
+
+
 def test_a_wrong_line_leaves_the_conversation_going(capsys: pytest.CaptureFixture[str]) -> None:
     session = FakeSession()
     _talk(session, ["/image absent.png", "/image", "/imgae x", "And now?"])

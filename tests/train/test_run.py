@@ -475,6 +475,22 @@ def test_text_rows_train_beside_pictures(toy: Any, parts: Any, data: Path, tmp_p
     assert all(norm > 0 for norm in moved)
 
 
+def test_a_stop_in_the_middle_says_how_many_steps_are_lost(
+    toy: Any, parts: Any, data: Path, whole: Any, tmp_path: Path
+) -> None:
+    class Cut(toy.Watch):  # type: ignore[misc, name-defined]
+        def on_step(self, row: dict[str, Any]) -> None:
+            super().on_step(row)
+            if row["step"] == 1:
+                raise KeyboardInterrupt
+
+    said = "stopped at once in stage 'align': nothing but its start is saved, and 1 step after it must be"
+    with pytest.raises(Interrupted, match=said):
+        toy.run(toy.make_recipe(data), tmp_path / "run", parts, Cut())
+    toy.run(toy.make_recipe(data), tmp_path / "run", parts, resume=True)
+    same_run(toy, tmp_path / "run", whole.folder)
+
+
 def test_resuming_with_other_data_is_refused(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
     """Data of the stage that goes on as well as of one that is finished."""
     shutil.copytree(data, tmp_path / "data")

@@ -96,6 +96,7 @@ def chat(
 
     if talk:
         note(f"loading {folder}")
+    from pumice.cli.converse import NO_PICTURE
     from pumice.cli.models import load_generator
     from pumice.infer import ChatSession, Sampling
     from pumice.types import Video
@@ -109,7 +110,7 @@ def chat(
         session.add_image(Video(video))
     if not images and not videos:
         way = "/image PATH" if talk else "--image FILE"
-        hint(f"No picture is given, so answers rest on words alone; {way} shows one.")
+        hint(NO_PICTURE.format(way=way))
     if talk:
         from pumice.cli.converse import Conversation
 

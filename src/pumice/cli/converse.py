@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pumice.cli.console import answer_piece, note, out, print_error
+from pumice.cli.console import answer_piece, hint, note, out, print_error
 from pumice.errors import PumiceError, UsageError, suggest
 from pumice.image.decode import image_size
 from pumice.image.video import video_info
@@ -19,10 +19,12 @@ from pumice.types import Video
 if TYPE_CHECKING:
     from pumice.infer import ChatSession
 
+NO_PICTURE = "No picture is given, so answers rest on words alone; {way} shows one."
+
 COMMANDS = {
-    "/image": "/image PATH  show a picture with the next question",
+    "/image": "/image PATH  show a picture with the next question, in addition to those shown before",
     "/video": "/video PATH  show a video, a file or a folder of frames",
-    "/reset": "/reset       forget pictures and words",
+    "/reset": "/reset       forget all words and all pictures, those of --image too",
     "/help": "/help        list these",
     "/quit": "/quit        leave (or Ctrl-D)",
 }
@@ -38,6 +40,7 @@ class Conversation:
 
     def __init__(self, session: ChatSession, read: Callable[[str], str] = input) -> None:
         self.session, self.read = session, read
+        self._blind = False  # since /reset, and nobody was told
 
     def run(self) -> None:
         """Talk until the end."""
@@ -78,7 +81,8 @@ class Conversation:
             self._video(rest.strip().strip("'\""))
         elif command == "/reset":
             self.session.reset()
-            note("Forgotten.")
+            self._blind = True
+            note("All words and pictures are forgotten; /image PATH shows one.")
         elif command == "/help":
             note("\n".join(COMMANDS.values()))
         else:
@@ -86,6 +90,9 @@ class Conversation:
 
     def ask(self, question: str) -> None:
         """Stream the answer; Ctrl-C ends it, and what was said so far counts as said."""
+        if self._blind:
+            hint(NO_PICTURE.format(way="/image PATH"))
+            self._blind = False
         answer = self.session.ask(question)
         with _ctrl_c() as pressed:
             try:
@@ -107,6 +114,7 @@ class Conversation:
         path = Path(text).expanduser()
         width, height = image_size(path)
         self.session.add_image(path)
+        self._blind = False
         note(f"{path.name}, {width} x {height} pixels: ask about it.")
 
     def _video(self, text: str) -> None:
@@ -115,6 +123,7 @@ class Conversation:
         path = Path(text).expanduser()
         info = video_info(path)
         self.session.add_image(Video(path))
+        self._blind = False
         note(f"{path.name}, {info.frames} frames: ask about it.")
 
 

@@ -9,6 +9,13 @@ from typing import Any
 from pumice.files import write_text
 
 
+def last_step(path: Path) -> int:
+    """The last step that a metrics file tells of, as the run wrote it; 0 where there is none."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    return int(json.loads(whole[-1])["step"]) if whole else 0
+
+
 class NoMetrics:
     """What ranks but the first write into."""
 

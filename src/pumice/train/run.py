@@ -35,6 +35,7 @@ from pumice.train.adapters import attach, base_of, check_extras, check_targets, 
 from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context
+from pumice.train.metrics import last_step
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
 from pumice.train.pictures import Pictures
@@ -152,7 +153,7 @@ def train(
             ready.forget()
     except (Interrupted, KeyboardInterrupt) as error:
         running.close("interrupted")
-        what = str(error) if isinstance(error, Interrupted) else "stopped"
+        what = str(error) if isinstance(error, Interrupted) else _lost(running)
         remedy = f"go on with the same command and --resume (the run is in {folder})"
         raise Interrupted(what, where=str(folder), remedy=remedy) from error
     except (OSError, SafetensorError) as error:
@@ -169,6 +170,24 @@ def train(
     record["final"] = record["stages"][-1]["model"]
     running.keep()
     return folder / str(record["final"])
+
+
+def _lost(running: Running) -> str:
+    """What a stop in the middle of a step leaves: the last state, and how many steps were done since."""
+    finished = {row["name"] for row in running.record["stages"]}
+    for stage in running.recipe.stages:
+        place = running.folder / "stages" / stage.name
+        if stage.name in finished:
+            continue
+        states = list_states(place / "state")
+        if not states:
+            return f"stopped at once; of stage {stage.name!r} nothing is saved yet"
+        kept, done = states[-1].step, last_step(place / "metrics.jsonl")
+        saved = f"its step {kept} is saved" if kept else "nothing but its start is saved"
+        lost = max(done - kept, 0)
+        steps = f", and {lost} step{'s' * (lost > 1)} after it must be done again" if lost else ""
+        return f"stopped at once in stage {stage.name!r}: {saved}{steps}"
+    return "stopped at once; all stages are saved"
 
 
 class Silent:
