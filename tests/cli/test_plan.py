@@ -223,6 +223,17 @@ def test_so_many_bad_rows_may_be_left_out(pumice: Any, here: Path, allowed: int,
     assert not plan_file(".refused.jsonl").exists(), "a list of an earlier plan does not stay"
 
 
+def test_own_data_that_the_small_block_replaces_is_told(pumice: Any, here: Path) -> None:
+    (here / "mine.yaml").write_text(
+        "base: llava-1.5-task\nname: mine\ndata: {train: {file: mine/train.json, images: mine}}\n"
+    )
+    result = pumice("plan", "mine.yaml", "--small")
+    assert "--small: data.train.file is ${world}/" in result.out, result.both
+    assert ", not mine/train.json" in result.out
+    assert "(headers only; --decode reads every pixel)" in result.out
+    assert "--small: data" not in pumice("plan", "llava-1.5-task", "--small", "--decode").out
+
+
 def test_seventy_billion_on_eight_devices_do_not_fit_and_it_is_said_what_would(
     pumice: Any, here: Path
 ) -> None:

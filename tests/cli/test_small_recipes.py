@@ -74,6 +74,7 @@ def test_a_recipe_runs_the_whole_way_in_small(pumice: Any, runs: Path, name: str
     result = pumice("train", name, "--small", "--runs", runs)
     assert result.code == 0, result.both
     recipe, folder = load_recipe(name, small=True), runs / f"{name}-small" / "model"
+    assert ("these scores mean nothing" in result.out) == (recipe.evaluation is not None)
     for stage in recipe.stages:
         assert (folder.parent / "stages" / stage.name / "model" / "config.json").is_file()
     page = (folder.parent / "report.html").read_text("utf-8")

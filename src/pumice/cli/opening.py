@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,6 +113,27 @@ def open_recipe(
 
         small_world(world_folder(runs))
     return recipe
+
+
+def small_data(name: str, changes: Sequence[Change]) -> list[str]:
+    """What the small mode reads in place of data files that the recipe names itself, as sentences.
+
+    A recipe that builds on another has its small block, too, and that has data of its own.
+    """
+    from pumice.recipes import load_recipe
+
+    full, little = (load_recipe(name, changes, small=small) for small in (False, True))
+    return [
+        f"--small: data.{key}.file is {_near(little.data[key].file)}, not {_near(source.file)}"
+        for key, source in full.data.items()
+        if "${" not in source.file and key in little.data and little.data[key].file != source.file
+    ]
+
+
+def _near(file: str) -> str:
+    """A path as one would type it here."""
+    near = os.path.relpath(file) if os.path.isabs(file) else file
+    return file if near.startswith("..") else near
 
 
 def world_folder(runs: Path) -> Path:

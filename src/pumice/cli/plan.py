@@ -18,6 +18,7 @@ from pumice.cli.opening import (
     allowing,
     changes_of,
     open_recipe,
+    small_data,
 )
 from pumice.errors import UsageError, suggest
 
@@ -132,6 +133,8 @@ def plan(
         raise UsageError("--no-images looks at no picture", where="--no-images", remedy="leave it out")
     options = _options(hardware, devices, sharding, assume_size)
     loaded, said = _recipe(recipe, data, images, stage, changes_of(words, changes), small, published, runs)
+    if small and (data is None or data.is_dir()):
+        said += small_data(recipe, changes_of(words, changes))
     if allow_bad is not None:
         loaded = allowing(loaded, allow_bad)
     reads = data is not None or not published or _has_data(loaded)

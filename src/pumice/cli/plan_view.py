@@ -116,11 +116,13 @@ def _named(rows: list[Refusal]) -> str:
 def _data(summary: Mapping[str, Any]) -> None:
     tokens = summary["tokens"]
     inputs = summary["tower_inputs"]
+    headers = summary["pictures_read"] == "headers" and summary["images"]
+    looked = " (headers only; --decode reads every pixel)" if headers else ""
     tiles = f" in {inputs:,} tiles" if inputs != summary["images"] else ""
     _line(
         "an epoch",
         f"{summary['samples']:,} samples ({summary['text_only']:,} text only), "
-        f"{summary['images']:,} pictures{tiles}",
+        f"{summary['images']:,} pictures{tiles}{looked}",
     )
     _line(
         "tokens",

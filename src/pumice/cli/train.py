@@ -19,6 +19,7 @@ from pumice.cli.opening import (
     allowing,
     changes_of,
     open_recipe,
+    small_data,
 )
 from pumice.errors import DataError, Interrupted, RunError, UsageError
 from pumice.types import HUB
@@ -100,6 +101,11 @@ def train(
     with joined() as ranks:
         with first_alone(ranks):
             loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
+        if small and (ranks is None or ranks.lead):
+            from pumice.cli.console import note
+
+            for text in small_data(recipe, changes_of(words, changes, seed)):
+                note(f"Note: {text}.")
         folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
         changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
         if allow_bad is not None:
@@ -193,6 +199,7 @@ def _check_files(recipe: Recipe) -> None:
 def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) -> None:
     from pumice.cli.console import out
     from pumice.cli.measure import measure, print_answers, print_scores
+    from pumice.recipes.values import RANDOM
 
     plan = recipe.evaluation
     assert plan is not None
@@ -207,6 +214,10 @@ def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) 
         max_new_tokens=plan.max_new_tokens,
         seed=recipe.seed,
     )
+    own = recipe.model
+    parts = (own.checkpoint, own.vision, own.language)
+    if any(part is not None and part.startswith(RANDOM) for part in parts):
+        out.print("\nThe parts began with random weights: these scores mean nothing.", style="yellow")
     print_scores(scores)
     print_answers(folder / "eval" / f"predictions-{next(iter(scores['variants']))}.jsonl")
 

@@ -127,6 +127,7 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
             "sources": counted.sources,
             "validation": counted.validation,
             "refused": len(counted.refused),
+            "pictures_read": ("pixels" if options.decode else "headers") if options.images else None,
             "cost": _cost(shape, load, setup, stage, planned),
         }
     if options.published and told is not None:
