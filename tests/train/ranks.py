@@ -1,6 +1,6 @@
 """What one rank of a test does: several runs one after another, as a file of JSON says.
 
-``torchrun --nproc-per-node 2 ranks.py SPEC.json``; each run is ``{recipe, folder, parts, resume, stop, kill}``.
+``torchrun --nproc-per-node 2 ranks.py SPEC.json``; a run is ``{recipe, folder, parts, resume, stop, kill}``.
 ``kill: [RANK, CALLS]`` ends a rank, with no chance to clean up, when it asks for the next step so often.
 """
 

@@ -100,14 +100,14 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
             saver.wait()  # a save that fails must fail now and not after the work
             validate()
         while step < len(plan):
-            saver.check()
-            if ranks.any(run.stop()):
-                saver.save(step, seconds())
-                saver.wait()
-                raise Interrupted(
-                    f"stopped after step {step} of {len(plan)} in stage {stage.name!r}; the state is saved"
-                )
             with step_faults(run, step):
+                saver.check()
+                if ranks.any(run.stop()):
+                    saver.save(step, seconds())
+                    saver.wait()
+                    raise Interrupted(
+                        f"stopped after step {step} of {len(plan)} in stage {stage.name!r}; the state is saved"
+                    )
                 torch.manual_seed(zlib.crc32(f"{run.seed} {stage.name} {step}".encode()))
                 rates = set_rates(optimizer, rate_factor(stage, step, len(plan)))
                 optimizer.zero_grad(set_to_none=True)
@@ -115,27 +115,27 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
                 norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf)))
                 check_step(losses["loss"], norm, run, step)
                 optimizer.step()
-            row = {
-                "kind": "train",
-                "stage": stage.name,
-                "step": step + 1,
-                "steps": len(plan),
-                **losses,
-                "lr": rates,
-                "grad_norm": norm,
-                "tokens": plan.tokens[step],
-                "supervised": plan.supervised[step],
-                "seconds": round(seconds(), 3),
-                "memory": peak_memory(model.device),
-            }
-            step += 1
-            metrics.write(row)
-            observer.on_step(row)
-            wanted = stage.validation.every if stage.validation else None
-            if step == len(plan) or (wanted and step % wanted == 0):
-                validate()
-            if step < len(plan) and stage.checkpoint_every and step % stage.checkpoint_every == 0:
-                saver.save(step, seconds())
+                row = {
+                    "kind": "train",
+                    "stage": stage.name,
+                    "step": step + 1,
+                    "steps": len(plan),
+                    **losses,
+                    "lr": rates,
+                    "grad_norm": norm,
+                    "tokens": plan.tokens[step],
+                    "supervised": plan.supervised[step],
+                    "seconds": round(seconds(), 3),
+                    "memory": peak_memory(model.device),
+                }
+                step += 1
+                metrics.write(row)
+                observer.on_step(row)
+                wanted = stage.validation.every if stage.validation else None
+                if step == len(plan) or (wanted and step % wanted == 0):
+                    validate()
+                if step < len(plan) and stage.checkpoint_every and step % stage.checkpoint_every == 0:
+                    saver.save(step, seconds())
         saver.save(step, seconds())
     return seconds()
 
