@@ -94,6 +94,8 @@ class RunWatch:
     def on_validation(self, row: dict[str, Any]) -> None:
         if row["kind"] == "validation":
             text = f"  step {row['step']:,}  validation loss {row['loss']:.3f}"
+        elif row["kind"] == "evaluation":
+            text = f"  step {row['step']:,}  {row['value']:.1%} of {row['n']:,} questions"
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
             text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"

@@ -86,14 +86,27 @@ def finish(
         folder: where to; None writes nothing.
         base, lineage, tower: see ``save_adapter``.
     """
+    if folder is not None:
+        write_adapter(attached, checkpoint, folder, base, lineage, tower=tower)
+    attached.merge()
+
+
+def write_adapter(
+    attached: Attached,
+    checkpoint: Checkpoint,
+    folder: Path,
+    base: Mapping[str, BasePart],
+    lineage: Mapping[str, Any],
+    *,
+    tower: bool,
+) -> None:
+    """Write the adapter's folder, whole or not at all; the model goes on as it is. As for ``finish``."""
     model, tokenizer, processor = checkpoint
 
     def write(place: Path) -> None:
         save_adapter(place, model, attached, tokenizer, processor, base, lineage, tower=tower)
 
-    if folder is not None:
-        write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
-    attached.merge()
+    write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
 
 
 def base_of(

@@ -20,6 +20,7 @@ import torch
 from pumice.data.plan import Plan
 from pumice.errors import Interrupted
 from pumice.model import VisionLanguageModel
+from pumice.train.best import Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states, load_state
 from pumice.train.dataset import StageData
 from pumice.train.faults import check_step, step_faults
@@ -39,7 +40,7 @@ class Observer(Protocol):
         """After each optimiser step, with the row that went into the metrics file."""
 
     def on_validation(self, row: dict[str, Any]) -> None:
-        """After each validation, likewise."""
+        """After each measurement (of kind ``validation``, ``grounding`` or ``evaluation``), likewise."""
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
         """A saved state is damaged, and the run goes on from the one before it, of step ``step``."""
@@ -57,6 +58,8 @@ class StageRun:
     validator: Validator | None
     seed: int
     stop: Callable[[], bool]
+    best: Best | None = None
+    asking: Asking | None = None
 
     def row_tokens(self, step: int) -> list[int]:
         """Tokens of each row of a step."""
@@ -86,28 +89,37 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
     def seconds() -> float:
         return before + time.monotonic() - began
 
-    def validate() -> None:
-        if run.validator is None:
-            return
-        with step_faults(run, max(step - 1, 0), "in the validation beside"):
-            for row in run.validator(model, step):
-                metrics.write(row)
-                observer.on_validation(row)
+    def told(row: dict[str, Any]) -> None:
+        metrics.write(row)
+        observer.on_validation(row)
+
+    def measure() -> None:
+        every = stage.validation.every if stage.validation else None
+        due = step in (0, len(plan)) or (every is not None and step % every == 0)
+        if run.validator is not None and due:
+            with step_faults(run, max(step - 1, 0), "in the validation beside"):
+                rows = run.validator(model, step)
+            for row in rows:
+                told(row)
+            if run.best is not None and step:
+                run.best.offer(step, rows[0]["loss"])
+        if run.asking is not None and step and step % run.asking.every == 0:
+            with step_faults(run, step - 1, "in the evaluation after"):
+                told(run.asking(step))
 
     with closing(metrics), saver:
         if step == 0:
             saver.save(step, seconds())
             saver.wait()  # a save that fails must fail now and not after the work
-            validate()
+            measure()
         while step < len(plan):
             with step_faults(run, step):
                 saver.check()
                 if ranks.any(run.stop()):
                     saver.save(step, seconds())
                     saver.wait()
-                    raise Interrupted(
-                        f"stopped after step {step} of {len(plan)} in stage {stage.name!r}; the state is saved"
-                    )
+                    done = f"step {step} of {len(plan)} in stage {stage.name!r}"
+                    raise Interrupted(f"stopped after {done}; the state is saved")
                 torch.manual_seed(zlib.crc32(f"{run.seed} {stage.name} {step}".encode()))
                 rates = set_rates(optimizer, rate_factor(stage, step, len(plan)))
                 optimizer.zero_grad(set_to_none=True)
@@ -131,9 +143,7 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
                 step += 1
                 metrics.write(row)
                 observer.on_step(row)
-                wanted = stage.validation.every if stage.validation else None
-                if step == len(plan) or (wanted and step % wanted == 0):
-                    validate()
+                measure()
                 if step < len(plan) and stage.checkpoint_every and step % stage.checkpoint_every == 0:
                     saver.save(step, seconds())
         saver.save(step, seconds())

@@ -140,6 +140,7 @@ def new_record(
         "ranks": ranks,
         "status": "running",
         "stages": earlier.get("stages", []),
+        "best": earlier.get("best", {}),
         "parts": parts,
         "final": None,
     }
