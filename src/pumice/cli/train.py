@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -174,7 +175,7 @@ def _train(
     from pumice.train.parallel import ALONE
     from pumice.train.run import train
 
-    watch = RunWatch(stopping)
+    watch = RunWatch(stopping, peak=partial(_peak, ranks))
     logged = Logged(watch, lambda: open_logs(logs, folder, recipe))
     ask = None
     if questions is not None and recipe.evaluation is not None and recipe.evaluation.every is not None:
@@ -197,6 +198,21 @@ def _train(
         watch.close()
         logged.close()
         stopping.wait_for_step = False
+
+
+PEAK_SECONDS = 0.2
+"""How long the peak of a device without a known name is measured."""
+
+
+def _peak(ranks: Ranks | None, half: bool) -> float | None:
+    """FLOP/s that each rank reaches at most; None for ranks that share the cores of a CPU."""
+    from pumice.forecast.machine import device_peak
+    from pumice.train.parallel import ALONE
+
+    device = (ranks or ALONE).device
+    if ranks is not None and device.type == "cpu":
+        return None
+    return device_peak(device, half=half, seconds=PEAK_SECONDS)
 
 
 def _check_files(recipe: Recipe) -> None:

@@ -27,7 +27,7 @@ from pumice.model.nf4 import Quantization
 from pumice.model.save import write_checkpoint
 from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Recipe, Stage
-from pumice.train.losses import autocast
+from pumice.train.losses import computes_half
 from pumice.train.record import Parts
 
 _OF_BASE = ("language", "vision")
@@ -64,9 +64,7 @@ def attach(model: VisionLanguageModel, stage: Stage, seed: int) -> Attached | No
 
 def _compute_type(stage: Stage, device: torch.device) -> str:
     """The type that a stage's matrix products are taken in."""
-    with autocast(stage, device):
-        half = torch.is_autocast_enabled(device.type)
-    return "bfloat16" if half else "float32"
+    return "bfloat16" if computes_half(stage, device) else "float32"
 
 
 def finish(

@@ -20,6 +20,7 @@ import torch
 from pumice.data.plan import Plan
 from pumice.errors import Interrupted
 from pumice.model import VisionLanguageModel
+from pumice.train.arithmetic import Arithmetic
 from pumice.train.best import Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states, load_state
 from pumice.train.dataset import StageData
@@ -58,6 +59,7 @@ class StageRun:
     validator: Validator | None
     seed: int
     stop: Callable[[], bool]
+    arithmetic: Arithmetic | None = None
     best: Best | None = None
     asking: Asking | None = None
 
@@ -127,6 +129,10 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
                 norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf)))
                 check_step(losses["loss"], norm, run, step)
                 optimizer.step()
+                tiles, image_tokens = losses.pop("tiles"), losses.pop("image_tokens")
+                if run.arithmetic is not None:
+                    counted = run.arithmetic.step(plan, run.lengths, step, tiles, image_tokens)
+                    losses["flops"] = counted
                 row = {
                     "kind": "train",
                     "stage": stage.name,
@@ -200,4 +206,6 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
         if loss.requires_grad:
             torch.autograd.backward(loss)
     totals["images"] = sum(len(batch.images) for batch in batches)
+    totals["tiles"] = sum(view.layout.tiles for batch in batches for view in run.data.views(batch))
+    totals["image_tokens"] = sum(image.length for batch in batches for image in batch.images)
     return ranks.total(totals)

@@ -55,6 +55,12 @@ def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextMa
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def computes_half(stage: Stage, device: torch.device) -> bool:
+    """Whether a stage's matrix products are taken in bfloat16."""
+    with autocast(stage, device):
+        return torch.is_autocast_enabled(device.type)
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """A batch's losses: the text's summed, the grounding's a mean over pictures with boxes where there is

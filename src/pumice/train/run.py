@@ -29,6 +29,7 @@ from pumice.model.adapter import BasePart
 from pumice.model.attach import Attached
 from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
+from pumice.model.shape import additions_of, model_shape
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.templates import check_template_name
@@ -41,10 +42,11 @@ from pumice.train.adapters import (
     lineage,
     write_adapter,
 )
+from pumice.train.arithmetic import Arithmetic
 from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
-from pumice.train.losses import Context
+from pumice.train.losses import Context, computes_half
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
 from pumice.train.pictures import Pictures
@@ -74,7 +76,8 @@ class RunObserver(Observer, CheckObserver, Protocol):
     """Who watches a whole run."""
 
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
+        """Before a stage's first step: steps, tokens, what trains with counts, its sources' rows, whether it
+        multiplies in bfloat16 (``half``), and how many ranks there are."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's adapter, and after its model was written."""
@@ -248,6 +251,9 @@ def _run_one(
     place = folder / "stages" / stage.name
     model = running.whole.model
     done = next((row for row in running.record["stages"] if row["name"] == stage.name), None)
+    # Counted while the language model is whole: additions and weights of 4 bits hide its layers.
+    shape = model_shape(model)
+    additions = additions_of(model.lm, stage.lora) if stage.lora is not None else None
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
@@ -280,6 +286,8 @@ def _run_one(
         "frozen": counts.frozen,
         "sources": ready.mixture,
         "validation": ready.held_out,
+        "half": computes_half(stage, model.device),
+        "ranks": ranks.world,
     }
     observer.on_stage(stage, summary)
     worker = split_copy(model, ranks)
@@ -292,6 +300,7 @@ def _run_one(
         validator,
         recipe.seed,
         running.stop,
+        Arithmetic(shape, stage, additions, kept is not None),
         _best(running, stage, worker, attached, base),
         _asking(running, stage, worker),
     )
