@@ -190,7 +190,7 @@ def _train(
             logged,
             command=command,
             resume=resume,
-            stop=stopping.asked,
+            stop=stopping.asked_at_step,
             ranks=ranks or ALONE,
             ask=ask,
         )
