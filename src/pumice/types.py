@@ -23,8 +23,8 @@ PLACEHOLDER = "<image>"
 VIDEO_PLACEHOLDER = "<video>"
 """The same for a video, in rows that have one; there ``<image>`` may stand for it, too."""
 
-DataFormat = Literal["llava", "sharegpt", "messages", "parquet", "hub", "webdataset"]
-"""What data may look like on disk; the first three are JSON or JSONL."""
+DataFormat = Literal["llava", "sharegpt", "messages", "preference", "parquet", "hub", "webdataset"]
+"""What data may look like on disk; the first four are JSON or JSONL."""
 
 HUB = "hub:"
 """Begins the name of a dataset on the hub: ``hub:ORG/NAME/CONFIG@SPLIT``, the last two optional."""
@@ -121,7 +121,10 @@ Picture = Still | Video
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row of training data: a conversation over zero or more images."""
+    """One row of training data: a conversation over zero or more images.
+
+    ``rejected`` is a worse answer to the last question, where the row compares two.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -129,6 +132,7 @@ class Sample:
     source: str
     origin: Origin
     regions: tuple[Region, ...] = ()
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,3 +126,12 @@ def test_what_cannot_be_shown_is_said(pumice: Any, here: Path, words: list[str],
     result = pumice("data", "show", "talk.json", *words)
     assert result.code in (1, 2)
     assert said in result.err
+
+
+def test_a_pair_is_shown_with_both_answers(pumice: Any, here: Path) -> None:
+    row = {"id": "p", "image": "0.png", "prompt": "Which?", "chosen": "The first.", "rejected": "The last."}
+    Path("pairs.jsonl").write_text(json.dumps(row) + "\n")
+    for words in ([], ["--recipe", "llava-next-dpo"]):
+        result = pumice("data", "show", "pairs.jsonl", "--images", "photos", *words)
+        assert result.code == 0, result.both
+        assert re.search(r"«\n\[branch 1\]\s*The first\..*\[branch 2\]\s*The last\..*»", result.out, re.S)

@@ -1,6 +1,6 @@
 """Every published recipe in small: from its name alone to a page, then asked by plain transformers.
 
-The parts are tiny and random, the pictures drawn here; everything else is what the recipe says. Four ways
+The parts are tiny and random, the pictures drawn here; everything else is what the recipe says. Five ways
 through the code are tried in every run of the tests, the rest in `make test-all`.
 """
 
@@ -19,7 +19,7 @@ from pumice.recipes import load_recipe, recipe_names
 
 from .published_data import part_changes, stand_in
 
-QUICK = ("llava-1.5-7b", "llava-siglip2-qwen3", "scienceqa", "llava-next-video")
+QUICK = ("llava-1.5-7b", "llava-siglip2-qwen3", "scienceqa", "llava-next-video", "llava-next-dpo")
 PUBLISHED = [name for name in recipe_names() if not name.startswith("tiny")]
 OWN_LAYOUT = {"llava-1.0-13b": "linear", "scienceqa": "linear"}
 """What transformers has no place for, and the word that the checkpoint's card says it with."""

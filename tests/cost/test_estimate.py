@@ -74,6 +74,14 @@ def test_arithmetic_by_hand() -> None:
     assert flops["head"] == 2 * (2 * 40 * 16 * 50)
 
 
+def test_a_reference_is_one_forward_pass_of_its_share() -> None:
+    setup = Setup(ALL, get_hardware("h100"), devices=1, sharding="none", reference=0.5)
+    flops = estimate(SHAPE, LOAD, setup).flops
+    plain = estimate(SHAPE, LOAD, dataclasses.replace(setup, checkpointing=False, reference=0.0)).flops
+    assert "reference" not in plain
+    assert flops["reference"] == pytest.approx(0.5 * sum(plain.values()) / 3)
+
+
 def test_time_falls_with_devices_and_with_the_share_of_the_peak() -> None:
     setup = Setup(INSTRUCT, get_hardware("a100-80g"), 8, "full")
     eight = estimate(SHAPE, LOAD, setup)

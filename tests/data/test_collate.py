@@ -152,7 +152,7 @@ WHOLE = encoded(6, spans=[(1, 2)])
         (encoded(6, spans=[(5, 2)]), (A,), "fills 2 tokens from 5 of 6"),
         (encoded(6, spans=[(5, 1)]), (A,), "image 0 has supervised tokens"),
         (encoded(3, learnt=3), (), "token 0 is supervised but begins"),
-        (encoded(3, branches=[2, 1]), (), "token 5 is supervised but begins"),
+        (encoded(0, branches=[2, 1]), (), "token 2 is supervised but begins"),
         (encoded(0, learnt=0), (), "has no tokens"),
     ],
 )
@@ -163,6 +163,8 @@ def test_parts_that_do_not_agree_are_refused(made: Encoded, images: tuple[Path, 
     assert caught.value.remedy
 
 
-def test_the_first_branch_may_begin_with_its_answer() -> None:
+def test_a_branch_may_begin_with_its_answer() -> None:
+    """The trunk's last token predicts it, whatever stands between."""
     """Its first token follows the trunk, which predicts it."""
     assert collate([[item(0, encoded(3, branches=[1]))]], None, 0).supervised == 2
+    assert collate([[item(0, encoded(3, branches=[2, 1]))]], None, 0).supervised == 3

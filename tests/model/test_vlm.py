@@ -45,7 +45,7 @@ class Row:
         self.add([0] * (length - len(self.ids)), 0, start=0)
 
 
-def loss(model: Any, rows: list[Row], pixels: Tensor | None) -> tuple[Tensor, int]:
+def loss(model: Any, rows: list[Row], pixels: Tensor | None, **more: Any) -> tuple[Tensor, int]:
     length = max(len(row.ids) for row in rows)
     for row in rows:
         row.pad(length)
@@ -55,7 +55,7 @@ def loss(model: Any, rows: list[Row], pixels: Tensor | None) -> tuple[Tensor, in
     ]
     tensors = [torch.tensor(column) for column in columns]
     images = [(number, start, size) for number, row in enumerate(rows) for start, size in row.images]
-    result: tuple[Tensor, int] = model.loss(*tensors, images, pixels_NCHW=pixels)
+    result: tuple[Tensor, int] = model.loss(*tensors, images, pixels_NCHW=pixels, **more)
     return result
 
 
@@ -129,6 +129,27 @@ def test_branches_equal_separate_samples(model: Any) -> None:
         parts.append(loss(model, [alone], pixels)[0])
     torch.testing.assert_close(total, sum(parts), rtol=1e-5, atol=1e-5)
     assert_same(together, gradients(model, sum(parts)))
+
+
+def test_groups_are_summed_each(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one piece and in chunks; their sum is the loss, and so are the gradients."""
+    pixels = torch.randn(2, 3, 16, 16)
+    rows = [Row(model.config.image_token_id) for _ in range(2)]
+    for seed, row in enumerate(rows):
+        sample(row, 1, seed)
+    whole, _ = loss(model, rows, pixels)
+    wanted = gradients(model, whole)
+    shape = (2, len(rows[0].ids))
+    of_BT = torch.full(shape, -7)
+    for number, row in enumerate(rows):
+        of_BT[number, [place for place, label in enumerate(row.labels) if label >= 0]] = 2 - 2 * number
+    alone = [float(loss(model, [row], pixels[n : n + 1])[0]) for n, row in enumerate(rows)]
+    for chunk in (vlm_module.LOGIT_CHUNK, 2 * model.lm.config.vocab_size):
+        monkeypatch.setattr(vlm_module, "LOGIT_CHUNK", chunk)
+        sums, count = loss(model, rows, pixels, groups=vlm_module.Groups(of_BT, 3))
+        assert count == 6
+        assert sums.tolist() == pytest.approx([alone[1], 0.0, alone[0]], rel=1e-5)
+        assert_same(gradients(model, sums.sum()), wanted)
 
 
 def test_loss_equals_transformers(tiny: Any) -> None:

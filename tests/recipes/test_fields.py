@@ -25,7 +25,8 @@ def test_lines_say_kind_default_and_meaning() -> None:
     assert docs["model.vision"].default == "required without checkpoint"
     assert docs["model.image.aspect"].kind == "one of: crop, pad, squash, anyres"
     assert docs["stages.NAME.lr.connector"].kind == "a number, or null"
-    assert docs["stages.NAME.trainable"].default == "align: connector; instruct: connector, language"
+    trained = "align: connector; instruct: connector, language; prefer: connector, language"
+    assert docs["stages.NAME.trainable"].default == trained
     assert docs["stages.NAME.betas"].kind == "a list of 2 numbers"
     assert docs["stages.NAME.grounding.attributes"].kind == "lists of words by name"
     assert "small" in docs

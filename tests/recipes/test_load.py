@@ -148,7 +148,8 @@ def test_settings_of_the_published_recipes() -> None:
             for stage in load_recipe(name).stages:
                 rates = (stage.lr.connector, stage.lr.language, stage.lr.vision)
                 found[f"{name} {stage.name}"] = (rates, stage.samples_per_step, stage.epochs)
-                assert (stage.schedule, stage.warmup, stage.weight_decay) == ("cosine", 0.03, 0.0)
+                usual = ("linear", 0.1, 0.0) if stage.kind == "prefer" else ("cosine", 0.03, 0.0)
+                assert (stage.schedule, stage.warmup, stage.weight_decay) == usual
                 assert stage.precision == "bf16"
                 assert stage.activation_checkpointing
     both = {f"llava-1.5-{size}{kind}" for size in ("7b", "13b") for kind in ("", "-lora", "-qlora")}
@@ -165,11 +166,15 @@ def test_settings_of_the_published_recipes() -> None:
         "llava-next-7b align": ((1e-3, None, None), 256, 1),
         "llava-next-7b instruct": ((1e-5, 1e-5, 2e-6), 128, 1),
         "llava-next-video video": ((1e-5, 1e-5, 2e-6), 128, 1),
+        "llava-next-dpo prefer": ((5e-7, 5e-7, 5e-7), 128, 3),
         "llava-siglip2-qwen3 align": ((1e-3, None, None), 256, 1),
         "llava-siglip2-qwen3 instruct": ((1e-5, 1e-5, None), 128, 1),
         "llava-med align": ((2e-3, None, None), 128, 1),
         "llava-med instruct": ((2e-5, 2e-5, None), 128, 3),
     }
+    preference = load_recipe("llava-next-dpo").stage("prefer").preference
+    assert preference is not None
+    assert (preference.beta, preference.dpo, preference.sft) == (0.1, 1.0, 0.0)
     lora = load_recipe("llava-1.5-13b-lora").stage("instruct").lora
     assert lora is not None
     assert (lora.rank, lora.alpha, lora.dropout, lora.quantize, lora.targets) == (128, 256, 0.05, None, ())

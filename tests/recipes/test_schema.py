@@ -203,3 +203,44 @@ def test_stage_by_name() -> None:
     assert result.aligned == "align"
     with pytest.raises(KeyError):
         result.stage("instruct")
+
+
+PREFER: dict[str, Any] = {"kind": "prefer", "lr": {"connector": 1e-6, "language": 1e-6}}
+
+
+def test_a_stage_that_prefers_is_dpo_unless_it_says_otherwise() -> None:
+    chosen = stage(**PREFER)
+    assert chosen.trainable == ("connector", "language")
+    assert chosen.preference is not None
+    assert chosen.preference.model_dump() == {
+        "loss": "sigmoid",
+        "beta": 0.1,
+        "dpo": 1.0,
+        "sft": 0.0,
+        "label_smoothing": 0.0,
+    }
+    assert stage().preference is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "what"),
+    [
+        ({"preference": {"beta": 0.1}}, ("preference",), "belongs to prefer stages"),
+        ({**PREFER, "branch_turns": True}, ("branch_turns",), "compares the last answers"),
+        ({**PREFER, "too_long": "cut"}, ("too_long",), "would take away"),
+        ({**PREFER, "preference": {"dpo": 0.0}}, ("dpo",), "nothing is learnt"),
+        (
+            {**PREFER, "preference": {"loss": "ipo", "label_smoothing": 0.1}},
+            ("label_smoothing",),
+            "ipo has no",
+        ),
+    ],
+)
+def test_preferences_that_mean_nothing_are_refused(
+    changes: dict[str, Any], key: tuple[str, ...], what: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        stage(**changes)
+    found = problem(caught.value)
+    assert what in found.what
+    assert found.key == key

@@ -38,6 +38,7 @@ def parts(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def data(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures and their rows; read only."""
     folder: Path = toy.make_data(tmp_path_factory.mktemp("data"))
+    toy.make_pairs(folder)  # about the same pictures
     return folder
 
 

@@ -28,11 +28,13 @@ from pumice.train.losses import Context
 from pumice.train.optim import freeze
 from pumice.train.pictures import Pictures
 from pumice.train.prepare import prepare
+from pumice.train.reference import REFERENCE, read_references
 from pumice.train.remember import Budget
 from pumice.train.run import RENDERED_BYTES, Parts, train
 from pumice.train.validate import Validator
 
 SIDE = 32
+SOURCES = ("align", "instruct", "align_val", "instruct_val", "prefer", "prefer_val")
 
 
 def make_parts(folder: Path) -> Parts:
@@ -102,6 +104,47 @@ def make_data(folder: Path, pictures: int = 12) -> Path:
     return folder
 
 
+def make_pairs(folder: Path, pictures: int = 12) -> Path:
+    """Pairs of answers about pictures (and two without one), in ``prefer.json``, and held-out ones.
+
+    The colour of the chosen answer is the picture's; the rejected ones are longer and shorter.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for number in range(pictures):
+        colours = ("red", "blue")[:: 1 if number % 2 == 0 else -1]
+        picture(folder / f"{number}.png", number)
+        ask = f"What colour is the square ?{' a b c d' * (number % 3)}"
+        answers = {
+            "chosen": f"It is {colours[0]} .",
+            "rejected": f"It is {colours[1]} ." + " a" * (number % 2),
+        }
+        rows.append({"id": str(number), "image": f"{number}.png", "prompt": ask, **answers})
+    for number in range(2):
+        answers = {"chosen": "a b c", "rejected": "many circles"}
+        rows.append({"id": f"t{number}", "prompt": f"How many circles are there ?{' a' * number}", **answers})
+    write_rows(folder / "prefer_val.json", [rows.pop(8) for _ in range(3)])
+    write_rows(folder / "prefer.json", rows)
+    return folder
+
+
+def prefer(**changes: Any) -> dict[str, Any]:
+    """A stage on pairs that trains the connector and the language model."""
+    return {
+        "name": "prefer",
+        "kind": "prefer",
+        "sources": ["prefer"],
+        "lr": {"connector": 0.003, "language": 0.001},
+        "steps": 6,
+        "row_length": 160,
+        "rows_per_step": 2,
+        "precision": "fp32",
+        "checkpoint_every": 2,
+        "validation": {"source": "prefer_val", "every": 2},
+        **changes,
+    }
+
+
 def write_rows(path: Path, rows: Any) -> None:
     """A data file."""
     path.write_text(json.dumps(rows), encoding="utf-8")
@@ -143,7 +186,7 @@ def instruct(**changes: Any) -> dict[str, Any]:
 
 def make_recipe(data: Path, *stages: dict[str, Any], seed: int = 3) -> Recipe:
     """A recipe of these stages (``align`` and ``instruct`` if none are given)."""
-    names = ("align", "instruct", "align_val", "instruct_val")
+    names = [n for n in SOURCES if (data / f"{n}.json").is_file()]
     value: dict[str, Any] = {
         "name": "toy",
         "seed": seed,
@@ -240,6 +283,9 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
     context = Context(recipe.stages[0], pictures, ready.position_ids_4)
     validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
     freeze(model, recipe.stages[0])
+    if stage["kind"] == "prefer":
+        folder.mkdir(parents=True, exist_ok=True)
+        read_references(model, ready, validator, context, folder / REFERENCE, Watch().on_check)
     run = StageRun(
         context, folder, ready.plan, ready.data, ready.lengths, validator, recipe.seed, lambda: False
     )
@@ -247,11 +293,11 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
 
 
 if __name__ == "__main__":
-    # FOLDER PARTS DATA STAGE STEP: train, or go on, and be killed on the way.
+    # FOLDER PARTS DATA STAGE STEP: train, or go on, and be killed on the way; a stage of kind prefer alone.
     folder, parts, data = (Path(word) for word in sys.argv[1:4])
     torch.set_num_threads(1)
     run(
-        make_recipe(data),
+        make_recipe(data, *([prefer()] if sys.argv[4] == "prefer" else [])),
         folder,
         Parts(parts / "vision", parts / "language"),
         Watch(killer(sys.argv[4], int(sys.argv[5]))),

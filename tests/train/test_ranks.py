@@ -96,6 +96,8 @@ def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:
             }
         ],
         "lora": [{**plain, "lora": LORA}],
+        # Three rows for two ranks: one has none in its part.
+        "prefer": [toy.prefer(name="instruct", rows_per_step=3, row_length=96, preference={"sft": 0.5})],
         "grounded": [toy.align(grounding=GROUNDING, rows_per_step=2, row_length=64, steps=2), plain],
     }
 
@@ -128,7 +130,7 @@ def numbers(toy: Any, folder: Path, stage: str = "instruct") -> list[float]:
     return [row[key] for row in rows for key in ("loss", "grounding", "grad_norm") if key in row]
 
 
-@pytest.mark.parametrize("name", ["whole", "parts", "tower", "lora", "grounded"])
+@pytest.mark.parametrize("name", ["whole", "parts", "tower", "lora", "prefer", "grounded"])
 def test_two_ranks_compute_what_one_does(toy: Any, ran: Any, name: str) -> None:
     one, two = (numbers(toy, ran[name][world]) for world in (1, 2))
     assert len(one) > 5
@@ -137,6 +139,17 @@ def test_two_ranks_compute_what_one_does(toy: Any, ran: Any, name: str) -> None:
     assert weights[0].keys() == weights[1].keys()
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=2e-4)
+
+
+def test_pairs_are_compared_as_on_one_rank(toy: Any, ran: Any) -> None:
+    keys = ("margin", "accuracy", "chosen", "rejected", "sft", "dpo")
+    one, two = (toy.metrics(ran["prefer"][world], "instruct") for world in (1, 2))
+    assert [row["kind"] for row in two] == [row["kind"] for row in one]
+    for ours, theirs in zip(one, two, strict=True):
+        assert [theirs[key] for key in keys] == pytest.approx([ours[key] for key in keys], rel=1e-4, abs=1e-5)
+    files = [load_file(ran["prefer"][world] / "stages/instruct/reference.safetensors") for world in (1, 2)]
+    for name, value in files[0].items():
+        torch.testing.assert_close(files[1][name], value, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 def test_grounding_and_nearest_words_are_those_of_one_rank(toy: Any, ran: Any) -> None:
@@ -178,10 +191,10 @@ def test_a_state_moves_from_two_ranks_to_one_and_back(
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(dump_recipe(toy.make_recipe(data, *stages(toy)["whole"])), "utf-8")
     run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
-    launch(2, [{**run, "stop": 1}])
-    state = tmp_path / "run/stages/instruct/state/step-000001"
+    launch(2, [{**run, "stop": 2}])  # just after a validation
+    state = tmp_path / "run/stages/instruct/state/step-000002"
     assert len(list(state.glob("*.safetensors"))) == 2
-    launch(1, [{**run, "stop": 2, "resume": True}])
+    launch(1, [{**run, "stop": 1, "resume": True}])
     assert [path.name for path in state.parent.iterdir()] == ["step-000003"]
     launch(2, [{**run, "resume": True}])
     whole = numbers(toy, ran["whole"][1])

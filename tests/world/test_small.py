@@ -102,12 +102,41 @@ def test_what_a_video_says_is_what_moves(world: Path) -> None:
     assert len(ways) == 4
 
 
+def test_of_a_pair_one_answer_is_true(world: Path) -> None:
+    read = mixture.read_mixture([mixture.Source("s", str(world / "pairs.jsonl"), world)], seed=0)
+    assert len(read.samples) == ROWS
+    captions = {row["image"]: row["conversations"][1]["value"] for row in rows(world, "align.json")}
+    moves = {row["video"]: row["conversations"][3]["value"] for row in rows(world, "videos.json")}
+    kinds = set()
+    for line in (world / "pairs.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        chosen, rejected = row["chosen"], row["rejected"]
+        assert chosen != rejected
+        assert chosen.split()[:2] == rejected.split()[:2], "the same kind of answer"
+        kinds.add(chosen.split()[0])
+        if "video" in row:
+            assert chosen == moves[row["video"]]
+        elif (found := re.fullmatch(r"The (\w+) is (\w+)\.", chosen)) and row["image"] in captions:
+            other = str(re.fullmatch(r"The \w+ is (\w+)\.", rejected)[1])  # type: ignore[index]
+            assert f"{found[2]} {found[1]}" in captions[row["image"]]
+            assert f"{other} {found[1]}" not in captions[row["image"]]
+    assert kinds == {"The", "There", "It"}
+
+
 def test_it_is_made_once_and_the_same_everywhere(world: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in world.rglob("*")}
     assert small_world(world) == world
     assert before == {path: path.stat().st_mtime_ns for path in world.rglob("*")}
     other = small_world(tmp_path / "other")
-    for name in ("align.json", "mix.json", "science.json", "wide.json", "videos.json", "videos/0/003.png"):
+    for name in (
+        "align.json",
+        "mix.json",
+        "science.json",
+        "wide.json",
+        "videos.json",
+        "pairs.jsonl",
+        "videos/0/003.png",
+    ):
         assert (other / name).read_bytes() == (world / name).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["other"], "nothing half made is left"
 

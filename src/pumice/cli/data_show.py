@@ -54,6 +54,7 @@ class Lens:
     geometry: Geometry
     image_token_id: int
     branch_turns: bool
+    prefers: bool
     row_length: int | None
     too_long: Any
     said: tuple[str, ...]
@@ -175,6 +176,7 @@ def look(sample: Sample, lens: Lens) -> Shown:
             image_lengths=[geometry.tokens(layout) for layout in layouts],
             image_token_id=lens.image_token_id,
             branch_turns=lens.branch_turns,
+            rejected=sample.rejected if lens.prefers else None,
             max_length=lens.row_length,
             too_long=lens.too_long,
         )
@@ -295,7 +297,7 @@ def _plain_lens(template: str | None, folder: Path | None) -> Lens:
     whose = f"the tokenizer of {STAND_IN}" if folder is None else f"the tokenizer in {folder}"
     said = f"{whose}, template {name}, pictures as LLaVA-1.5 prepares them ({(SIDE // PATCH) ** 2} tokens)"
     number = _with_tokens(found, chosen if folder is None else None)
-    return Lens(found, chosen, geometry, number, False, None, "refuse", (said,))
+    return Lens(found, chosen, geometry, number, False, True, None, "refuse", (said,))
 
 
 def _recipe_lens(name: str, stage: str | None, cache: Path) -> Lens:
@@ -325,7 +327,17 @@ def _recipe_lens(name: str, stage: str | None, cache: Path) -> Lens:
             f"the language model's tokenizer is not here: that of {STAND_IN} shows the text, in more tokens"
         )
     number = _with_tokens(tokenizer, template if planned.estimated else None)
-    return Lens(tokenizer, template, geometry, number, own.branch_turns, length, own.too_long, tuple(said))
+    return Lens(
+        tokenizer,
+        template,
+        geometry,
+        number,
+        own.branch_turns,
+        own.kind == "prefer",
+        length,
+        own.too_long,
+        tuple(said),
+    )
 
 
 def _with_tokens(tokenizer: Any, template: Template | None) -> int:

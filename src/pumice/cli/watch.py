@@ -105,7 +105,7 @@ class RunWatch:
 
     def on_validation(self, row: dict[str, Any]) -> None:
         if row["kind"] == "validation":
-            text = f"  step {row['step']:,}  validation loss {row['loss']:.3f}"
+            text = "  ".join([f"  step {row['step']:,}  validation loss {row['loss']:.3f}", *_preferred(row)])
         elif row["kind"] == "evaluation":
             text = f"  step {row['step']:,}  {row['value']:.1%} of {row['n']:,} questions"
         else:
@@ -124,7 +124,7 @@ class RunWatch:
         self.console.print(Text(f"  saved {folder}", "dim"), soft_wrap=True)
 
     def _figures(self, row: dict[str, Any]) -> str:
-        parts = [f"loss {self._loss:.3f}"]
+        parts = [f"loss {self._loss:.3f}", *_preferred(row)]
         if len(self._recent) > 1:
             times, tokens, supervised, flops = zip(*self._recent, strict=True)
             seconds = max(times[-1] - times[0], 1e-6)
@@ -167,3 +167,10 @@ class RunWatch:
         assert self._bars is not None
         self._what = what
         self._task = self._bars.add_task(what, total=total, figures="")
+
+
+def _preferred(row: dict[str, Any]) -> list[str]:
+    """Of a stage that compares answers: how far the better ones are ahead, and how many are."""
+    if "margin" not in row:
+        return []
+    return [f"margin {row['margin']:.3f}", f"chosen ahead {row['accuracy']:.0%}"]

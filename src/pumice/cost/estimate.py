@@ -36,7 +36,8 @@ class Setup:
     ``checkpointing`` keeps one activation a layer and computes the rest again. ``micro_rows`` is how many
     rows a device takes at once; a step takes as many such parts as it needs. ``weights`` is how weights are
     held, ``activation`` the bytes of a number in between. ``additions`` train in place of the language
-    model's weights.
+    model's weights. ``reference`` is the share of the load that is read once more before the first step,
+    forward alone (stages of kind prefer).
     """
 
     trainable: frozenset[str]
@@ -48,6 +49,7 @@ class Setup:
     weights: Weights = "bf16"
     activation: int = BF16
     additions: Additions | None = None
+    reference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,9 @@ def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
     flops = stage_flops(
         shape, load, setup.trainable, checkpointing=setup.checkpointing, additions=setup.additions
     )
+    if setup.reference:
+        once = stage_flops(shape, load, (), checkpointing=False)
+        flops["reference"] = setup.reference * (sum(once.values()) - once["head"] / 2)  # no backward pass
     rate = setup.hardware.peak * setup.hardware.share[setup.sharding] * setup.devices
     return Estimate(flops, stage_memory(shape, load, setup), sum(flops.values()) / rate)
 

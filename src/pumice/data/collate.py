@@ -92,13 +92,14 @@ def _check(encoded: Encoded, sample: Sample) -> None:
             "a label differs from its token (labels are not shifted)", where=where, remedy=_RENDERER
         )
     _check_spans(encoded, sample, learnt)
-    # The loss compares the logits at i - 1 with the label at i. At the first token of a sample, and where
-    # one branch follows another, i - 1 belongs to something that token i does not see.
+    # What predicts a token is the one before it in its branch, and for a branch's first the trunk's last.
     branches = encoded.branch_ids
-    starts = np.ones(tokens, np.bool_)
-    starts[1:] = (branches[1:] != branches[:-1]) & (branches[:-1] != 0)
-    if (starts & learnt).any():
-        place = int(np.flatnonzero(starts & learnt)[0])
+    alone = np.zeros(tokens, np.bool_)
+    alone[0] = True
+    if branches[0] != 0:  # there is no trunk: each branch begins by itself
+        alone[1:] = branches[1:] != branches[:-1]
+    if (alone & learnt).any():
+        place = int(np.flatnonzero(alone & learnt)[0])
         raise DataError(
             f"token {place} is supervised but begins its sample or branch: nothing predicts it",
             where=where,

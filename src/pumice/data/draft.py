@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pumice.data.checks import as_list, bad, check_keys, read_box, words
 from pumice.data.rows import kind
-from pumice.types import Message, Region
+from pumice.types import PLACEHOLDER, Message, Region
 
 METADATA = (
     "category",
@@ -81,13 +81,15 @@ that the container holds."""
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a row says. ``group`` is the data set it names, or "" where it names none."""
+    """What a row says. ``group`` is the data set it names, or "" where it names none; ``rejected`` a worse
+    answer to the last question, where there is one."""
 
     id: str
     messages: tuple[Message, ...]
     images: tuple[Shown, ...]
     regions: tuple[Region, ...] = ()
     group: str = ""
+    rejected: str | None = None
 
 
 def group_of(row: dict[str, object]) -> str:
@@ -106,6 +108,26 @@ def row_id(value: object, number: int, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise bad(f"id is {kind(value)}", where, "make it a string or a whole number")
     return str(value)
+
+
+def read_rejected(value: object, messages: Sequence[Message], where: str) -> str | None:
+    """The key ``rejected``: a worse answer than the last one of the messages.
+
+    Raises:
+        DataError: it is no text, empty, shows a picture, or says the same as the answer.
+    """
+    if value is None:
+        return None
+    answer = words(value, "rejected", where)
+    if PLACEHOLDER in answer:
+        raise bad(f"rejected holds {PLACEHOLDER}", where, "images belong to the question")
+    if answer.strip() == messages[-1].text.strip():
+        raise bad(
+            "chosen and rejected say the same, so there is nothing to prefer",
+            where,
+            "write a worse answer, or remove the row",
+        )
+    return answer
 
 
 def read_regions(value: object, images: int, where: str) -> tuple[Region, ...]:

@@ -26,6 +26,8 @@ from pumice.types import HUB, DataFormat, ImageRef, Origin
 
 FORMATS: tuple[DataFormat, ...] = get_args(DataFormat)
 """Every format by name. Those that are in ``FORMS`` too are JSON or JSONL files of rows of that form."""
+TALK = {"messages", "conversations", "items", "chosen", "rejected"}
+"""Keys of which a row of a conversation has one."""
 CAPTION = "caption"
 """The form of a row that is a caption beside a picture; only shards have it."""
 FORM_NAMES = (*FORMS, CAPTION)
@@ -197,7 +199,7 @@ def _shard_entry(handle: BinaryIO, group: Group, origin: Origin) -> Entry:
     where = f"{origin} ({group.key.removeprefix('/')})"
     given = len(group.pictures)
     value = None if group.row is None else _json_at(handle, group.row, where)
-    talks = isinstance(value, dict) and bool({"messages", "conversations", "items"} & value.keys())
+    talks = isinstance(value, dict) and bool(TALK & value.keys())
     if group.row is not None and (talks or group.caption is None):
         row, at = as_object(value, where), group.row
         form = form_of(row, where)

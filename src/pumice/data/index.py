@@ -40,8 +40,8 @@ from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
 from pumice.errors import DataError, ImageError, PumiceError
 from pumice.types import ImageRef, IntArray, Picture, Text, Video
 
-VERSION = 3
-"""Of what a table holds; 2 has videos, 3 the rows that cannot be read."""
+VERSION = 4
+"""Of what a table holds; 2 has videos, 3 the rows that cannot be read, 4 pairs of answers."""
 CACHE_FOLDER = ".cache"
 """Beside the runs: what was found good, so that the next start need not look again."""
 TABLES = "tables"
@@ -270,6 +270,7 @@ class _Maker:
                 pairs += 1
             else:
                 asked += words
+        answered += len((draft.rejected or "").split())
         self.pairs.append(pairs)
         self.question_words.append(asked)
         self.answer_words.append(answered)
@@ -325,14 +326,15 @@ def _group(images: tuple[Named, ...]) -> str:
 
 
 def _digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
-    """16 bytes that stand for what a row says: its id, words, pictures' names and boxes."""
+    """16 bytes that stand for what a row says: its id, words, pictures' names, boxes, rejected answer."""
     words = [
         [message.role, *[part.text if isinstance(part, Text) else part.index for part in message.parts]]
         for message in draft.messages
     ]
     names = [["video", image.name] if isinstance(image, Clip) else _name(image) for image in images]
     boxes = [[*region.box, region.phrase, region.image] for region in draft.regions]
-    text = json.dumps([draft.id, words, names, boxes])
+    more = [] if draft.rejected is None else [draft.rejected]
+    text = json.dumps([draft.id, words, names, boxes, *more])
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 

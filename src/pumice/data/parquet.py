@@ -78,7 +78,7 @@ def hub_rows(name: str) -> Iterator[dict[str, Any]]:
 
 
 def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows with the keys ``id``, ``messages``, ``images`` and, as JSON text, ``regions``.
+    """Write rows with the keys ``id``, ``messages``, ``images``, ``regions`` and ``rejected``.
 
     Args:
         rows: ``messages`` as in the messages format; ``images`` a list of ``{"bytes", "path"}``.
@@ -101,6 +101,7 @@ def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
                     )
                 ),
             ),
+            ("rejected", text),
         ]
     )
     with pq.ParquetWriter(path, schema) as writer:

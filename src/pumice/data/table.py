@@ -220,7 +220,7 @@ class SampleTable(Sequence[Sample]):
         messages = draft.messages
         if self.prompt is not None:
             messages = tuple([with_prompt(message, self.prompt) for message in messages])
-        return Sample(draft.id, messages, images, self.source, origin, draft.regions)
+        return Sample(draft.id, messages, images, self.source, origin, draft.regions, draft.rejected)
 
 
 def name_in(root: Path | None, name: str) -> Path:

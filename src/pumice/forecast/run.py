@@ -175,6 +175,7 @@ class _Place:
             weights="fp32" if self.devices == 1 else "bf16",
             activation=FP32 if self.fp32 else BF16,
             additions=additions,
+            reference=1 / (stage.epochs or 1) if stage.kind == "prefer" else 0.0,
         )
 
 

@@ -120,6 +120,7 @@ WHOLES: Mapping[str, Whole] = MappingProxyType(
         "llava-hf/llava-1.5-13b-hf": Whole(_CLIP_336, _V13, "v1"),
         "llava-hf/llava-v1.6-vicuna-7b-hf": Whole(_CLIP_336, _V7, "v1", tiled=True),
         "llava-hf/llava-v1.6-vicuna-13b-hf": Whole(_CLIP_336, _V13, "v1", tiled=True),
+        "llava-hf/LLaVA-NeXT-Video-7B-hf": Whole(_CLIP_336, _V7, "v1", tiled=True),
         "llava-hf/llava-v1.6-mistral-7b-hf": Whole(_CLIP_336, _MISTRAL, "mistral_instruct", tiled=True),
     }
 )

@@ -2,13 +2,14 @@
 
 Legend: B rows, T tokens of a row, N images, C channels, H height, W width, P features per image,
 V width of the tower (in logits_SV: size of the vocabulary), D width of the language model,
-S supervised tokens, I tokens and M tiles of all images, K keys (cached tokens and this row's), Q
-queries.
+S supervised tokens, G groups of them, I tokens and M tiles of all images, K keys (cached tokens and this
+row's), Q queries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,15 @@ from pumice.types import IGNORE_INDEX
 
 LOGIT_CHUNK = 1 << 25
 """How many logits are held at once while the loss is computed (128 MiB in float32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Tokens whose losses are summed together: ``of_BT``, int64 [B, T], is the group of each supervised
+    token, from 0 to ``number`` - 1; elsewhere it is not read."""
+
+    of_BT: Tensor
+    number: int
 
 
 class VisionLanguageModel(nn.Module):
@@ -296,6 +306,7 @@ class VisionLanguageModel(nn.Module):
         encoded: bool = False,
         layouts: Sequence[ImageLayout] = (),
         keep: bool = False,
+        groups: Groups | None = None,
     ) -> tuple[Tensor, int, list[Tensor]]:
         """One training pass over packed rows: everything from the tower's inputs to the loss.
 
@@ -311,6 +322,7 @@ class VisionLanguageModel(nn.Module):
             encoded: whether ``tiles`` are features.
             layouts: how the tiles of each picture are laid out.
             keep: give the pictures' embeddings back, too.
+            groups: sums of their own for these tokens each.
 
         Returns:
             (sum, count, embeddings): as ``loss``, and [length, D] of each picture where they are wanted.
@@ -321,7 +333,13 @@ class VisionLanguageModel(nn.Module):
             if self.image_newline is not None:
                 touched = touched + self.image_newline.sum()
             total, count = self.loss(
-                input_ids_BT, labels_BT, position_ids_BT, segment_ids_BT, branch_ids_BT, touch=touched
+                input_ids_BT,
+                labels_BT,
+                position_ids_BT,
+                segment_ids_BT,
+                branch_ids_BT,
+                touch=touched,
+                groups=groups,
             )
             return total, count, []
         embeds = [] if features_MPV is None else self.lay_out(features_MPV, layouts)
@@ -333,6 +351,7 @@ class VisionLanguageModel(nn.Module):
             branch_ids_BT,
             images,
             image_embeds_NPD=embeds or None,
+            groups=groups,
         )
         # Copies, not views: hooks of split weights stand on what is returned.
         return total, count, [embed_TD.clone() for embed_TD in embeds] if keep else []
@@ -350,6 +369,7 @@ class VisionLanguageModel(nn.Module):
         features_NPV: Tensor | None = None,
         image_embeds_NPD: Tensor | Sequence[Tensor] | None = None,
         touch: Tensor | None = None,
+        groups: Groups | None = None,
     ) -> tuple[Tensor, int]:
         """Summed cross entropy over the supervised tokens of a batch, and how many there are.
 
@@ -359,7 +379,7 @@ class VisionLanguageModel(nn.Module):
 
         Returns:
             (sum, count): a float32 scalar and the number of supervised tokens; divide after summing
-            both over micro-batches and ranks.
+            both over micro-batches and ranks. With ``groups`` the sum is one a group, float32 [G].
         """
         given = [value for value in (pixels_NCHW, features_NPV, image_embeds_NPD) if value is not None]
         assert len(given) <= 1, "give pictures in one form only"
@@ -374,21 +394,32 @@ class VisionLanguageModel(nn.Module):
         hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, seen)
         rows_S, columns_S = torch.nonzero(labels_BT != IGNORE_INDEX, as_tuple=True)
         before_S = predecessors(rows_S, columns_S, segment_ids_BT, branch_ids_BT)
-        return self._cross_entropy(hidden_BTD[rows_S, before_S], labels_BT[rows_S, columns_S]), rows_S.numel()
+        groups_S = None if groups is None else groups.of_BT[rows_S, columns_S]
+        number = None if groups is None else groups.number
+        hidden_SD, labels_S = hidden_BTD[rows_S, before_S], labels_BT[rows_S, columns_S]
+        return self._cross_entropy(hidden_SD, labels_S, groups_S, number), rows_S.numel()
 
-    def _cross_entropy(self, hidden_SD: Tensor, labels_S: Tensor) -> Tensor:
-        """Summed cross entropy in float32; many tokens go in chunks whose logits are recomputed."""
+    def _cross_entropy(
+        self, hidden_SD: Tensor, labels_S: Tensor, groups_S: Tensor | None, number: int | None
+    ) -> Tensor:
+        """Summed cross entropy in float32, of all tokens or of each group; many tokens go in chunks whose
+        logits are recomputed."""
 
-        def part(hidden_cD: Tensor, labels_c: Tensor) -> Tensor:
-            return F.cross_entropy(self.logits(hidden_cD).float(), labels_c, reduction="sum")
+        def part(hidden_cD: Tensor, labels_c: Tensor, groups_c: Tensor | None) -> Tensor:
+            logits_cV = self.logits(hidden_cD).float()
+            if groups_c is None or number is None:
+                return F.cross_entropy(logits_cV, labels_c, reduction="sum")
+            losses_c = F.cross_entropy(logits_cV, labels_c, reduction="none")
+            return losses_c.new_zeros(number).index_add(0, groups_c, losses_c)
 
         size = max(1, LOGIT_CHUNK // int(self.lm.get_output_embeddings().weight.shape[0]))
         if hidden_SD.shape[0] <= size:
-            return part(hidden_SD, labels_S)
-        total = hidden_SD.new_zeros((), dtype=torch.float32)
+            return part(hidden_SD, labels_S, groups_S)
+        total = hidden_SD.new_zeros(() if number is None else number, dtype=torch.float32)
         for start in range(0, hidden_SD.shape[0], size):
             some = slice(start, start + size)
-            total = total + checkpoint(part, hidden_SD[some], labels_S[some], use_reentrant=False)
+            groups_c = None if groups_S is None else groups_S[some]
+            total = total + checkpoint(part, hidden_SD[some], labels_S[some], groups_c, use_reentrant=False)
         return total
 
 

@@ -19,7 +19,7 @@ from pumice.recipes.model import Model
 from pumice.recipes.published import Published
 from pumice.recipes.source import Source
 from pumice.recipes.stage import Stage
-from pumice.recipes.training import Grounding, LearningRates, Lora, Validation
+from pumice.recipes.training import Grounding, LearningRates, Lora, Preference, Validation
 from pumice.recipes.values import Name, Problem, RecipeName, Strict, as_tuple
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "LearningRates",
     "Lora",
     "Model",
+    "Preference",
     "Published",
     "Recipe",
     "Source",

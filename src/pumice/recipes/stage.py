@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pumice.recipes.training import Grounding, LearningRates, Lora, Validation
+from pumice.recipes.training import Grounding, LearningRates, Lora, Preference, Validation
 from pumice.recipes.values import (
     Betas,
     Count,
@@ -23,6 +23,7 @@ from pumice.recipes.values import (
 DEFAULT_TRAINABLE: dict[StageKind, tuple[PartName, ...]] = {
     "align": ("connector",),
     "instruct": ("connector", "language"),
+    "prefer": ("connector", "language"),
 }
 """What trains in a stage that does not say (LLaVA 1.5: the projector; the projector and the LM)."""
 
@@ -37,14 +38,17 @@ class Stage(Strict):
     """One pass of training, from the model that the stage before it left."""
 
     name: Name = Field(description="Names the stage's folder, and the stage in overrides.")
-    kind: StageKind = Field(description="align: captions teach the connector; instruct: conversations.")
+    kind: StageKind = Field(
+        description="align: captions teach the connector; instruct: conversations; prefer: pairs of answers, "
+        "one better than the other."
+    )
     sources: Names = Field(
         min_length=1, description="The data it trains on: names of sources, mixed by their weights."
     )
     trainable: Parts = Field(
         default=(),
         description="What trains; everything else is frozen. Left out: connector for align, connector and "
-        "language for instruct.",
+        "language for instruct and prefer.",
     )
     lr: LearningRates = Field(description="A peak learning rate for each part that trains, and no other.")
     lora: Lora | None = Field(
@@ -127,6 +131,10 @@ class Stage(Strict):
     grounding: Grounding | None = Field(
         default=None, description="align only: also pull features at boxes towards the words for them."
     )
+    preference: Preference | None = Field(
+        default=None,
+        description="prefer only: the loss of two answers to one question; left out: DPO with beta 0.1.",
+    )
     validation: Validation | None = Field(
         default=None, description="Measure the loss on other data as it trains."
     )
@@ -145,6 +153,13 @@ class Stage(Strict):
             and value.get("kind") in DEFAULT_TRAINABLE
         ):
             return {**value, "trainable": DEFAULT_TRAINABLE[value["kind"]]}
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_preference(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("kind") == "prefer" and value.get("preference") is None:
+            return {**value, "preference": {}}
         return value
 
     @model_validator(mode="after")
@@ -174,6 +189,7 @@ class Stage(Strict):
             raise Problem(
                 f"grounding belongs to align stages, and this one is {self.kind}", "remove it", ("grounding",)
             )
+        self._check_preference()
         if self.validation is not None and self.validation.source in self.sources:
             raise Problem(
                 f"the stage trains on its own validation data, {self.validation.source!r}",
@@ -181,6 +197,28 @@ class Stage(Strict):
                 ("validation", "source"),
             )
         return self
+
+    def _check_preference(self) -> None:
+        if self.preference is None:
+            return
+        if self.kind != "prefer":
+            raise Problem(
+                f"preference belongs to prefer stages, and this one is {self.kind}",
+                "remove it",
+                ("preference",),
+            )
+        if self.branch_turns:
+            raise Problem(
+                "a prefer stage compares the last answers, and each has a branch already",
+                "remove branch_turns",
+                ("branch_turns",),
+            )
+        if self.too_long == "cut":
+            raise Problem(
+                "a prefer stage compares the last answers, which cutting turns from the end would take away",
+                "set too_long to refuse, and raise row_length or remove the rows that are named",
+                ("too_long",),
+            )
 
     def _check_rates(self) -> None:
         for part in ("connector", "language", "vision"):

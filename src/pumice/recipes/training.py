@@ -1,12 +1,12 @@
-"""The blocks within a stage: rates, grounding, low-rank additions, validation."""
+"""The blocks within a stage: rates, grounding, low-rank additions, preferences, validation."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pumice.recipes.values import Count, LayerNames, Name, Rate, Strict, Words, Words4
+from pumice.recipes.values import Count, LayerNames, Name, Problem, Rate, Strict, Words, Words4
 
 
 class LearningRates(Strict):
@@ -63,6 +63,39 @@ class Lora(Strict):
     double_quantization: bool = Field(
         default=True, description="With quantize: quantise the scales of its blocks, too."
     )
+
+
+class Preference(Strict):
+    """How a stage of kind prefer weighs two answers to one question (DPO)."""
+
+    loss: Literal["sigmoid", "ipo"] = Field(
+        default="sigmoid",
+        description="sigmoid: DPO's logistic loss of the margin; ipo: the squared distance of the margin per "
+        "token from 1 / (2 beta).",
+    )
+    beta: Annotated[float, Field(gt=0)] = Field(
+        default=0.1, description="How dear it is to leave the model that the stage begins with."
+    )
+    dpo: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="The weight of that loss (dpo_alpha in LLaVA-NeXT)."
+    )
+    sft: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="The weight of the chosen answers' own loss per token beside it (gamma in LLaVA-NeXT).",
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        default=0.0, description="With sigmoid: the share of pairs that are taken to be the wrong way round."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.loss == "ipo" and self.label_smoothing:
+            raise Problem(
+                "ipo has no label smoothing", "set it to 0, or loss to sigmoid", ("label_smoothing",)
+            )
+        if not self.dpo and not self.sft:
+            raise Problem("dpo and sft are both 0, so nothing is learnt", "raise one of them", ("dpo",))
+        return self
 
 
 class Validation(Strict):

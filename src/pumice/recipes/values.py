@@ -12,7 +12,7 @@ from pumice.errors import suggest
 from pumice.types import HUB
 
 PartName = Literal["connector", "language", "vision"]
-StageKind = Literal["align", "instruct"]
+StageKind = Literal["align", "instruct", "prefer"]
 Variant = Literal["tuned", "aligned", "blind", "wrong-image"]
 
 EMBEDDED = "embedded:"

@@ -74,7 +74,10 @@ def header(run: RunFolder) -> Markup:
 
 def curves(run: RunFolder) -> Markup:
     """Loss, learning rate, gradient norm and grounding of every stage, one row of charts each."""
-    intro = "Loss is per supervised token. The faint line is every step, the strong one its running mean."
+    intro = (
+        "Loss is per supervised token, or per pair of answers. The faint line is every step, the strong one "
+        "its running mean."
+    )
     if not run.curves:
         return section("Curves", None, absent("No steps have been logged yet."))
     recorded = {str(stage.get("name")): stage for stage in run.stages}
@@ -203,7 +206,8 @@ def _memory(each: Curves) -> str | None:
 def _stage(each: Curves, record: Mapping[str, Any], best: Mapping[str, Any]) -> Markup:
     lr_groups = list(dict.fromkeys(group for row in each.train for group in _mapping(row, "lr")))
     asked = points(each.evaluation, "value")
-    more = bool(each.grounding or asked)
+    extra = _grounding(each) or _preference(each)
+    more = bool(extra or asked)
     # three charts stand in one row, more in two columns
     size = (480, 268) if more else (344, 248)
     rates = [_group_line(each.train, "lr", group, i) for i, group in enumerate(lr_groups)]
@@ -212,7 +216,7 @@ def _stage(each: Curves, record: Mapping[str, Any], best: Mapping[str, Any]) -> 
         line_chart("Loss", _loss(each), size=size),
         line_chart("Learning rate", rates, from_zero=True, size=size),
         line_chart("Gradient norm", norms, from_zero=True, size=size),
-        _grounding(each),
+        extra,
         _shares(_ASKED, [Series("exact match", asked, 1, dots=len(asked) <= 40)]) if asked else None,
     ]
     facts = [
@@ -265,6 +269,15 @@ _ASKED = "Questions on the way, answered rightly"
 
 def _shares(title: str, lines: list[Series]) -> Markup | None:
     return line_chart(title, lines, y_range=(0, 1), y_format=lambda y: f"{100 * y:.0f}%")
+
+
+def _preference(each: Curves) -> Markup | None:
+    """By how much better answers are ahead, of a stage that compares two."""
+    lines = [*_smoothed("train", points(each.train, "margin"), 1)] if points(each.train, "margin") else []
+    held_out = points(each.validation, "margin")
+    if held_out:
+        lines.append(Series("validation", held_out, 2, dots=len(held_out) <= 40))
+    return line_chart("Margin of the chosen answer", lines) if lines else None
 
 
 def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ def render(
     generation_prompt: bool = False,
     max_length: int | None = None,
     too_long: TooLong = "refuse",
+    rejected: str | None = None,
 ) -> Encoded:
     """Render a conversation.
 
@@ -77,6 +78,10 @@ def render(
             until it fits ("cut"). A cut result is the rendering of the pairs that are left; the
             images of the others have no span. ``count_turns`` tells how many are left. A generation
             prompt is never cut: its question is its last message.
+        rejected: another answer to the last question. The trunk is then all up to where the last answer
+            begins, the answer is branch 1 and this one branch 2, and these alone are supervised. Trunk and
+            branch are, in ids and positions, what this function gives for the conversation with that answer
+            alone. Such a result is never cut.
 
     Returns:
         Int64 arrays of shape [T] and one span per image, in order of their places.
@@ -91,6 +96,7 @@ def render(
         raise TemplateError(
             "a generation prompt cannot have branches", remedy="render one question at a time"
         )
+    assert rejected is None or not (branch_turns or generation_prompt), "two answers are branches already"
     for index, length in enumerate(image_lengths):
         if length < 1:
             raise DataError(f"image {index} has {length} tokens, and an image needs at least 1")
@@ -103,6 +109,13 @@ def render(
             f"template {template.name!r} ends answers with EOS and the tokenizer has none",
             remedy="set the tokenizer's eos_token",
         )
+    if rejected is not None:
+        writer = Writer(encoder, template, image_lengths, image_token_id)
+        other = _other_answer(messages, template, len(image_lengths), rejected)
+        _write_two_answers(writer, conversation, other)
+        encoded = writer.finish()
+        _check_result(encoded, max_length, generation_prompt)
+        return encoded
     write = _write_branches if branch_turns else _write_conversation
 
     def written(pairs: int) -> Encoded:
@@ -228,6 +241,32 @@ def _write_branches(writer: Writer, conversation: Conversation) -> None:
         _write_answer(writer, pair.answer, last=True)
 
 
+def _other_answer(messages: Sequence[Message], template: Template, images: int, answer: str) -> str:
+    """Another last answer as the template writes it, checked as the first one was."""
+    others = (*messages[:-1], Message("assistant", (Text(answer),)))
+    found = read_conversation(others, template, images, generation_prompt=False).pairs[-1].answer
+    assert found is not None
+    return found
+
+
+def _write_two_answers(writer: Writer, conversation: Conversation, other: str) -> None:
+    """The conversation up to its last answer, then this answer and the other one, each as a branch."""
+    lead = _write_opening(writer, conversation)
+    *earlier, pair = conversation.pairs
+    for before in earlier:
+        writer.text(lead)
+        _write_parts(writer, before.question)
+        _write_answer(writer, before.answer, last=False, example=True)
+        lead = _write_next(writer)
+    writer.text(lead)
+    _write_parts(writer, pair.question)
+    _write_answer(writer, None, last=True)
+    assert pair.answer is not None
+    for answer in (pair.answer, other):
+        writer.branch()
+        _write_given(writer, answer, last=True, supervised=writer.template.supervised)
+
+
 def _write_opening(writer: Writer, conversation: Conversation) -> str:
     """All before the first question: BOS, system prompt, examples, role prefix.
 
@@ -293,15 +332,23 @@ def _write_parts(writer: Writer, parts: Sequence[Part]) -> None:
 
 def _write_answer(writer: Writer, answer: str | None, *, last: bool, example: bool = False) -> None:
     template = writer.template
-    supervised: frozenset[Supervised] = frozenset() if example else template.supervised
-    prefix = template.prompt_prefix if last else template.assistant_prefix
     # Spaces alone wait for the answer: a prompt must end with a line break that its prefix ends with.
-    head = prefix.rstrip(" ")
     writer.words(template.user_suffix)
-    writer.words(head)
+    writer.words(_answer_prefix(template, last=last).rstrip(" "))
     writer.cut()
-    if answer is None:
-        return
+    if answer is not None:
+        _write_given(writer, answer, last=last, supervised=frozenset() if example else template.supervised)
+
+
+def _answer_prefix(template: Template, *, last: bool) -> str:
+    return template.prompt_prefix if last else template.assistant_prefix
+
+
+def _write_given(writer: Writer, answer: str, *, last: bool, supervised: frozenset[Supervised]) -> None:
+    """An answer, the spaces before it, and what ends it."""
+    template = writer.template
+    prefix = _answer_prefix(template, last=last)
+    head = prefix.rstrip(" ")
     writer.text(prefix[len(head) :] + answer, supervised="answer" in supervised)
     writer.words(template.assistant_suffix, supervised="suffix" in supervised)
     if template.eos:

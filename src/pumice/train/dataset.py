@@ -28,6 +28,7 @@ from pumice.text.render import count_turns, render
 from pumice.text.templates import Template
 from pumice.train.grounding import Cells, lay_out
 from pumice.train.pictures import Pictures, View
+from pumice.train.preference import References
 from pumice.train.remember import Budget, Remembered, pack_cells, pack_encoded, unpack_cells, unpack_encoded
 from pumice.types import IGNORE_INDEX, Batch, Encoded, Origin, Picture, Region, Sample, Video
 
@@ -43,8 +44,11 @@ class StageData:
         template: the stage's.
         pictures: how pictures and videos are laid out.
         image_token_id: the id that fills their places.
-        stage: for ``branch_turns``, ``row_length`` and ``grounding``.
+        stage: for ``kind``, ``branch_turns``, ``row_length`` and ``grounding``.
         budget: the bytes for what is remembered, shared by the stages of a run.
+
+    Attributes:
+        references: what the model gave to all pairs of answers before a stage of kind prefer, once known.
     """
 
     def __init__(
@@ -61,11 +65,20 @@ class StageData:
         self.samples, self.tokenizer, self.template = samples, tokenizer, template
         self.pictures, self.image_token_id, self.stage = pictures, image_token_id, stage
         self.geometry = pictures.geometry
+        self.references: References | None = None
         self._encoded = Remembered[Key, Encoded](budget, pack_encoded, unpack_encoded)
         self._cells = Remembered[tuple[Key, Picture], Cells](budget, pack_cells, unpack_cells)
 
     def encode(self, sample: Sample, extents: Sequence[Extent] | None = None) -> Encoded:
         """Render one sample; ``extents`` is what preflight passes, later it is known."""
+
+        prefers = self.stage.kind == "prefer"
+        if prefers and sample.rejected is None:
+            raise DataError(
+                "the row has no rejected answer, and the stage prefers one answer to another",
+                where=str(sample.origin),
+                remedy="write chosen and rejected (docs/preference.md), or make the stage's kind instruct",
+            )
 
         def made() -> Encoded:
             known = extents
@@ -80,6 +93,7 @@ class StageData:
                 branch_turns=self.stage.branch_turns,
                 max_length=self.stage.row_length,
                 too_long=self.stage.too_long,
+                rejected=sample.rejected if prefers else None,
             )
 
         return self._encoded.get(_key(sample), made)
@@ -98,6 +112,7 @@ class StageData:
             self.geometry.marks,
             self.image_token_id,
             self.stage.branch_turns,
+            self.stage.kind == "prefer",
             self.stage.row_length,
             self.stage.too_long,
             sorted(map(str, self.tokenizer.added_tokens_decoder.items())),

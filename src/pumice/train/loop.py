@@ -29,6 +29,7 @@ from pumice.train.losses import Context, autocast, stage_losses, step_spread, wo
 from pumice.train.metrics import MetricsFile, NoMetrics, peak_memory
 from pumice.train.optim import build_optimizer, rate_factor, set_rates
 from pumice.train.parallel import shares, whole
+from pumice.train.preference import Pairs, zeros
 from pumice.train.saving import Saver
 from pumice.train.validate import Validator
 from pumice.types import IntArray
@@ -190,14 +191,18 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
         )
         spread = step_spread(everything, run.data, context, table_VD)
         grounded = sum(run.data.grounded(batch) for batch in everything)
-    totals = {"loss": 0.0}
+    totals = zeros(stage.preference) if stage.preference is not None else {"loss": 0.0}
     if grounded:
         totals["grounding"] = 0.0
     for batch in batches:
         with autocast(stage, model.device):
             found = stage_losses(model, batch, run.data, context, spread, table_VD)
-        loss = found.text / supervised
-        totals["loss"] += float(found.text.detach()) / supervised
+        if found.pairs is not None:
+            loss, told = _preferred(found.pairs, run, step)
+        else:
+            loss, told = found.text / supervised, {"loss": float(found.text.detach()) / supervised}
+        for name, value in told.items():
+            totals[name] += value
         if found.grounding is not None and stage.grounding is not None:
             share = found.grounding * (run.data.grounded(batch) / grounded)
             loss = loss + stage.grounding.weight * share
@@ -209,3 +214,12 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
     totals["tiles"] = sum(view.layout.tiles for batch in batches for view in run.data.views(batch))
     totals["image_tokens"] = sum(image.length for batch in batches for image in batch.images)
     return ranks.total(totals)
+
+
+def _preferred(pairs: Pairs, run: StageRun, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    """What a part's pairs of answers add to a step of a stage of kind prefer."""
+    options, references = run.context.stage.preference, run.data.references
+    assert options is not None
+    assert references is not None, "the reference is computed before the first step"
+    samples = run.plan.samples(step)
+    return pairs.share(options, len(samples), references.chosen_tokens(samples))

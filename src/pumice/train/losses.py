@@ -6,7 +6,7 @@ Shapes: N pictures, n of them with boxes, P patches, D language model width, K t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
 from pumice.train.dataset import StageData
 from pumice.train.grounding import cell_embeddings, grounding_loss, joint_variance
-from pumice.train.parallel import ALONE, Ranks, whole
+from pumice.train.parallel import ALONE, Ranks, let_go, whole
 from pumice.train.pictures import Pictures
+from pumice.train.preference import Pairs, answer_groups, pairs_of
 from pumice.types import Batch
 
 
@@ -61,14 +62,27 @@ def computes_half(stage: Stage, device: torch.device) -> bool:
         return torch.is_autocast_enabled(device.type)
 
 
+@contextlib.contextmanager
+def measuring(model: VisionLanguageModel) -> Iterator[None]:
+    """The model as it answers, without dropout and gradients; behind it, as it was."""
+    trained = {module: module.training for module in model.modules()}
+    model.eval()
+    with torch.no_grad():
+        yield
+    let_go(model)
+    for module, mode in trained.items():
+        module.training = mode
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """A batch's losses: the text's summed, the grounding's a mean over pictures with boxes where there is
-    one; and the embeddings [length, D] of a grounded stage's pictures."""
+    one; the embeddings [length, D] of a grounded stage's pictures, and the pairs of a stage that prefers."""
 
     text: Tensor
     grounding: Tensor | None
     embeds: list[Tensor]
+    pairs: Pairs | None = None
 
 
 def stage_losses(
@@ -98,6 +112,7 @@ def stage_losses(
         torch.from_numpy(array).to(device)
         for array in (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, batch.branch_ids)
     )
+    groups = answer_groups(batch, device) if context.stage.kind == "prefer" else None
     total, count, embeds = model(
         ids,
         labels,
@@ -109,8 +124,11 @@ def stage_losses(
         encoded=encoded,
         layouts=[view.layout for view in views],
         keep=context.stage.grounding is not None,
+        groups=groups,
     )
     assert count == batch.supervised, f"{count} supervised tokens seen, {batch.supervised} planned"
+    if groups is not None:
+        return Losses(total.sum(), None, embeds, pairs_of(batch, total, data.references))
     wanted = _wanted(batch, data, context, table_VD) if embeds else None
     if wanted is None:
         return Losses(total, None, embeds)

@@ -16,8 +16,10 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -78,6 +80,15 @@ class Ranks:
         dist.all_reduce(sums)
         found = dict(zip(names, sums.tolist(), strict=True))
         return {name: found[name] for name in values}
+
+    def total_array(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of the arrays of all ranks, of one shape."""
+        if self.alone:
+            return values
+        sums = torch.from_numpy(values).to(self.device, copy=True)
+        dist.all_reduce(sums)
+        found: NDArray[np.float64] = sums.cpu().numpy()
+        return found
 
     def any(self, value: bool) -> bool:
         """Whether it is so on some rank."""
@@ -216,6 +227,16 @@ def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> No
             # The loss is a sum over a known number of tokens: gradients are sums, too.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def let_go(model: VisionLanguageModel) -> None:
+    """Split weights again that a forward pass gathered and no backward pass followed.
+
+    Until then ``parameters()`` gives the gathered ones, which are not those that an optimiser holds.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def split_copy(model: VisionLanguageModel, ranks: Ranks) -> VisionLanguageModel:

@@ -1,7 +1,7 @@
 """A run: a recipe's stages, one after the other, in a folder that tells the whole story.
 
     runs/NAME/recipe.yaml, run.json, mixture.json
-    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, best/, model/, adapter/
+    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, best/, model/, adapter/, reference.safetensors
 
 Everything that can fail is tried before the first step: all files of all stages are read, all pictures'
 headers checked (and all decoded where they are not too many), all samples rendered and counted, the
@@ -60,6 +60,7 @@ from pumice.train.record import (
     finished_stages,
     new_record,
 )
+from pumice.train.reference import REFERENCE, read_references
 from pumice.train.remember import Budget
 from pumice.train.sources import REFUSED, write_refused
 from pumice.train.start import starting_model
@@ -289,8 +290,11 @@ def _run_one(
         "half": computes_half(stage, model.device),
         "ranks": ranks.world,
     }
-    observer.on_stage(stage, summary)
     worker = split_copy(model, ranks)
+    if stage.kind == "prefer":
+        path = place / REFERENCE
+        read_references(worker, ready, validator, context, path, observer.on_check)
+    observer.on_stage(stage, summary)
     run = StageRun(
         context,
         place,

@@ -1,4 +1,4 @@
-"""Validation: the loss on data no stage trains on, and how well grounded features are.
+"""Validation: the loss on data no stage trains on, how well grounded features are and pairs are ordered.
 
 Shapes: N pictures, P patches, D language model width.
 """
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from pumice.model import VisionLanguageModel
+from pumice.recipes.schema import Preference
 from pumice.train.dataset import StageData
 from pumice.train.grounding import nearest_words
-from pumice.train.losses import Context, autocast, stage_losses, word_table
+from pumice.train.losses import Context, autocast, measuring, stage_losses, word_table
+from pumice.train.preference import zeros
 from pumice.types import Batch
 
 ROWS = 8
@@ -29,27 +31,28 @@ class Validator:
         # Like lengths together: less padding, same numbers.
         self.order = sorted(order, key=lambda i: (len(data.encode(data.samples[i])), i))
 
-    @torch.no_grad()
     def __call__(self, model: VisionLanguageModel, step: int) -> list[dict[str, Any]]:
-        """A row with the loss per token and, for a grounded stage, one with nearest-word accuracy.
+        """A row with the loss and, for a grounded stage, one with nearest-word accuracy.
 
         All ranks call it together; each takes its share of the batches.
         """
-        trained = {module: module.training for module in model.modules()}
-        model.eval()
+        with measuring(model):
+            if self.context.stage.preference is not None:
+                return [self._preferred(model, self.context.stage.preference, step)]
+            return self._measured(model, step)
+
+    def _measured(self, model: VisionLanguageModel, step: int) -> list[dict[str, Any]]:
         stage, ranks = self.context.stage, self.context.ranks
         table_VD = word_table(model, stage)
         attributes = stage.grounding.attributes if stage.grounding is not None else {}
         sums = {"loss": 0.0, "count": 0.0, **{f"{way} {name}": 0.0 for name in attributes for way in WAYS}}
-        for batch in self._batches():
+        for batch in self.batches():
             with autocast(stage, model.device):
                 found = stage_losses(model, batch, self.data, self.context, table_VD=table_VD)
                 if table_VD is not None and found.embeds:
                     self._count_hits(batch, torch.stack(found.embeds), table_VD, sums)
             sums["loss"] += float(found.text)
             sums["count"] += batch.supervised
-        for module, mode in trained.items():
-            module.training = mode
         sums = ranks.total(sums)
         head = {"stage": stage.name, "step": step}
         rows: list[dict[str, Any]] = [
@@ -66,7 +69,24 @@ class Validator:
             rows.append({"kind": "grounding", **head, "accuracy": accuracy, "n": seen})
         return rows
 
-    def _batches(self) -> Iterator[Batch]:
+    def _preferred(self, model: VisionLanguageModel, options: Preference, step: int) -> dict[str, Any]:
+        """A row with the loss, margin and accuracy over all pairs of answers."""
+        stage, ranks, references = self.context.stage, self.context.ranks, self.data.references
+        assert references is not None, "the reference is computed before the first validation"
+        totals = {**zeros(options), "supervised": 0.0}
+        for batch in self.batches():
+            with autocast(stage, model.device):
+                found = stage_losses(model, batch, self.data, self.context)
+            assert found.pairs is not None
+            _, told = found.pairs.share(options, len(self.order), references.chosen_tokens(self.order))
+            for name, value in told.items():
+                totals[name] += value
+            totals["supervised"] += batch.supervised
+        totals = ranks.total(totals)
+        head = {"kind": "validation", "stage": stage.name, "step": step}
+        return {**head, **totals, "pairs": len(self.order), "supervised": int(totals["supervised"])}
+
+    def batches(self) -> Iterator[Batch]:
         """This rank's batches: as many as every other's, the last one perhaps empty."""
         ranks = self.context.ranks
         starts = range(0, len(self.order), ROWS)

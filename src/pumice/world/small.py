@@ -6,6 +6,7 @@
       science.json   multiple choice with a lecture, an explanation and the answer; some without a picture
       wide.json      pictures twice as wide as tall and the reverse, and rows of two pictures
       videos.json    videos, each a folder of frames in which an object moves
+      pairs.jsonl    a question with a right answer and a wrong one of the same kind; every fourth of a video
       small.json     settings and digests; written last, so it marks completion
 
 It is a pure function of ``FORMAT`` and the world's own, and takes about a second to make.
@@ -31,14 +32,14 @@ from pumice.world import make
 from pumice.world.describe import article, listing
 from pumice.world.draw import draw
 from pumice.world.pictures import scenes
-from pumice.world.scene import SHAPES, SIDE, SIGN, Scene, Thing
+from pumice.world.scene import COLOURS, SHAPES, SIDE, SIGN, Scene, Thing
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings would give other bytes."""
 SEED, LEVEL = 7, "easy"
 PICTURES, VALIDATION, TEST = 48, 4, 8
 ROWS = 24
-"""Rows of ``science.json``, ``wide.json`` and ``videos.json``."""
+"""Rows of ``science.json``, ``wide.json``, ``videos.json`` and ``pairs.jsonl``."""
 FRAMES = 8
 """Frames of a video."""
 PAIRS = 3
@@ -97,7 +98,10 @@ def _write(folder: Path) -> None:
     shown = [scene for scene in drawn if (folder / f"images/{scene.id}.png").is_file()]
     _save(folder / "science.json", list(islice(_science_rows(shown), ROWS)))
     _save(folder / "wide.json", list(islice(_wide_rows(shown, folder), ROWS)))
-    _save(folder / "videos.json", list(islice(_video_rows(shown, folder), ROWS)))
+    videos = list(islice(_video_rows(shown, folder), ROWS))
+    _save(folder / "videos.json", videos)
+    pairs = islice(_pair_rows(shown, videos), ROWS)
+    write_text(folder / "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in pairs))
 
 
 def _save(path: Path, rows: list[Row]) -> None:
@@ -222,3 +226,29 @@ def _video_rows(shown: list[Scene], folder: Path) -> Iterator[Row]:
             ("Which way does it move?", f"It moves {words}."),
         ]
         yield _row(f"video-{number}", pairs, video=name)
+
+
+def _pair_rows(shown: list[Scene], videos: list[Row]) -> Iterator[Row]:
+    """Two answers of one form, one of them true: what is there, of which colour, or which way it moves."""
+    rng = np.random.default_rng([SEED, *b"pairs"])
+    moves = [f"It moves {way}." for way in _WAYS]
+    for number, scene in enumerate(shown):
+        if number % 4 == 3:
+            row = videos[number // 4]
+            right = str(row["conversations"][3]["value"])
+            wrong = [move for move in moves if move != right]
+            asked, more = "Which way does it move?", {"video": row["video"]}
+        elif number % 4 == 2 or scene.things[0].shape == SIGN:
+            there = {thing.shape for thing in scene.things}
+            right = f"There is {article(_name(scene.things[0]))}."
+            wrong = [f"There is {article(shape)}." for shape in SHAPES if shape not in there]
+            asked, more = "What is in the picture?", {"image": f"images/{scene.id}.png"}
+        else:
+            thing = scene.things[0]
+            same = {other.colour for other in scene.things if other.shape == thing.shape}
+            right = f"The {thing.shape} is {thing.colour}."
+            wrong = [f"The {thing.shape} is {colour}." for colour in COLOURS if colour not in same]
+            asked = f"What color is the {thing.shape}?"
+            more = {"image": f"images/{scene.id}.png"}
+        rejected = wrong[int(rng.integers(len(wrong)))]
+        yield {"id": f"pair-{number}", **more, "prompt": asked, "chosen": right, "rejected": rejected}

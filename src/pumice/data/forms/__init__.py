@@ -8,7 +8,7 @@ from typing import Any
 
 from pumice.data.checks import bad
 from pumice.data.draft import Draft
-from pumice.data.forms import llava, messages
+from pumice.data.forms import llava, messages, preference
 from pumice.types import Image, Message, Sample, Text
 
 Parse = Callable[[dict[str, Any], int, str, int | None], Draft]
@@ -32,6 +32,7 @@ FORMS = {
         Form("llava", llava.parse, llava.write),
         Form("sharegpt", llava.parse_sharegpt, llava.write_sharegpt),
         Form("messages", messages.parse, messages.write),
+        Form("preference", preference.parse, preference.write),
     )
 }
 
@@ -49,14 +50,16 @@ def caption(text: str, number: int, where: str, given: int | None) -> Draft:
 def form_of(row: dict[str, Any], where: str) -> Form:
     """The form of a row, told by its keys.
 
-    ``messages`` is the messages form's alone. ``conversations`` is LLaVA's where nothing else of the row
-    or of its first turn is ShareGPT's own.
+    ``messages`` is the messages form's alone, ``chosen`` the preference form's. ``conversations`` is LLaVA's
+    where nothing else of the row or of its first turn is ShareGPT's own.
 
     Raises:
         DataError: it has the keys of none.
     """
     if "messages" in row:
         return FORMS["messages"]
+    if preference.compares(row):
+        return FORMS["preference"]
     if "conversations" in row or "items" in row:
         turns = row.get("conversations", row.get("items"))
         first = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
@@ -64,9 +67,10 @@ def form_of(row: dict[str, Any], where: str) -> Form:
         return FORMS["sharegpt" if loose or first.get("from") in ("user", "assistant") else "llava"]
     keys = ", ".join(repr(key) for key in list(row)[:8]) or "none"
     raise bad(
-        f"the row's format is not known: it has no conversations, items or messages (its keys: {keys})",
+        f"the row's format is not known: it has no conversations, items, messages or chosen "
+        f"(its keys: {keys})",
         where,
-        "write conversations or messages; see docs/data.md",
+        "write conversations, messages, or chosen and rejected; see docs/data.md",
     )
 
 

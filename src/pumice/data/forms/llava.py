@@ -1,13 +1,15 @@
 """LLaVA's row, and ShareGPT's, which is its older cousin: both write turns with ``from`` and ``value``.
 
 LLaVA: ``{"id"?, "image"?: str | [str], "conversations": [{"from": "human" | "gpt" | "system", "value":
-str}], "regions"?}``. In a row with one picture ``<image>`` moves to the front of its turn. ``video`` in
-place of ``image`` names videos, as LLaVA-NeXT-Video and LLaVA-Video-178K write them; ``<image>`` or
-``<video>`` stands for each.
+str}], "regions"?, "rejected"?}``. In a row with one picture ``<image>`` moves to the front of its turn.
+``video`` in place of ``image`` names videos, as LLaVA-NeXT-Video and LLaVA-Video-178K write them; ``<image>``
+or ``<video>`` stands for each.
 
 ShareGPT: the turns may be called ``items``, a turn's keys ``role`` and ``content``, its speakers as in
 ``messages``; pictures stand in ``images`` (or ``image``), videos in ``videos`` (or ``video``), and keep
 their places; ``system`` may stand beside the turns.
+
+In both ``rejected`` is a worse answer than the last one, as text; only stages that compare answers read it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from pumice.data.checks import bad, check_keys, image_name
-from pumice.data.draft import METADATA, Clip, Draft, Shown, group_of, read_regions, row_id, write_regions
+from pumice.data.draft import (
+    METADATA,
+    Clip,
+    Draft,
+    Shown,
+    group_of,
+    read_regions,
+    read_rejected,
+    row_id,
+    write_regions,
+)
 from pumice.data.rows import kind
 from pumice.data.turns import Style, Turn, place_images, read_turns, write_text
 from pumice.types import PLACEHOLDER, Sample, Video
@@ -27,8 +39,19 @@ LOOSE = Style(
     ("value", "content"),
     {**STYLE.roles, "user": "user", "assistant": "assistant", "chatgpt": "assistant"},
 )
-KEYS = ("id", "image", "video", "conversations", "regions")
-LOOSE_KEYS = ("id", "conversations", "items", "system", "images", "image", "videos", "video", "regions")
+KEYS = ("id", "image", "video", "conversations", "regions", "rejected")
+LOOSE_KEYS = (
+    "id",
+    "conversations",
+    "items",
+    "system",
+    "images",
+    "image",
+    "videos",
+    "video",
+    "regions",
+    "rejected",
+)
 
 
 def parse(row: dict[str, Any], number: int, where: str, given: int | None = None) -> Draft:
@@ -45,32 +68,36 @@ def parse(row: dict[str, Any], number: int, where: str, given: int | None = None
         DataError: the first thing that is wrong with it.
     """
     check_keys(row, (*KEYS, *METADATA), where)
-    images, of = _shown(row, "image", "video", given, where)
+    images, of = what_is_shown(row, "image", "video", given, where)
     values = read_turns(row.get("conversations"), "conversations", STYLE, where)
+    messages = place_images(values, len(images), front=True, where=where, of=of)
     return Draft(
         row_id(row.get("id"), number, where),
-        place_images(values, len(images), front=True, where=where, of=of),
+        messages,
         images,
         read_regions(row.get("regions"), len(images), where),
         group_of(row),
+        read_rejected(row.get("rejected"), messages, where),
     )
 
 
 def parse_sharegpt(row: dict[str, Any], number: int, where: str, given: int | None = None) -> Draft:
     """A ShareGPT row; arguments and errors as ``parse``."""
     check_keys(row, (*LOOSE_KEYS, *METADATA), where)
-    key = _one_of(row, "conversations", "items", where)
+    key = one_of(row, "conversations", "items", where)
     values = read_turns(row.get(key), key, LOOSE, where)
     if row.get("system") is not None:
         values = [_system(row["system"], values, where), *values]
-    pictures, videos = _one_of(row, "images", "image", where), _one_of(row, "videos", "video", where)
-    images, of = _shown(row, pictures, videos, given, where)
+    pictures, videos = one_of(row, "images", "image", where), one_of(row, "videos", "video", where)
+    images, of = what_is_shown(row, pictures, videos, given, where)
+    messages = place_images(values, len(images), front=False, where=where, of=of)
     return Draft(
         row_id(row.get("id"), number, where),
-        place_images(values, len(images), front=False, where=where, of=of),
+        messages,
         images,
         read_regions(row.get("regions"), len(images), where),
         group_of(row),
+        read_rejected(row.get("rejected"), messages, where),
     )
 
 
@@ -119,10 +146,12 @@ def _finish(row: dict[str, Any], sample: Sample) -> dict[str, Any]:
     ]
     if sample.regions:
         row["regions"] = write_regions(sample.regions)
+    if sample.rejected is not None:
+        row["rejected"] = sample.rejected
     return row
 
 
-def _shown(
+def what_is_shown(
     row: dict[str, Any], pictures: str, videos: str, given: int | None, where: str
 ) -> tuple[tuple[Shown, ...], str]:
     """What a row shows, by its keys for pictures and for videos, and which of the two it is."""
@@ -144,7 +173,7 @@ def _shown(
     return tuple([Clip(image_name(entry, where, "video")) for entry in entries]), "video"
 
 
-def _one_of(row: dict[str, Any], first: str, second: str, where: str) -> str:
+def one_of(row: dict[str, Any], first: str, second: str, where: str) -> str:
     """Which of two keys with one meaning the row has; the first where it has neither."""
     if first in row and second in row:
         raise bad(f"the row has both {first} and {second}", where, f"keep {first}")

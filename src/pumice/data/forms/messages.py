@@ -1,14 +1,14 @@
 """The row that OpenAI's and Hugging Face's chat formats share: ``messages`` of roles and contents.
 
 ``{"id"?, "messages": [{"role": "system" | "user" | "assistant", "content": str | [part]}], "images"?: [str],
-"regions"?}``. A part is ``{"type": "text", "text"}``, ``{"type": "image"}`` with the name of a file under
-``image``, ``path`` or ``url``, or without one (then it is the next of the row's ``images``), or
+"regions"?, "rejected"?}``. A part is ``{"type": "text", "text"}``, ``{"type": "image"}`` with the name of a
+file under ``image``, ``path`` or ``url``, or without one (then it is the next of the row's ``images``), or
 ``{"type": "image_url", "image_url": {"url"}}``, where a ``data:`` URL holds the picture itself. A video is
 ``{"type": "video"}`` with the name of a file or of a folder of frames under ``video``, ``path`` or ``url``.
 
 Text is text here, ``<image>`` too. Where pictures stand before one text, as the chat templates of LLaVA put
 them, a newline follows each, so that such a row means what LLaVA's means. In any other order parts stay
-as they are.
+as they are. ``rejected`` is a worse answer than the last one, as text.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pumice.data.draft import (
     Shown,
     group_of,
     read_regions,
+    read_rejected,
     row_id,
     write_regions,
 )
@@ -35,7 +36,7 @@ from pumice.errors import DataError, suggest
 from pumice.types import Image, Message, Part, Role, Sample, Text, Video, text_message
 
 STYLE = Style(("role",), ("content",), {"user": "user", "assistant": "assistant", "system": "system"})
-KEYS = ("id", "messages", "images", "image", "regions")
+KEYS = ("id", "messages", "images", "image", "regions", "rejected")
 PARTS = {
     "text": ("type", "text"),
     "image": ("type", "image", "path", "url"),
@@ -75,6 +76,7 @@ def parse(row: dict[str, Any], number: int, where: str, given: int | None = None
         images,
         read_regions(row.get("regions"), len(images), where),
         group_of(row),
+        read_rejected(row.get("rejected"), messages, where),
     )
 
 
@@ -82,14 +84,18 @@ def write(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     """A sample as a row of messages; ``names`` are those of its pictures. Nothing is lost."""
     row: dict[str, Any] = {"id": sample.id}
     row["messages"] = [
-        {"role": message.role, "content": _content(message, sample, names)} for message in sample.messages
+        {"role": message.role, "content": write_content(message, sample, names)}
+        for message in sample.messages
     ]
     if sample.regions:
         row["regions"] = write_regions(sample.regions)
+    if sample.rejected is not None:
+        row["rejected"] = sample.rejected
     return row
 
 
-def _content(message: Message, sample: Sample, names: Sequence[str]) -> str | list[dict[str, Any]]:
+def write_content(message: Message, sample: Sample, names: Sequence[str]) -> str | list[dict[str, Any]]:
+    """A message's text, or its parts where it shows pictures; ``names`` are those of the sample's."""
     if all(isinstance(part, Text) for part in message.parts):
         return message.text
 
