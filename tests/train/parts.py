@@ -251,6 +251,11 @@ def metrics(folder: Path, stage: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "memory")} for line in lines]
 
 
+def learnt(folder: Path, stage: str) -> list[dict[str, Any]]:
+    """The same without what it cost: equal for two ways of computing one result."""
+    return [{k: v for k, v in row.items() if k != "flops"} for row in metrics(folder, stage)]
+
+
 def killer(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
     """Kills this very process, with no chance to clean up, after a step."""
 

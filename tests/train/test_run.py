@@ -80,7 +80,7 @@ def test_killed_in_stage_2_and_resumed_is_bit_identical(
     assert done.returncode == -signal.SIGKILL, done.stderr
     # Step 5 was done, but the state is that of step 4, or of 2 where the kill came before 4 was on disk; the
     # metrics know more than the state does.
-    (state,) = list_states(folder / "stages" / "instruct" / "state")
+    state = list_states(folder / "stages" / "instruct" / "state")[-1]  # killed while 2 made room for 4
     assert state.step in (2, 4)
     assert toy.metrics(folder, "instruct")[-1]["step"] == 5
     assert not (folder / "stages" / "instruct" / "model").exists()
