@@ -27,6 +27,7 @@ VERBS = (
     ("eval",),
     ("chat",),
     ("report",),
+    ("runs", "compare"),
     ("data", "check"),
     ("data", "stats"),
     ("data", "show"),

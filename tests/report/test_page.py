@@ -229,3 +229,25 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
     uri = picture_uri(tmp_path, "large.png") or ""
     assert uri.startswith("data:image/jpeg;base64,")
     assert len(uri) < 200_000
+
+
+def test_questions_on_the_way_the_best_model_and_ranks_are_shown(make_run: MakeRun) -> None:
+    folder = make_run()
+    info = json.loads((folder / "run.json").read_text())
+    best = {"instruct": {"step": 120, "loss": 0.43219, "model": "stages/instruct/best"}}
+    (folder / "run.json").write_text(json.dumps({**info, "ranks": 8, "best": best}))
+    metrics = folder / "stages/instruct/metrics.jsonl"
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "train":
+            row["memory"] = 5_600_000_000
+    rows += [
+        {"kind": "evaluation", "stage": "instruct", "step": step, "value": step / 500, "n": 50}
+        for step in (100, 200, 300)
+    ]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = parse(write_report(folder)).text
+    assert "Questions on the way, answered rightly" in words
+    assert "best validation loss 0.4322 after step 120, kept in stages/instruct/best" in words
+    assert "5.6 GB at most" in words
+    assert re.search(r"Ranks\s+8", words)

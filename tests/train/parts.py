@@ -246,9 +246,14 @@ def saved_weights(state: Path) -> dict[str, torch.Tensor]:
 
 
 def metrics(folder: Path, stage: str) -> list[dict[str, Any]]:
-    """A stage's rows, without the one field that a clock decides."""
+    """A stage's rows, without the fields that the machine decides."""
     lines = (folder / "stages" / stage / "metrics.jsonl").read_text("utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "memory")} for line in lines]
+
+
+def learnt(folder: Path, stage: str) -> list[dict[str, Any]]:
+    """The same without what it cost: equal for two ways of computing one result."""
+    return [{k: v for k, v in row.items() if k != "flops"} for row in metrics(folder, stage)]
 
 
 def killer(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
@@ -293,7 +298,7 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
 
 
 if __name__ == "__main__":
-    # FOLDER PARTS DATA STAGE STEP: train, and be killed on the way; a stage of kind prefer stands alone.
+    # FOLDER PARTS DATA STAGE STEP: train, or go on, and be killed on the way; a stage of kind prefer alone.
     folder, parts, data = (Path(word) for word in sys.argv[1:4])
     torch.set_num_threads(1)
     run(
@@ -301,4 +306,5 @@ if __name__ == "__main__":
         folder,
         Parts(parts / "vision", parts / "language"),
         Watch(killer(sys.argv[4], int(sys.argv[5]))),
+        resume=(folder / "run.json").exists(),
     )

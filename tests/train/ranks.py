@@ -1,11 +1,14 @@
 """What one rank of a test does: several runs one after another, as a file of JSON says.
 
-``torchrun --nproc-per-node 2 ranks.py SPEC.json``; each run is ``{recipe, folder, parts, resume, stop}``.
+``torchrun --nproc-per-node 2 ranks.py SPEC.json``; a run is ``{recipe, folder, parts, resume, stop, kill}``.
+``kill: [RANK, CALLS]`` ends a rank, with no chance to clean up, when it asks for the next step so often.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +22,15 @@ from pumice.train.parallel import join_ranks, leave_ranks
 from pumice.train.run import Parts, Silent, train
 
 
-def stopping(after: int | None) -> Callable[[], bool]:
-    """True from the call on that comes after so many."""
+def stopping(after: int | None, killed: int | None) -> Callable[[], bool]:
+    """True from the call on that comes after so many; or an end of the process at a call."""
     calls = 0
 
     def stop() -> bool:
         nonlocal calls
         calls += 1
+        if calls == killed:
+            os.kill(os.getpid(), signal.SIGKILL)
         return after is not None and calls > after
 
     return stop
@@ -37,7 +42,7 @@ def main() -> None:
     ranks = join_ranks()
     runs: list[dict[str, Any]] = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     for run in runs:
-        parts = Path(run["parts"])
+        parts, kill = Path(run["parts"]), run.get("kill")
         try:
             train(
                 load_recipe(run["recipe"], variables={}),
@@ -46,7 +51,7 @@ def main() -> None:
                 Silent(),
                 command="test",
                 resume=run.get("resume", False),
-                stop=stopping(run.get("stop")),
+                stop=stopping(run.get("stop"), kill[1] if kill and kill[0] == ranks.rank else None),
                 ranks=ranks,
             )
         except Interrupted:

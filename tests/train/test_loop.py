@@ -93,7 +93,7 @@ def test_features_kept_or_not_give_one_result(
     assert prepared == []
     assert toy.weights(kept) == toy.weights(fresh)
     for stage in ("align", "instruct"):
-        assert toy.metrics(tmp_path / "kept", stage) == toy.metrics(tmp_path / "fresh", stage)
+        assert toy.learnt(tmp_path / "kept", stage) == toy.learnt(tmp_path / "fresh", stage)
 
 
 def test_a_tower_that_trains_is_not_served_old_features(

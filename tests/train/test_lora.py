@@ -272,7 +272,7 @@ def test_activation_checkpointing_changes_nothing(
         runs[wanted] = tmp_path / str(wanted)
         toy.run(toy.make_recipe(data, *changed), runs[wanted], parts)
     for name in ("align", "instruct", "all"):
-        assert toy.metrics(runs[False], name) == toy.metrics(runs[True], name)
+        assert toy.learnt(runs[False], name) == toy.learnt(runs[True], name)
         one, other = (toy.weights(runs[k] / "stages" / name / "model") for k in (False, True))
         assert one == other
 

@@ -84,7 +84,7 @@ def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:
     everything = ["connector", "language", "vision"]
     return {
         # Rows of eight, two of the samples without a picture: some ranks have none in their part.
-        "whole": [plain],
+        "whole": [{**plain, "validation": {**plain["validation"], "keep_best": True}}],
         "parts": [{**plain, "accumulation": 4}],
         "eight": [{**plain, "accumulation": 8}],
         "tower": [
@@ -172,6 +172,17 @@ def test_the_record_says_how_many(ran: Any) -> None:
     for world in (1, 2):
         record = json.loads((ran["whole"][world] / "run.json").read_text("utf-8"))
         assert (record["ranks"], record["status"]) == (world, "finished")
+
+
+def test_the_best_model_is_kept_whole(ran: Any) -> None:
+    weights = []
+    for world in (1, 2):
+        best = json.loads((ran["whole"][world] / "run.json").read_text("utf-8"))["best"]["instruct"]
+        assert best["step"] == 4
+        weights.append(load_file(ran["whole"][world] / best["model"] / "model.safetensors"))
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=2e-4)
 
 
 def test_a_state_moves_from_two_ranks_to_one_and_back(

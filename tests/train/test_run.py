@@ -78,13 +78,15 @@ def test_killed_in_stage_2_and_resumed_is_bit_identical(
     words = [sys.executable, toy.__file__, folder, parts.vision.parent, data, "instruct", "5"]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    # Step 5 was done, but the state is that of step 4, and the metrics know more than the state does.
-    assert [state.step for state in list_states(folder / "stages" / "instruct" / "state")] == [4]
+    # Step 5 was done, but the state is that of step 4, or of 2 where the kill came before 4 was on disk; the
+    # metrics know more than the state does.
+    state = list_states(folder / "stages" / "instruct" / "state")[-1]  # killed while 2 made room for 4
+    assert state.step in (2, 4)
     assert toy.metrics(folder, "instruct")[-1]["step"] == 5
     assert not (folder / "stages" / "instruct" / "model").exists()
     watch = toy.Watch()
     toy.run(toy.make_recipe(data), folder, parts, watch, resume=True)
-    assert [row["step"] for row in watch.rows] == [5, 6]
+    assert [row["step"] for row in watch.rows] == list(range(state.step + 1, 7))
     same_run(toy, folder, whole.folder)
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
 
@@ -295,6 +297,7 @@ def test_a_folder_that_is_in_use_is_refused(
     with pytest.raises(RunError, match="another recipe") as caught:
         toy.run(toy.make_recipe(data, seed=9), whole.folder, parts, resume=True)
     assert f"--name whole --runs {whole.folder.parent} --resume" in str(caught.value)
+    assert "seed: 3 -> 9\n" in str(caught.value)
     assert toy.weights(whole.model) == before
     with pytest.raises(RunError, match="no run to resume"):
         toy.run(recipe, tmp_path / "absent", parts, resume=True)
@@ -514,13 +517,13 @@ def test_a_full_disk_keeps_the_last_state_and_says_what_to_do(
 ) -> None:
     from pumice.train import checkpoint
 
-    def full(tensors: Any, *, storage_writer: Any, **options: Any) -> None:
-        (Path(storage_writer.path) / "half").write_bytes(b"half")
+    def full(tensors: Any, path: Path) -> None:
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     def after(row: dict[str, Any]) -> None:
         if (row["stage"], row["step"]) == ("instruct", 3):
-            monkeypatch.setattr(checkpoint, "save", full)
+            monkeypatch.setattr(checkpoint, "save_file", full)
 
     with pytest.raises(RunError, match="No space left") as caught:
         toy.run(toy.make_recipe(data), tmp_path / "run", parts, toy.Watch(after))
@@ -538,10 +541,10 @@ def test_a_disk_that_is_full_from_the_start_stops_before_the_first_step(
 ) -> None:
     from pumice.train import checkpoint
 
-    def full(tensors: Any, **options: Any) -> None:
+    def full(tensors: Any, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "save_file", full)
     watch = toy.Watch()
     with pytest.raises(RunError, match="after step 0"):
         toy.run(toy.make_recipe(data), tmp_path / "run", parts, watch)

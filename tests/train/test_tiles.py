@@ -264,7 +264,7 @@ class TestNewline:
 
         def after(row: dict[str, Any]) -> None:
             if row["step"] == 4:
-                (state,) = list_states(tmp_path / "run" / "stages" / "tune" / "state")
+                state = list_states(tmp_path / "run" / "stages" / "tune" / "state")[-1]
                 seen.append(toy.saved_weights(state.folder))
 
         end = toy.run(recipe, tmp_path / "run", parts, toy.Watch(after))

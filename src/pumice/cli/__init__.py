@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import bench, chat, data, evaluate, export, merge, plan, recipes, report, train, world
+from pumice.cli import bench, chat, data, evaluate, export, merge, plan, recipes, report, runs, train, world
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -31,6 +31,7 @@ app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.add_typer(runs.app, name="runs")
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("merge", epilog=merge.EPILOG)(merge.merge)
 app.add_typer(recipes.app, name="recipes")

@@ -27,7 +27,7 @@ class PumiceGroup(TyperGroup):
         """Verbs in the order in which one needs them, groups among them."""
         order = [
             *("world", "data", "plan", "train", "eval", "chat"),
-            *("report", "merge", "export", "recipes", "bench"),
+            *("report", "runs", "merge", "export", "recipes", "bench"),
         ]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
 

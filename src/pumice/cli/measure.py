@@ -19,6 +19,8 @@ from pumice.errors import UsageError
 
 if TYPE_CHECKING:
     from pumice.evaluate import QuestionSet, Scores
+    from pumice.model import Checkpoint
+    from pumice.train.best import Ask
 
 ROWS = 64
 """Questions that are answered at once."""
@@ -38,13 +40,18 @@ def open_questions(
     """
     from pumice.evaluate import read_questions, wrong_image
 
-    questions = read_questions(file, images)
-    if limit is not None and limit < len(questions):
-        digest = hashlib.sha256(f"{questions.digest} first {limit}".encode()).hexdigest()
-        questions = dataclasses.replace(questions, questions=questions.questions[:limit], digest=digest)
+    questions = first_questions(read_questions(file, images), limit)
     if "wrong-image" in variants:
         wrong_image(questions.prompts(), seed)
     return questions
+
+
+def first_questions(questions: QuestionSet, limit: int | None) -> QuestionSet:
+    """The first ``limit`` of some questions, with a digest of their own; all where there are no more."""
+    if limit is None or limit >= len(questions):
+        return questions
+    digest = hashlib.sha256(f"{questions.digest} first {limit}".encode()).hexdigest()
+    return dataclasses.replace(questions, questions=questions.questions[:limit], digest=digest)
 
 
 def measure(
@@ -96,6 +103,26 @@ def measure(
         raise UsageError(f"no model answers as {', '.join(missing)}", remedy="leave it out of the variants")
     with counting() as progress:
         return evaluate(questions, chosen, folder, progress, batch_size=rows, seed=seed)
+
+
+def asker(questions: QuestionSet, limit: int, max_new_tokens: int) -> Ask:
+    """Asks a model in training the first ``limit`` questions; what it returns goes into the metrics file."""
+    from pumice.evaluate.scores import score
+    from pumice.infer import Generator
+
+    few = first_questions(questions, limit)
+    prompts = [(prompt.text, prompt.images) for prompt in few.prompts()]
+
+    def ask(checkpoint: Checkpoint) -> dict[str, Any]:
+        generator = Generator(*checkpoint, max_rows=ROWS)
+        answers: list[str] = []
+        for start in range(0, len(prompts), ROWS):
+            answers += generator.answer(prompts[start : start + ROWS], max_new_tokens)
+        found = score(few, {"tuned": answers}, {"tuned": "in training"})["variants"]["tuned"]
+        by_type = {kind: one["value"] for kind, one in found["by_type"].items()}
+        return {**found["overall"], "by_type": by_type}
+
+    return ask
 
 
 def print_scores(scores: Scores) -> None:

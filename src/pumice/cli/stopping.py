@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from pumice.cli.console import err
+from pumice.cli.console import err, out
 
 
 class Stopping:
@@ -26,6 +26,11 @@ class Stopping:
 
     def asked(self) -> bool:
         """Whether a stop was asked for."""
+        return self._asked
+
+    def asked_at_step(self) -> bool:
+        """The same, before a step: from now on a signal waits for its end, on ranks that draw nothing too."""
+        self.wait_for_step = True
         return self._asked
 
     def __enter__(self) -> Stopping:
@@ -45,4 +50,5 @@ class Stopping:
         if self._asked or not self.wait_for_step:
             raise KeyboardInterrupt
         self._asked = True
-        err.print(Text("\nStopping after this step; once more stops at once.", "yellow"))
+        if not out.quiet:  # of several ranks the first one tells
+            err.print(Text("\nStopping after this step; once more stops at once.", "yellow"))

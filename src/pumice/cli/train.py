@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.logs import Log, check_logs
 from pumice.cli.opening import (
     AllowBad,
     ChangesArgument,
@@ -41,6 +44,7 @@ EPILOG = examples(
         "pumice train tiny stages.instruct.lr.language=1e-4 --data data/easy --name slow",
     ),
     ("a published recipe in small, nothing needed", "pumice train llava-1.5-7b --small"),
+    ("curves for TensorBoard, too", "pumice train tiny --data data/easy --log tensorboard"),
     ("go on after Ctrl-C", "pumice train tiny --data data/easy --resume"),
 )
 
@@ -88,8 +92,15 @@ def train(
     ] = None,
     allow_bad: AllowBad = None,
     no_eval: Annotated[
-        bool, typer.Option("--no-eval", help="Leave out the measurement after training.")
+        bool,
+        typer.Option("--no-eval", help="Leave out the measurement after training and on the way."),
     ] = False,
+    log: Annotated[
+        list[Log] | None,
+        typer.Option(
+            "--log", help="Also write curves for this program, into the run's folder; may be given twice."
+        ),
+    ] = None,
 ) -> None:
     """Train a model as a recipe says, measure it, and write the run's page."""
     if data is not None and not data.is_dir():
@@ -98,6 +109,7 @@ def train(
         )
     from pumice.cli.ranks import first_alone, joined
 
+    check_logs(log or ())
     with joined() as ranks:
         with first_alone(ranks):
             loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
@@ -110,10 +122,11 @@ def train(
         changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
         if allow_bad is not None:
             loaded = allowing(loaded, allow_bad)
-        command = _command([recipe, *(words or ())], data, name, runs, changes, small, no_eval, allow_bad)
+        typed = [recipe, *(words or ())]
+        command = _command(typed, data, name, runs, changes, small, no_eval, allow_bad, log or ())
         without = "--no-eval" if resume else "--set evaluation=null"
         questions = None if no_eval else _questions(loaded, without)
-        _carry_out(loaded, folder, command, resume, questions, ranks)
+        _carry_out(loaded, folder, command, resume, questions, ranks, log or ())
 
 
 def _carry_out(
@@ -123,6 +136,7 @@ def _carry_out(
     resume: bool,
     questions: QuestionSet | None,
     ranks: Ranks | None,
+    logs: Sequence[Log],
 ) -> None:
     """Train, measure, write the page; stopped at any place, say how to go on."""
     from pumice.cli.stopping import Stopping
@@ -131,7 +145,7 @@ def _carry_out(
     again = f"go on with: {launched}{command} --resume"
     with Stopping() as stopping:
         try:
-            final = _train(recipe, folder, command, resume, stopping, ranks)
+            final = _train(recipe, folder, command, resume, stopping, questions, ranks, logs)
             if ranks is not None and not ranks.lead:
                 return
             if stopping.asked():
@@ -145,9 +159,18 @@ def _carry_out(
 
 
 def _train(
-    recipe: Recipe, folder: Path, command: str, resume: bool, stopping: Stopping, ranks: Ranks | None
+    recipe: Recipe,
+    folder: Path,
+    command: str,
+    resume: bool,
+    stopping: Stopping,
+    questions: QuestionSet | None,
+    ranks: Ranks | None,
+    logs: Sequence[Log],
 ) -> Path:
     from pumice.cli.console import note
+    from pumice.cli.logs import Logged, open_logs
+    from pumice.cli.measure import asker
     from pumice.cli.watch import RunWatch
 
     note(f"run {folder}: checking all data before the first step")
@@ -158,7 +181,11 @@ def _train(
     from pumice.train.parallel import ALONE
     from pumice.train.run import train
 
-    watch = RunWatch(stopping)
+    watch = RunWatch(stopping, peak=partial(_peak, ranks))
+    logged = Logged(watch, lambda: open_logs(logs, folder, recipe))
+    ask = None
+    if questions is not None and recipe.evaluation is not None and recipe.evaluation.every is not None:
+        ask = asker(questions, recipe.evaluation.every_limit, recipe.evaluation.max_new_tokens)
     try:
         with first_alone(ranks):
             parts = find_parts(recipe.model, folder.parent)
@@ -166,15 +193,32 @@ def _train(
             recipe,
             folder,
             parts,
-            watch,
+            logged,
             command=command,
             resume=resume,
-            stop=stopping.asked,
+            stop=stopping.asked_at_step,
             ranks=ranks or ALONE,
+            ask=ask,
         )
     finally:
         watch.close()
+        logged.close()
         stopping.wait_for_step = False
+
+
+PEAK_SECONDS = 0.2
+"""How long the peak of a device without a known name is measured."""
+
+
+def _peak(ranks: Ranks | None, half: bool) -> float | None:
+    """FLOP/s that each rank reaches at most; None for ranks that share the cores of a CPU."""
+    from pumice.forecast.machine import device_peak
+    from pumice.train.parallel import ALONE
+
+    device = (ranks or ALONE).device
+    if ranks is not None and device.type == "cpu":
+        return None
+    return device_peak(device, half=half, seconds=PEAK_SECONDS)
 
 
 def _check_files(recipe: Recipe) -> None:
@@ -282,6 +326,7 @@ def _command(
     small: bool,
     no_eval: bool,
     allow_bad: int | None,
+    logs: Sequence[Log],
 ) -> str:
     """The command that starts this run, as one would type it."""
     words = ["pumice", "train", *recipe]
@@ -293,6 +338,8 @@ def _command(
     words += ["--small"] if small else []
     words += ["--allow-bad", str(allow_bad)] if allow_bad is not None else []
     words += ["--no-eval"] if no_eval else []
+    for one in dict.fromkeys(logs):
+        words += ["--log", one.value]
     return shlex.join(words)
 
 

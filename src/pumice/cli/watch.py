@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,22 @@ RATE_STEPS = 20
 
 
 class RunWatch:
-    """A ``RunObserver`` that draws. It tells ``stopping`` when a stop must wait for a step's end."""
+    """A ``RunObserver`` that draws. It tells ``stopping`` when a stop must wait for a step's end.
 
-    def __init__(self, stopping: Stopping, console: Console = out) -> None:
-        self.stopping, self.console = stopping, console
+    ``peak`` gives the FLOP/s that a device reaches at most, in bfloat16 (True) or float32; without it no
+    share of the peak is shown.
+    """
+
+    def __init__(
+        self, stopping: Stopping, console: Console = out, peak: Callable[[bool], float | None] | None = None
+    ) -> None:
+        self.stopping, self.console, self.peak = stopping, console, peak
+        self._peak: float | None = None
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._what = ""
         self._loss: float | None = None
-        self._recent: deque[tuple[float, int, int]] = deque(maxlen=RATE_STEPS + 1)
+        self._recent: deque[tuple[float, int, int, float]] = deque(maxlen=RATE_STEPS + 1)
         self._said = 0.0
 
     def close(self) -> None:
@@ -76,6 +84,8 @@ class RunWatch:
         if summary["cut"]:
             told = f"  {summary['cut']:,} samples lost turns at their end to fit into a row (too_long)"
             self.console.print(told, markup=False)
+        one = self.peak(summary["half"]) if self.peak is not None else None
+        self._peak = one and one * summary["ranks"]
         self._loss, self._said = None, time.monotonic()
         self._recent.clear()
         self._open(("{task.completed:,}/{task.total:,}", "{task.fields[figures]}"), transient=False)
@@ -84,7 +94,9 @@ class RunWatch:
     def on_step(self, row: dict[str, Any]) -> None:
         loss = float(row["loss"])
         self._loss = loss if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * loss
-        self._recent.append((float(row["seconds"]), int(row["tokens"]), int(row["supervised"])))
+        self._recent.append(
+            (float(row["seconds"]), int(row["tokens"]), int(row["supervised"]), float(row.get("flops", 0.0)))
+        )
         figures = self._figures(row)
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=row["step"], figures=figures)
@@ -94,6 +106,8 @@ class RunWatch:
     def on_validation(self, row: dict[str, Any]) -> None:
         if row["kind"] == "validation":
             text = "  ".join([f"  step {row['step']:,}  validation loss {row['loss']:.3f}", *_preferred(row)])
+        elif row["kind"] == "evaluation":
+            text = f"  step {row['step']:,}  {row['value']:.1%} of {row['n']:,} questions"
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
             text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
@@ -112,15 +126,21 @@ class RunWatch:
     def _figures(self, row: dict[str, Any]) -> str:
         parts = [f"loss {self._loss:.3f}", *_preferred(row)]
         if len(self._recent) > 1:
-            seconds = max(self._recent[-1][0] - self._recent[0][0], 1e-6)
-            tokens = sum(tokens for _, tokens, _ in list(self._recent)[1:])
-            supervised = sum(supervised for _, _, supervised in list(self._recent)[1:])
-            each = seconds / (len(self._recent) - 1)
-            parts += [f"{short(supervised / seconds)} supervised tok/s", f"{short(tokens / seconds)} tok/s"]
+            times, tokens, supervised, flops = zip(*self._recent, strict=True)
+            seconds = max(times[-1] - times[0], 1e-6)
+            each = seconds / (len(times) - 1)
+            parts += [
+                f"{short(sum(supervised[1:]) / seconds)} supervised tok/s",
+                f"{short(sum(tokens[1:]) / seconds)} tok/s",
+            ]
+            if self._peak:
+                parts.append(f"{sum(flops[1:]) / seconds / self._peak:.0%} of peak")
             left = each * (row["steps"] - row["step"])
         else:
             left = None
         parts.append("lr " + "/".join(f"{rate:.1e}" for rate in dict.fromkeys(row["lr"].values())))
+        if "memory" in row:
+            parts.append(f"{row['memory'] / 1e9:.1f} GB")
         if left is not None:
             parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
         return "  ".join(parts)

@@ -15,7 +15,7 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 
 from pumice.cost.estimate import passes
-from pumice.cost.hardware import THIS_MACHINE, Hardware
+from pumice.cost.hardware import HARDWARE, THIS_MACHINE, Hardware
 from pumice.cost.shape import LanguageShape
 
 SECONDS = 1.0
@@ -79,11 +79,39 @@ def measure(
     return hardware, measured
 
 
-def _products(device: torch.device, dtype: torch.dtype) -> float:
+def device_peak(device: torch.device, *, half: bool, seconds: float = SECONDS) -> float:
+    """FLOP/s that a device reaches at most: in bfloat16 the maker's figure where its name is known, else as
+    square products measure it.
+
+    Args:
+        device: a CPU or GPU.
+        half: products in bfloat16 and not in float32.
+        seconds: how long it is measured.
+    """
+    if device.type == "cuda" and half:
+        name = torch.cuda.get_device_name(device).lower()
+        for item in HARDWARE.values():
+            if all(word in name for word in _WORDS[item.name]):
+                return item.peak
+    return _products(device, torch.bfloat16 if half else torch.float32, seconds)
+
+
+_WORDS = {
+    "a100-40g": ("a100", "40gb"),
+    "a100-80g": ("a100", "80gb"),
+    "h100": ("h100", "hbm3"),
+    "h200": ("h200",),
+    "rtx4090": ("rtx 4090",),
+}
+"""By which words of torch's name for a device the table's is told; an H100 of PCIe or NVL is another one."""
+
+
+def _products(device: torch.device, dtype: torch.dtype, seconds: float = SECONDS) -> float:
     """FLOP/s of square matrix products."""
     side = SIDE[device.type]
-    a_DD, b_DD = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2.0 * side**3 / _seconds(lambda: a_DD @ b_DD, device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        a_DD, b_DD = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2.0 * side**3 / _seconds(lambda: a_DD @ b_DD, device, seconds)
 
 
 def _block(
@@ -120,8 +148,8 @@ def _block(
     return flops / _seconds(step, device), f"of width {width} on {count} x {length} tokens"
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: the median of as many as fit into ``SECONDS``, after two that warm up."""
+def _seconds(work: Callable[[], object], device: torch.device, limit: float = SECONDS) -> float:
+    """Seconds of one call: the median of as many as fit into ``limit``, after two that warm up."""
     taken: list[float] = []
     for number in range(1000):
         began = time.perf_counter()
@@ -130,7 +158,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
             torch.cuda.synchronize()
         if number >= 2:
             taken.append(time.perf_counter() - began)
-        if len(taken) >= 3 and sum(taken) > SECONDS:
+        if len(taken) >= 3 and sum(taken) > limit:
             break
     return sorted(taken)[len(taken) // 2]
 

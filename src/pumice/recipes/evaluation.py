@@ -10,7 +10,7 @@ from pumice.recipes.values import Count, PathText, Strict, Variants, no_repeats
 
 
 class Evaluation(Strict):
-    """What is measured once the last stage is done."""
+    """What is measured once the last stage is done, and by choice on the way."""
 
     questions: PathText = Field(description="JSONL of questions with answers.")
     images: PathText | None = Field(default=None, description="The folder that image names are relative to.")
@@ -22,6 +22,14 @@ class Evaluation(Strict):
         "blind, the finished one without the picture; wrong-image, the finished one with another picture.",
     )
     max_new_tokens: Count = Field(default=64, description="The longest answer, in tokens.")
+
+    every: Count | None = Field(
+        default=None,
+        description="Also ask the model in training every so many steps of a stage; null: at the end only.",
+    )
+    every_limit: Count = Field(
+        default=200, description="With every: how many of the questions are asked on the way, the first ones."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

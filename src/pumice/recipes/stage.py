@@ -70,6 +70,11 @@ class Stage(Strict):
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
         default=1.0, description="Gradients longer than this are cut to it; null leaves them."
     )
+    stop_norm: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Stop the run, naming the step's samples, when a gradient is longer than this before it "
+        "is cut; null: only when it is not finite.",
+    )
     epochs: Count | None = Field(
         default=None, description="How often to go through the sources. Exactly one of epochs and steps."
     )

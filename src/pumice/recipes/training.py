@@ -106,3 +106,8 @@ class Validation(Strict):
     every: Count | None = Field(
         default=None, description="Every so many steps; the end of the stage is always measured."
     )
+    keep_best: bool = Field(
+        default=False,
+        description="Keep the model of the lowest of these losses in stages/STAGE/best: a checkpoint, or the "
+        "adapter in a stage with lora.",
+    )

@@ -21,6 +21,10 @@ RUN = "give a folder that pumice train made, such as runs/NAME: it holds run.jso
 """What a run is, for those who named something else."""
 
 
+KINDS = ("train", "validation", "grounding", "evaluation")
+"""Of the rows of a metrics file."""
+
+
 @dataclass(frozen=True)
 class Curves:
     """The rows of one stage's metrics file, by kind."""
@@ -29,6 +33,7 @@ class Curves:
     train: tuple[Row, ...]
     validation: tuple[Row, ...]
     grounding: tuple[Row, ...]
+    evaluation: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ class Choice:
     how: str
 
 
-def collect(run_dir: Path) -> RunFolder:
-    """Reads a run folder.
+def collect(run_dir: Path, *, answers: bool = True) -> RunFolder:
+    """Reads a run folder; without ``answers`` all but the single predictions.
 
     Raises:
         UsageError: it is no folder, or no run's: there is no run.json.
@@ -92,7 +97,7 @@ def collect(run_dir: Path) -> RunFolder:
         mixture=mixture,
         curves=curves,
         scores=scores,
-        predictions=_read_predictions(run_dir / "eval", scores) if scores else {},
+        predictions=_read_predictions(run_dir / "eval", scores) if scores and answers else {},
         missing=tuple(name for name, there in present.items() if not there),
     )
 
@@ -164,12 +169,9 @@ def _read_curves(run_dir: Path, info: Row) -> tuple[Curves, ...]:
     curves: list[Curves] = []
     for name in found:
         rows = _read_rows(run_dir / "stages" / name / "metrics.jsonl")
-        of_kind = {
-            kind: tuple(row for row in rows if row.get("kind") == kind)
-            for kind in ("train", "validation", "grounding")
-        }
+        of_kind = {kind: tuple(row for row in rows if row.get("kind") == kind) for kind in KINDS}
         if rows:
-            curves.append(Curves(name, of_kind["train"], of_kind["validation"], of_kind["grounding"]))
+            curves.append(Curves(name, **of_kind))
     return tuple(curves)
 
 

@@ -49,6 +49,7 @@ def header(run: RunFolder) -> Markup:
         ("Pumice", info.get("pumice")),
         ("Libraries", _libraries(info)),
         ("Machine", info.get("machine")),
+        ("Ranks", info.get("ranks") if info.get("ranks") != 1 else None),
         ("Command", tag("code", str(info["command"])) if info.get("command") else None),
     ]
     listed = [
@@ -80,7 +81,12 @@ def curves(run: RunFolder) -> Markup:
     if not run.curves:
         return section("Curves", None, absent("No steps have been logged yet."))
     recorded = {str(stage.get("name")): stage for stage in run.stages}
-    return section("Curves", intro, *(_stage(each, recorded.get(each.stage, {})) for each in run.curves))
+    best = _mapping(run.info, "best")
+    return section(
+        "Curves",
+        intro,
+        *(_stage(each, recorded.get(each.stage, {}), _mapping(best, each.stage)) for each in run.curves),
+    )
 
 
 def trained(run: RunFolder) -> Markup:
@@ -184,30 +190,48 @@ def _lead(run: RunFolder) -> Markup:
     return tag("p", said, class_="lead")
 
 
-def _stage(each: Curves, record: Mapping[str, Any]) -> Markup:
+def _best(best: Mapping[str, Any]) -> str | None:
+    """Which model of a stage is kept as its best, and where."""
+    loss = number(best, "loss")
+    if loss is None:
+        return None
+    return f"best validation loss {loss:.4f} after step {best.get('step')}, kept in {best.get('model')}"
+
+
+def _memory(each: Curves) -> str | None:
+    held = number(each.train[-1], "memory") if each.train else None
+    return None if held is None else f"{held / 1e9:.1f} GB at most"
+
+
+def _stage(each: Curves, record: Mapping[str, Any], best: Mapping[str, Any]) -> Markup:
     lr_groups = list(dict.fromkeys(group for row in each.train for group in _mapping(row, "lr")))
-    grounded = _grounding(each) or _preference(each)
-    # three charts stand in one row, four in two
-    size = (480, 268) if grounded else (344, 248)
+    asked = points(each.evaluation, "value")
+    extra = _grounding(each) or _preference(each)
+    more = bool(extra or asked)
+    # three charts stand in one row, more in two columns
+    size = (480, 268) if more else (344, 248)
     rates = [_group_line(each.train, "lr", group, i) for i, group in enumerate(lr_groups)]
     norms = _smoothed("before clipping", points(each.train, "grad_norm"), 3)
     charts = [
         line_chart("Loss", _loss(each), size=size),
         line_chart("Learning rate", rates, from_zero=True, size=size),
         line_chart("Gradient norm", norms, from_zero=True, size=size),
-        grounded,
+        extra,
+        _shares(_ASKED, [Series("exact match", asked, 1, dots=len(asked) <= 40)]) if asked else None,
     ]
     facts = [
         f"{short(float(record['steps']))} steps" if number(record, "steps") is not None else None,
         duration(number(record, "seconds")),
         f"last step {each.train[-1].get('step')}" if each.train and not record else None,
+        _memory(each),
+        _best(best),
     ]
     words = ", ".join(fact for fact in facts if fact)
     title = tag("h3", each.stage, tag("span", words) if words else None)
     return tag(
         "div",
         title,
-        tag("div", [chart for chart in charts if chart], class_="charts" if grounded else "charts three"),
+        tag("div", [chart for chart in charts if chart], class_="charts" if more else "charts three"),
         class_="stage",
     )
 
@@ -237,7 +261,14 @@ def _grounding(each: Curves) -> Markup | None:
     names = list(dict.fromkeys(name for row in each.grounding for name in _mapping(row, "accuracy")))
     lines = [_group_line(each.grounding, "accuracy", name, i) for i, name in enumerate(names)]
     dotted = [Series(line.name, line.points, line.colour, dots=len(line.points) <= 40) for line in lines]
-    return line_chart("Grounding, nearest word", dotted, y_range=(0, 1), y_format=lambda y: f"{100 * y:.0f}%")
+    return _shares("Grounding, nearest word", dotted)
+
+
+_ASKED = "Questions on the way, answered rightly"
+
+
+def _shares(title: str, lines: list[Series]) -> Markup | None:
+    return line_chart(title, lines, y_range=(0, 1), y_format=lambda y: f"{100 * y:.0f}%")
 
 
 def _preference(each: Curves) -> Markup | None:

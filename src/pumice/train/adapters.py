@@ -27,7 +27,7 @@ from pumice.model.nf4 import Quantization
 from pumice.model.save import write_checkpoint
 from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Recipe, Stage
-from pumice.train.losses import autocast
+from pumice.train.losses import computes_half
 from pumice.train.record import Parts
 
 _OF_BASE = ("language", "vision")
@@ -64,9 +64,7 @@ def attach(model: VisionLanguageModel, stage: Stage, seed: int) -> Attached | No
 
 def _compute_type(stage: Stage, device: torch.device) -> str:
     """The type that a stage's matrix products are taken in."""
-    with autocast(stage, device):
-        half = torch.is_autocast_enabled(device.type)
-    return "bfloat16" if half else "float32"
+    return "bfloat16" if computes_half(stage, device) else "float32"
 
 
 def finish(
@@ -86,14 +84,27 @@ def finish(
         folder: where to; None writes nothing.
         base, lineage, tower: see ``save_adapter``.
     """
+    if folder is not None:
+        write_adapter(attached, checkpoint, folder, base, lineage, tower=tower)
+    attached.merge()
+
+
+def write_adapter(
+    attached: Attached,
+    checkpoint: Checkpoint,
+    folder: Path,
+    base: Mapping[str, BasePart],
+    lineage: Mapping[str, Any],
+    *,
+    tower: bool,
+) -> None:
+    """Write the adapter's folder, whole or not at all; the model goes on as it is. As for ``finish``."""
     model, tokenizer, processor = checkpoint
 
     def write(place: Path) -> None:
         save_adapter(place, model, attached, tokenizer, processor, base, lineage, tower=tower)
 
-    if folder is not None:
-        write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
-    attached.merge()
+    write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
 
 
 def base_of(

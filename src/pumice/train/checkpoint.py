@@ -1,9 +1,9 @@
 """Resumable states: everything a killed run needs to end as if it had not been killed.
 
 A state is a folder ``state/step-000120`` with ``state.json`` and safetensors files: the trainable weights
-(``weights/NAME``) and the optimiser's tensors (``optimizer/NAME/KEY``). Every rank writes what it holds
-(``torch.distributed.checkpoint``), so a state can be read by any number of ranks. It is written beside,
-synced and renamed: a state that exists is whole.
+(``weights/NAME``) and the optimiser's tensors (``optimizer/NAME/KEY``). One rank writes a plain file; of
+several, each writes what it holds (``torch.distributed.checkpoint``). Any number of ranks reads either. It is
+written beside, synced and renamed: a state that exists is whole. ``saving.Saver`` does so beside the steps.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -34,6 +35,7 @@ from pumice.train.optim import PARTS, part_parameters
 from pumice.train.parallel import ALONE, Ranks
 
 _NAME = re.compile(r"step-(\d{6,})")
+_FILE = "state.safetensors"
 _FAILED = (OSError, SafetensorError, RuntimeError, CheckpointException)
 _UNREADABLE = (*_FAILED, EOFError, ValueError, KeyError, TypeError, AttributeError)
 """What damaged files raise, each library in its own way."""
@@ -79,6 +81,39 @@ def _tensors(model: VisionLanguageModel, optimizer: torch.optim.Optimizer) -> di
     return tensors
 
 
+def copied_tensors(model: VisionLanguageModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything of a state of one rank, copied to the CPU: later steps do not change it."""
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous()
+        for name, value in _tensors(model, optimizer).items()
+    }
+
+
+def write_state(
+    folder: Path, tensors: dict[str, Tensor], *, step: int, digest: str, seconds: float, keep: int
+) -> State:
+    """Write the state of a single rank; of older ones, ``keep - 1`` stay.
+
+    Args:
+        folder: holds the states of a stage.
+        tensors: from ``copied_tensors``.
+        step: how many steps are done.
+        digest: the plan's.
+        seconds: trained so far.
+        keep: how many states stay, this one included.
+
+    Raises:
+        RunError: it cannot be written (a full disk, say); older states are untouched.
+    """
+    with _writing(folder, step) as partial:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(tensors, partial / _FILE)
+        state = _publish(partial, step, digest, seconds)
+    _drop_older(folder, keep)
+    return state
+
+
 def save_state(
     folder: Path,
     model: VisionLanguageModel,
@@ -90,46 +125,68 @@ def save_state(
     keep: int,
     ranks: Ranks = ALONE,
 ) -> State:
-    """Write the state after ``step`` steps; of older ones, ``keep - 1`` stay. All ranks call it together.
+    """Write the state after ``step`` steps and return when it is there. All ranks call it together.
 
     Raises:
-        RunError: it cannot be written (a full disk, say); older states are untouched.
+        RunError: as ``write_state``.
     """
-    target = folder / f"step-{step:06d}"
-    partial = folder / f".{target.name}.writing"
-    try:
+    if ranks.alone:
+        tensors = copied_tensors(model, optimizer)
+        return write_state(folder, tensors, step=step, digest=digest, seconds=seconds, keep=keep)
+    with _writing(folder, step, lead=ranks.lead) as partial:
         if ranks.lead:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         ranks.wait()
-        with _quiet():
-            save(
-                _tensors(model, optimizer),
-                storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
-                no_dist=ranks.alone,
-            )
+        save(
+            _tensors(model, optimizer),
+            storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
+        )
         if ranks.lead:
-            files = sorted(path.name for path in partial.glob("*.safetensors"))
-            record = {"step": step, "plan": digest, "seconds": seconds, "files": files}
-            (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-            for path in partial.iterdir():
-                with path.open("rb") as handle:
-                    os.fsync(handle.fileno())
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
+            _publish(partial, step, digest, seconds)
         ranks.wait()
+    if ranks.lead:
+        _drop_older(folder, keep)
+    return State(folder / _name(step), step)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+@contextmanager
+def _writing(folder: Path, step: int, *, lead: bool = True) -> Iterator[Path]:
+    """The folder that a state is written into; what fails there is told as one error, and removed."""
+    partial = folder / f".{_name(step)}.writing"
+    try:
+        yield partial
     except _FAILED as error:
-        if ranks.lead:
+        if lead:
             shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
             f"the state after step {step} cannot be saved ({_reason(error)})",
             where=str(folder),
             remedy="make room or choose another disk, then resume: the last good state is kept",
         ) from error
-    if ranks.lead:
-        for old in list_states(folder)[:-keep]:
-            shutil.rmtree(old.folder)
+
+
+def _publish(partial: Path, step: int, digest: str, seconds: float) -> State:
+    """Give a folder whose tensors are written its record and its name."""
+    files = sorted(path.name for path in partial.glob("*.safetensors"))
+    record = {"step": step, "plan": digest, "seconds": seconds, "files": files}
+    (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    for path in partial.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    target = partial.with_name(_name(step))
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
     return State(target, step)
+
+
+def _drop_older(folder: Path, keep: int) -> None:
+    for old in list_states(folder)[:-keep]:
+        shutil.rmtree(old.folder)
 
 
 def load_state(

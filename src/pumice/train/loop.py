@@ -10,6 +10,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,15 +18,19 @@ from typing import Any, Protocol
 import torch
 
 from pumice.data.plan import Plan
-from pumice.errors import Interrupted, RunError
+from pumice.errors import Interrupted
 from pumice.model import VisionLanguageModel
-from pumice.train.checkpoint import UnreadableState, list_states, load_state, save_state
+from pumice.train.arithmetic import Arithmetic
+from pumice.train.best import Asking, Best
+from pumice.train.checkpoint import UnreadableState, list_states, load_state
 from pumice.train.dataset import StageData
+from pumice.train.faults import check_step, step_faults
 from pumice.train.losses import Context, autocast, stage_losses, step_spread, word_table
-from pumice.train.metrics import MetricsFile, NoMetrics
+from pumice.train.metrics import MetricsFile, NoMetrics, peak_memory
 from pumice.train.optim import build_optimizer, rate_factor, set_rates
 from pumice.train.parallel import shares, whole
 from pumice.train.preference import Pairs, zeros
+from pumice.train.saving import Saver
 from pumice.train.validate import Validator
 from pumice.types import IntArray
 
@@ -37,7 +42,7 @@ class Observer(Protocol):
         """After each optimiser step, with the row that went into the metrics file."""
 
     def on_validation(self, row: dict[str, Any]) -> None:
-        """After each validation, likewise."""
+        """After each measurement (of kind ``validation``, ``grounding`` or ``evaluation``), likewise."""
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
         """A saved state is damaged, and the run goes on from the one before it, of step ``step``."""
@@ -55,6 +60,9 @@ class StageRun:
     validator: Validator | None
     seed: int
     stop: Callable[[], bool]
+    arithmetic: Arithmetic | None = None
+    best: Best | None = None
+    asking: Asking | None = None
 
     def row_tokens(self, step: int) -> list[int]:
         """Tokens of each row of a step."""
@@ -68,26 +76,14 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
         Seconds trained, those before a resume included.
 
     Raises:
-        RunError: a loss that is not finite (named with its samples), or a state that cannot be saved.
+        RunError: a loss or a gradient that is not fit to learn from (named with its samples), memory that ran
+            out, or a state that cannot be saved.
         Interrupted: ``run.stop()`` said so; the state is saved.
     """
     stage, plan, ranks = run.context.stage, run.plan, run.context.ranks
     optimizer = build_optimizer(model, stage)
-    states = run.folder / "state"
-    step, before = 0, 0.0
-    found = list_states(states)
-    ranks.wait()  # none is written before all have looked
-    while found:
-        try:
-            before = load_state(found[-1], model, optimizer, plan.digest, ranks)
-        except UnreadableState as error:
-            if len(found) == 1:
-                raise
-            observer.on_damaged(error, found[-2].step)
-            found.pop()
-            continue
-        step = found[-1].step
-        break
+    saver = Saver(run.folder / "state", model, optimizer, plan.digest, stage.keep, ranks)
+    step, before = _resume(model, optimizer, run, observer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     # Before the first step nothing is kept: the validation at step 0 is made again.
     metrics = MetricsFile(run.folder / "metrics.jsonl", step or -1) if ranks.lead else NoMetrics()
@@ -96,64 +92,90 @@ def run_stage(model: VisionLanguageModel, run: StageRun, observer: Observer) -> 
     def seconds() -> float:
         return before + time.monotonic() - began
 
-    def save() -> None:
-        save_state(
-            states,
-            model,
-            optimizer,
-            step=step,
-            digest=plan.digest,
-            seconds=seconds(),
-            keep=stage.keep,
-            ranks=ranks,
-        )
-
-    def validate() -> None:
-        if run.validator is not None:
-            for row in run.validator(model, step):
-                metrics.write(row)
-                observer.on_validation(row)
-
-    if step == 0:
-        save()  # a save that fails must fail now and not after the work
-        validate()
-    while step < len(plan):
-        if ranks.any(run.stop()):
-            save()
-            metrics.close()
-            raise Interrupted(
-                f"stopped after step {step} of {len(plan)} in stage {stage.name!r}; the state is saved"
-            )
-        torch.manual_seed(zlib.crc32(f"{run.seed} {stage.name} {step}".encode()))
-        rates = set_rates(optimizer, rate_factor(stage, step, len(plan)))
-        optimizer.zero_grad(set_to_none=True)
-        losses = _accumulate(model, run, step)
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf)))
-        _check_finite(losses["loss"], norm, run, step)
-        optimizer.step()
-        row = {
-            "kind": "train",
-            "stage": stage.name,
-            "step": step + 1,
-            "steps": len(plan),
-            **losses,
-            "lr": rates,
-            "grad_norm": norm,
-            "tokens": plan.tokens[step],
-            "supervised": plan.supervised[step],
-            "seconds": round(seconds(), 3),
-        }
-        step += 1
+    def told(row: dict[str, Any]) -> None:
         metrics.write(row)
-        observer.on_step(row)
-        wanted = stage.validation.every if stage.validation else None
-        if step == len(plan) or (wanted and step % wanted == 0):
-            validate()
-        if step < len(plan) and stage.checkpoint_every and step % stage.checkpoint_every == 0:
-            save()
-    save()
-    metrics.close()
+        observer.on_validation(row)
+
+    def measure() -> None:
+        every = stage.validation.every if stage.validation else None
+        due = step in (0, len(plan)) or (every is not None and step % every == 0)
+        if run.validator is not None and due:
+            with step_faults(run, max(step - 1, 0), "in the validation beside"):
+                rows = run.validator(model, step)
+            for row in rows:
+                told(row)
+            if run.best is not None and step:
+                run.best.offer(step, rows[0]["loss"])
+        if run.asking is not None and step and step % run.asking.every == 0:
+            with step_faults(run, step - 1, "in the evaluation after"):
+                told(run.asking(step))
+
+    with closing(metrics), saver:
+        if step == 0:
+            saver.save(step, seconds())
+            saver.wait()  # a save that fails must fail now and not after the work
+            measure()
+        while step < len(plan):
+            with step_faults(run, step):
+                saver.check()
+                if ranks.any(run.stop()):
+                    saver.save(step, seconds())
+                    saver.wait()
+                    done = f"step {step} of {len(plan)} in stage {stage.name!r}"
+                    raise Interrupted(f"stopped after {done}; the state is saved")
+                torch.manual_seed(zlib.crc32(f"{run.seed} {stage.name} {step}".encode()))
+                rates = set_rates(optimizer, rate_factor(stage, step, len(plan)))
+                optimizer.zero_grad(set_to_none=True)
+                losses = _accumulate(model, run, step)
+                norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, stage.clip_norm or math.inf)))
+                check_step(losses["loss"], norm, run, step)
+                optimizer.step()
+                tiles, image_tokens = losses.pop("tiles"), losses.pop("image_tokens")
+                if run.arithmetic is not None:
+                    counted = run.arithmetic.step(plan, run.lengths, step, tiles, image_tokens)
+                    losses["flops"] = counted
+                row = {
+                    "kind": "train",
+                    "stage": stage.name,
+                    "step": step + 1,
+                    "steps": len(plan),
+                    **losses,
+                    "lr": rates,
+                    "grad_norm": norm,
+                    "tokens": plan.tokens[step],
+                    "supervised": plan.supervised[step],
+                    "seconds": round(seconds(), 3),
+                    "memory": peak_memory(model.device),
+                }
+                step += 1
+                metrics.write(row)
+                observer.on_step(row)
+                measure()
+                if step < len(plan) and stage.checkpoint_every and step % stage.checkpoint_every == 0:
+                    saver.save(step, seconds())
+        saver.save(step, seconds())
     return seconds()
+
+
+def _resume(
+    model: VisionLanguageModel, optimizer: torch.optim.Optimizer, run: StageRun, observer: Observer
+) -> tuple[int, float]:
+    """Steps done and seconds trained in the newest state that can be read; nothing of both without one.
+
+    Raises:
+        UnreadableState: there are states, and none of them can be read.
+    """
+    found, ranks = list_states(run.folder / "state"), run.context.ranks
+    ranks.wait()  # none is written before all have looked
+    while found:
+        state = found.pop()
+        try:
+            return state.step, load_state(state, model, optimizer, run.plan.digest, ranks)
+        except UnreadableState as error:
+            if not found:
+                raise
+            observer.on_damaged(error, found[-1].step)
+    return 0, 0.0
 
 
 def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[str, float]:
@@ -189,6 +211,8 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
         if loss.requires_grad:
             torch.autograd.backward(loss)
     totals["images"] = sum(len(batch.images) for batch in batches)
+    totals["tiles"] = sum(view.layout.tiles for batch in batches for view in run.data.views(batch))
+    totals["image_tokens"] = sum(image.length for batch in batches for image in batch.images)
     return ranks.total(totals)
 
 
@@ -199,16 +223,3 @@ def _preferred(pairs: Pairs, run: StageRun, step: int) -> tuple[torch.Tensor, di
     assert references is not None, "the reference is computed before the first step"
     samples = run.plan.samples(step)
     return pairs.share(options, len(samples), references.chosen_tokens(samples))
-
-
-def _check_finite(loss: float, norm: float, run: StageRun, step: int) -> None:
-    if math.isfinite(loss) and math.isfinite(norm):
-        return
-    names = [str(run.data.samples[i].origin) for i in run.plan.samples(step)]
-    shown = "; ".join(names[:8]) + (f"; and {len(names) - 8} more" if len(names) > 8 else "")
-    raise RunError(
-        f"the loss is {loss} and the gradient's norm {norm} at step {step + 1} of stage "
-        f"{run.context.stage.name!r}",
-        where=shown,
-        remedy="look at these samples; a lower learning rate or clip_norm helps if they are fine",
-    )

@@ -56,6 +56,12 @@ def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextMa
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def computes_half(stage: Stage, device: torch.device) -> bool:
+    """Whether a stage's matrix products are taken in bfloat16."""
+    with autocast(stage, device):
+        return torch.is_autocast_enabled(device.type)
+
+
 @contextlib.contextmanager
 def measuring(model: VisionLanguageModel) -> Iterator[None]:
     """The model as it answers, without dropout and gradients; behind it, as it was."""

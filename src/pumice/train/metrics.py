@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pumice.files import write_text
 
@@ -53,3 +57,11 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process held at most so far: what torch allocated on a GPU, else its resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Kilobytes on Linux, bytes on macOS (getrusage(2) of each).
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -19,11 +19,15 @@ import pumice
 from pumice.errors import RunError
 from pumice.files import PARTIAL, write_json
 from pumice.model.weights import weight_digests
+from pumice.recipes.compare import differences
 from pumice.recipes.schema import Recipe
 
 _FIRST = ("recipe.yaml", "mixture.json", "run.json")
 _EARLY = {*_FIRST[:2], *(name + PARTIAL for name in _FIRST)}
 """What a run that was killed in its first instant leaves: all that is written before ``run.json``."""
+
+SHOWN = 12
+"""Keys that are named where a run is resumed with another recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,26 @@ def check_folder(folder: Path, recipe: str, resume: bool) -> None:
         raise RunError(
             "there is no run to resume", where=str(folder), remedy="leave --resume out to start it"
         )
-    if exists and (folder / "recipe.yaml").read_text(encoding="utf-8") != recipe:
-        runs = [] if folder.parent == Path("runs") else ["--runs", str(folder.parent)]
-        words = ["pumice", "train", str(folder / "recipe.yaml"), "--name", folder.name, *runs, "--resume"]
-        raise RunError(
-            "the run was started with another recipe or other settings",
-            where=str(folder / "recipe.yaml"),
-            remedy=f"resume with `{shlex.join(words)}`, or choose another --name",
-        )
+    if exists:
+        _check_recipe(folder, recipe)
+
+
+def _check_recipe(folder: Path, recipe: str) -> None:
+    """RunError, with the keys that differ, where a run was begun with another recipe."""
+    before = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    changed = differences(before, recipe) if before != recipe else ()
+    if not changed:
+        return
+    shown = [str(difference) for difference in changed[:SHOWN]]
+    if len(changed) > SHOWN:
+        shown.append(f"and {len(changed) - SHOWN} more")
+    runs = [] if folder.parent == Path("runs") else ["--runs", str(folder.parent)]
+    words = ["pumice", "train", str(folder / "recipe.yaml"), "--name", folder.name, *runs, "--resume"]
+    raise RunError(
+        "the run was started with another recipe or other settings (was -> is):\n    " + "\n    ".join(shown),
+        where=str(folder / "recipe.yaml"),
+        remedy=f"resume with `{shlex.join(words)}`, or choose another --name",
+    )
 
 
 def _only_begun(folder: Path, recipe: str) -> bool:
@@ -124,6 +140,7 @@ def new_record(
         "ranks": ranks,
         "status": "running",
         "stages": earlier.get("stages", []),
+        "best": earlier.get("best", {}),
         "parts": parts,
         "final": None,
     }

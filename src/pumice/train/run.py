@@ -1,7 +1,7 @@
 """A run: a recipe's stages, one after the other, in a folder that tells the whole story.
 
     runs/NAME/recipe.yaml, run.json, mixture.json
-    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, model/, adapter/, reference.safetensors
+    runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, best/, model/, adapter/, reference.safetensors
 
 Everything that can fail is tried before the first step: all files of all stages are read, all pictures'
 headers checked (and all decoded where they are not too many), all samples rendered and counted, the
@@ -26,15 +26,27 @@ from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
 from pumice.model import Checkpoint, VisionLanguageModel
 from pumice.model.adapter import BasePart
+from pumice.model.attach import Attached
 from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
+from pumice.model.shape import additions_of, model_shape
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.templates import check_template_name
-from pumice.train.adapters import attach, base_of, check_extras, check_targets, finish, lineage
+from pumice.train.adapters import (
+    attach,
+    base_of,
+    check_extras,
+    check_targets,
+    finish,
+    lineage,
+    write_adapter,
+)
+from pumice.train.arithmetic import Arithmetic
+from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
-from pumice.train.losses import Context
+from pumice.train.losses import Context, computes_half
 from pumice.train.metrics import last_step
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
@@ -66,7 +78,8 @@ class RunObserver(Observer, CheckObserver, Protocol):
     """Who watches a whole run."""
 
     def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Before a stage's first step: steps, tokens, what trains with counts, and its sources' rows."""
+        """Before a stage's first step: steps, tokens, what trains with counts, its sources' rows, whether it
+        multiplies in bfloat16 (``half``), and how many ranks there are."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's adapter, and after its model was written."""
@@ -82,6 +95,7 @@ def train(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = ALONE,
+    ask: Ask | None = None,
 ) -> Path:
     """Run all stages of a recipe; returns the folder of the last stage's model.
 
@@ -96,6 +110,7 @@ def train(
         resume: go on with the run in ``folder`` (the same recipe).
         stop: asked before each step; True on any rank saves and raises ``Interrupted``.
         ranks: this process among those that train together (``join_ranks``).
+        ask: asked about the model in training every ``evaluation.every`` steps, where the recipe says so.
 
     Raises:
         PumiceError: anything a user can mend; nothing was written if it happened before the first step.
@@ -141,7 +156,9 @@ def train(
         write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
         write_refused(folder / REFUSED, [row for stage in prepared for row in stage.refused])
         write_json(folder / "run.json", record)
-    running = Running(recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks)
+    running = Running(
+        recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks, ask
+    )
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
             pictures = galleries[stage.aspect]
@@ -223,11 +240,18 @@ class Running:
     observer: RunObserver
     stop: Callable[[], bool]
     ranks: Ranks
+    ask: Ask | None = None
 
     def keep(self) -> None:
         """Write the record."""
         if self.ranks.lead:
             write_json(self.folder / "run.json", self.record)
+
+    def note_best(self, stage: Stage, step: int, loss: float) -> None:
+        """Record which model of a stage is kept as its best."""
+        place = f"stages/{stage.name}/best"
+        self.record["best"][stage.name] = {"step": step, "loss": loss, "model": place}
+        self.keep()
 
     def close(self, status: str) -> None:
         """Note how a run ended that did not finish."""
@@ -247,6 +271,9 @@ def _run_one(
     place = folder / "stages" / stage.name
     model = running.whole.model
     done = next((row for row in running.record["stages"] if row["name"] == stage.name), None)
+    # Counted while the language model is whole: additions and weights of 4 bits hide its layers.
+    shape = model_shape(model)
+    additions = additions_of(model.lm, stage.lora) if stage.lora is not None else None
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
@@ -279,6 +306,8 @@ def _run_one(
         "frozen": counts.frozen,
         "sources": ready.mixture,
         "validation": ready.held_out,
+        "half": computes_half(stage, model.device),
+        "ranks": ranks.world,
     }
     worker = split_copy(model, ranks)
     if stage.kind == "prefer":
@@ -286,7 +315,17 @@ def _run_one(
         read_references(worker, ready, validator, context, path, observer.on_check)
     observer.on_stage(stage, summary)
     run = StageRun(
-        context, place, ready.plan, ready.data, ready.lengths, validator, recipe.seed, running.stop
+        context,
+        place,
+        ready.plan,
+        ready.data,
+        ready.lengths,
+        validator,
+        recipe.seed,
+        running.stop,
+        Arithmetic(shape, stage, additions, kept is not None),
+        _best(running, stage, worker, attached, base),
+        _asking(running, stage, worker),
     )
     seconds = run_stage(worker, run, observer)
     bring_back(model, worker)
@@ -317,6 +356,38 @@ def _run_one(
     if ranks.lead:
         _drop_states(place)
     observer.on_saved(stage, saved)
+
+
+def _best(
+    running: Running,
+    stage: Stage,
+    worker: VisionLanguageModel,
+    attached: Attached | None,
+    base: Callable[[], dict[str, BasePart]],
+) -> Best | None:
+    """What keeps the best model of a stage, where its recipe asks for one."""
+    if stage.validation is None or not stage.validation.keep_best:
+        return None
+    recipe, whole = running.recipe, running.whole
+
+    def write(folder: Path, step: int) -> None:
+        if attached is None:
+            save_model(*whole, folder, dtype="float32")
+        else:
+            made = lineage(recipe, stage, step)
+            write_adapter(attached, whole, folder, base(), made, tower="vision" in stage.trainable)
+
+    place = running.folder / "stages" / stage.name / "best"
+    before = running.record["best"].get(stage.name)
+    note = partial(running.note_best, stage)
+    return Best(whole.model, worker, write, note, place, running.ranks, before and before["loss"])
+
+
+def _asking(running: Running, stage: Stage, worker: VisionLanguageModel) -> Asking | None:
+    plan = running.recipe.evaluation
+    if plan is None or plan.every is None or running.ask is None:
+        return None
+    return Asking(running.whole, worker, running.ask, stage, plan.every, running.ranks)
 
 
 def _galleries(

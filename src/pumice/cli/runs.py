@@ -1,0 +1,178 @@
+"""`pumice runs`: all runs with what they have reached, and some of them side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pumice.cli.console import hint, out
+from pumice.cli.help import examples
+from pumice.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pumice.report.runs import Comparison, Overview, Progress
+
+app = typer.Typer(invoke_without_command=True, help="List and compare runs.")
+
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder that holds all runs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback(
+    epilog=examples(
+        ("every run with what it has reached", "pumice runs"),
+        ("for a program", "pumice runs --json"),
+        ("what two differ in, and what came of it", "pumice runs compare tiny slow"),
+    )
+)
+def runs(context: typer.Context, folder: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """List runs: how far each is, its validation loss and its score."""
+    if context.invoked_subcommand is not None:
+        return
+    from pumice.report.runs import list_runs
+
+    found = list_runs(folder)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(run) for run in found], indent=1))
+        return
+    if not found:
+        hint(f"there are no runs in {folder}; pumice train makes one")
+        return
+    table = _table("run", "recipe", "status", "stage", "validation loss", "score", "started")
+    for run in found:
+        stage = run.stages[-1] if run.stages else None
+        table.add_row(
+            run.name,
+            run.recipe or "",
+            run.status,
+            _far(stage) if stage else "",
+            _number(run.validation),
+            _share(run.score),
+            (run.created or "")[:16].replace("T", " "),
+        )
+    out.print(table)
+    for run in found:
+        if run.problem is not None:
+            hint(f"{run.name}: {run.problem}")
+
+
+@app.command(
+    "compare",
+    epilog=examples(
+        ("what two differ in, and what came of it", "pumice runs compare tiny slow"),
+        ("by their folders, for a program", "pumice runs compare runs/tiny elsewhere/slow --json"),
+    ),
+)
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Two runs or more, by name or folder.")
+    ],
+    folder: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs: where their recipes differ, the last numbers of their curves, their scores."""
+    from pumice.report.runs import compare_runs
+
+    if len(names) < 2:
+        raise UsageError("one run alone cannot be compared", where="RUN", remedy="name two or more")
+    found = compare_runs([_folder(name, folder) for name in names])
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        return
+    _print(found, _labels(found.runs))
+
+
+def _folder(name: str, runs: Path) -> Path:
+    place = Path(name)
+    for choice in (runs / name, place):
+        if (choice / "run.json").is_file():
+            return choice
+    known = [mark.parent.name for mark in runs.glob("*/run.json")]
+    remedy = suggest(name, known) if known else "pumice train makes one"
+    raise UsageError(f"there is no run {name!r}", where=str(runs), remedy=remedy)
+
+
+def _labels(runs: Sequence[Overview]) -> list[str]:
+    """Their names, or their folders where names are equal."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [run.folder for run in runs]
+
+
+def _print(found: Comparison, labels: list[str]) -> None:
+    if found.recipe:
+        table = _table("recipe", *labels, plain=True)
+        for difference in found.recipe:
+            table.add_row(difference.key, *difference.values)
+        out.print(table)
+    else:
+        out.print("their recipes are the same")
+    out.print()
+    table = _table("reached", *labels)
+    table.add_row("status", *(run.status for run in found.runs))
+    for name in dict.fromkeys(stage.name for run in found.runs for stage in run.stages):
+        stages = [next((one for one in run.stages if one.name == name), None) for run in found.runs]
+        for title, shown in _ROWS:
+            cells = [shown(one) if one is not None else "" for one in stages]
+            if any(cells):
+                table.add_row(f"{name} {title}", *cells)
+    out.print(table)
+    variants = dict.fromkeys(name for run in found.runs for name in run.scores or {})
+    if variants:
+        out.print()
+        table = _table("exact match, 95% interval", *labels)
+        for name in variants:
+            table.add_row(name, *(_share((run.scores or {}).get(name)) for run in found.runs))
+        out.print(table)
+    if len({run.questions for run in found.runs if run.questions}) > 1:
+        hint("these runs were not asked the same questions")
+
+
+def _far(stage: Progress) -> str:
+    return f"{stage.name} {stage.step:,}" + (f"/{stage.steps:,}" if stage.steps is not None else "")
+
+
+def _best(stage: Progress) -> str:
+    return "" if stage.best_step is None else f"{_number(stage.best_loss)} at step {stage.best_step:,}"
+
+
+def _time(stage: Progress) -> str:
+    from pumice.report.sections import duration
+
+    return duration(stage.seconds) or ""
+
+
+_ROWS: tuple[tuple[str, Any], ...] = (
+    ("step", lambda stage: _far(stage).removeprefix(f"{stage.name} ")),
+    ("time", _time),
+    ("loss", lambda stage: _number(stage.loss)),
+    ("validation loss", lambda stage: _number(stage.validation)),
+    ("best validation loss", _best),
+    ("questions on the way", lambda stage: "" if stage.evaluation is None else f"{stage.evaluation:.1%}"),
+)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _share(found: dict[str, float] | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%}, n {found['n']:,.0f})"
+
+
+def _table(first: str, *titles: str, plain: bool = False) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(first, overflow="fold")
+    for title in titles:
+        table.add_column(title, overflow="fold" if plain else "ellipsis")
+    return table

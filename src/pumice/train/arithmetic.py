@@ -1,0 +1,62 @@
+"""How much a step computes, as ``cost`` counts: with the time it took, the share of a machine's peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pumice.cost.estimate import stage_flops
+from pumice.cost.shape import Additions, Load, Shape
+from pumice.data.plan import Plan
+from pumice.recipes.schema import Stage
+from pumice.types import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Counts the steps of one stage.
+
+    Attributes:
+        shape: of the model, without additions.
+        stage: what trains and how.
+        additions: those of a stage with ``lora``.
+        kept: the tower's features were made before the first step.
+    """
+
+    shape: Shape
+    stage: Stage
+    additions: Additions | None
+    kept: bool
+
+    def step(self, plan: Plan, lengths: IntArray, step: int, tiles: float, image_tokens: float) -> float:
+        """FLOP of a step over all ranks, what is computed twice counted twice.
+
+        Args:
+            plan: the stage's.
+            lengths: tokens of each sample, int64 [samples].
+            step: counted from 0.
+            tiles: inputs of the tower, of all ranks.
+            image_tokens: tokens that come out of the connector, likewise.
+        """
+        own = lengths[list(plan.samples(step))].astype(np.float64)
+        load = Load(
+            steps=1,
+            tokens=float(plan.slots[step]),
+            squares=float((own**2).sum()),
+            logits=float(plan.supervised[step]),
+            images=0.0 if self.kept else tiles,
+            image_tokens=image_tokens,
+            row=0,
+            rows=len(plan.steps[step]),
+            images_per_step=tiles,
+            logits_per_row=0.0,
+        )
+        found = stage_flops(
+            self.shape,
+            load,
+            self.stage.trainable,
+            checkpointing=self.stage.activation_checkpointing,
+            additions=self.additions,
+        )
+        return sum(found.values())

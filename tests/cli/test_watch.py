@@ -1,0 +1,89 @@
+"""What one sees while a run trains."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from pumice.cli.stopping import Stopping
+from pumice.cli.watch import RunWatch
+from pumice.forecast.machine import device_peak
+from pumice.recipes.schema import Stage
+
+STAGE = Stage.model_validate(
+    {
+        "name": "instruct",
+        "kind": "instruct",
+        "sources": ["a"],
+        "lr": {"connector": 1e-3, "language": 1e-4},
+        "steps": 2,
+        "rows_per_step": 1,
+    }
+)
+SUMMARY: dict[str, Any] = {
+    "steps": 2, "tokens": 900, "fill": 0.5, "cut": 0, "trainable": {}, "frozen": {}, "sources": [],
+    "validation": [], "half": True, "ranks": 4,
+}  # fmt: skip
+
+
+def row(step: int, **more: Any) -> dict[str, Any]:
+    sizes = {"tokens": 4000, "supervised": 1000, "flops": 3e12, "memory": 12_340_000_000}
+    return {
+        "step": step,
+        "steps": 2,
+        "loss": 2.0,
+        "lr": {"connector": 1e-3},
+        "seconds": 2.0 * step,
+        **sizes,
+        **more,
+    }
+
+
+def watched(peak: Any) -> tuple[RunWatch, io.StringIO]:
+    said = io.StringIO()
+    return RunWatch(Stopping(), Console(file=said, width=200, force_terminal=False), peak), said
+
+
+def test_a_line_has_rates_share_of_the_peak_memory_and_what_is_left() -> None:
+    asked: list[bool] = []
+
+    def peak(half: bool) -> float:
+        asked.append(half)
+        return 1e12
+
+    watch, said = watched(peak)
+    watch.on_stage(STAGE, SUMMARY)
+    watch.on_step(row(1))
+    watch.on_step(row(2))
+    watch.close()
+    last = said.getvalue().splitlines()[-1]
+    # 3e12 FLOP in 2 seconds on 4 ranks of 1e12 each.
+    assert "500 supervised tok/s  2.0k tok/s  38% of peak" in last
+    assert "12.3 GB" in last
+    assert "ETA 0:00" in last
+    assert asked == [True]
+
+
+def test_without_a_peak_no_share_is_guessed() -> None:
+    for peak in (None, lambda half: None):
+        watch, said = watched(peak)
+        watch.on_stage(STAGE, SUMMARY)
+        watch.on_step(row(1))
+        watch.on_step(row(2))
+        watch.close()
+        assert "of peak" not in said.getvalue()
+
+
+def test_a_few_questions_are_told_with_their_number() -> None:
+    watch, said = watched(None)
+    watch.on_validation({"kind": "evaluation", "step": 4, "value": 0.25, "n": 8})
+    assert "step 4  25.0% of 8 questions" in said.getvalue()
+
+
+def test_the_peak_of_this_machine_is_measured_and_draws_nothing() -> None:
+    state = torch.get_rng_state()
+    assert device_peak(torch.device("cpu"), half=False, seconds=0.05) > 1e8
+    assert torch.equal(torch.get_rng_state(), state)
