@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM
 
 pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate (pumice[bench])")
 
@@ -14,6 +16,7 @@ from pumice.bench.material import Size, make_data, make_model
 from pumice.bench.train import GOALS, SIDES, Settings, bench_training, compare_losses
 from pumice.bench.worker import Spec
 from pumice.errors import RunError, UsageError
+from pumice.model import build_connector
 
 TINY = Size(
     width=32, layers=2, heads=2, mlp=48, vocabulary=300, vision_width=16, vision_layers=3, vision_heads=2,
@@ -91,13 +94,15 @@ def test_a_side_that_fails_says_why(material: Path, tmp_path: Path) -> None:
 
 
 def test_the_default_size_is_the_one_it_says() -> None:
-    from pumice.cost.shape import Shape
-    from pumice.model.shape import config_shape
-
-    shape: Shape = config_shape(
-        *configs(Size()), connector="mlp2x_gelu", select_layer=-2, select_feature="patch"
-    )
-    assert sum(shape.params.values()) / 1e6 == pytest.approx(41.8, abs=0.1)
+    vision, language = configs(Size())
+    with torch.device("meta"):
+        parts = (
+            AutoModel.from_config(vision),
+            AutoModelForCausalLM.from_config(language),
+            build_connector("mlp2x_gelu", vision.hidden_size, language.hidden_size, seed=0),
+        )
+    total = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert total / 1e6 == pytest.approx(41.8, abs=0.1)
 
 
 def configs(size: Size) -> Any:
