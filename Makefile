@@ -55,11 +55,12 @@ check: $(READY) ## lint, format and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One thread: tests compute little at a time, and threads that wait for each other only take turns.
 test: check ## check, then every test that takes seconds
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 test-all: check ## check, then every test; those that need a GPU are skipped without one
-	$(BIN)/python -m pytest -m ""
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m ""
 
 clean: ## remove caches and build products; data/, runs/ and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
