@@ -13,7 +13,7 @@ import numpy as np
 from pumice.cost.shape import Load
 from pumice.data.counting import count_tokens
 from pumice.data.mixture import Mixture, read_mixture, summarise
-from pumice.data.plan import Plan, build_plan
+from pumice.data.plan import Plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
 from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of
@@ -26,9 +26,9 @@ from pumice.model.planned import Planned
 from pumice.recipes.schema import Recipe, Stage
 from pumice.train.dataset import StageData
 from pumice.train.pictures import Pictures
-from pumice.train.prepare import check_grounding, grounding_words
+from pumice.train.prepare import check_grounding, grounding_words, stage_plan
 from pumice.train.remember import Budget
-from pumice.train.sources import fingerprint_of, refused_rows, source_of
+from pumice.train.sources import refused_rows, source_of
 from pumice.types import IntArray, Picture, Video
 
 
@@ -101,18 +101,7 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
         grounding_words(stage, planned.tokenizer)
     data, mixture, checked, sizes = _read(recipe, stage, names, planned, geometry, refusals, options)
     validation: StageData | None = None
-    plan = build_plan(
-        checked.lengths,
-        checked.supervised,
-        seed=recipe.seed,
-        rows_per_step=stage.rows,
-        samples_per_step=stage.samples_per_step,
-        row_length=stage.row_length,
-        epochs=stage.epochs,
-        steps=stage.steps,
-        fingerprint=fingerprint_of(mixture, stage),
-        name=lambda index: str(mixture.samples.origin(index)),
-    )
+    plan = stage_plan(stage, mixture, checked, recipe.seed)
     rows = _summaries(mixture, checked, refusals)
     held_out: list[dict[str, Any]] = []
     if stage.validation is not None:

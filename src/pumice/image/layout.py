@@ -7,8 +7,10 @@ the number of frames) and the checkpoint's settings. ``pumice.image.anyres`` cut
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, TypeVar
 
 from pumice.errors import CheckpointError, suggest
 from pumice.image.grid import Box, Size, best_pinpoint, shrunk, unpadded
@@ -129,6 +131,32 @@ def video_layout(frames: int, settings: LayoutSettings) -> ImageLayout:
     return ImageLayout(
         settings, square, frames, (1, 1), (0, 0, features, features), (side, side), frames=frames
     )
+
+
+class LaidOut(Protocol):
+    """Something that is shown to a tower in tiles."""
+
+    @property
+    def layout(self) -> ImageLayout:
+        """How."""
+        ...
+
+
+Shown = TypeVar("Shown", bound=LaidOut)
+
+
+def tile_groups(shown: Sequence[Shown], most: int) -> Iterator[list[Shown]]:
+    """In order, as many together as have no more than ``most`` tiles; one of more stands alone."""
+    group: list[Shown] = []
+    tiles = 0
+    for one in shown:
+        if group and tiles + one.layout.tiles > most:
+            yield group
+            group, tiles = [], 0
+        group.append(one)
+        tiles += one.layout.tiles
+    if group:
+        yield group
 
 
 def image_tokens(size: Size, settings: LayoutSettings) -> int:

@@ -6,7 +6,7 @@ T tokens of a picture, D width of the language model, C channels, H height, W wi
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pumice.image.decode import image_size, open_image
-from pumice.image.layout import ImageLayout
+from pumice.image.layout import ImageLayout, tile_groups
 from pumice.image.process import ImageProcessor
 from pumice.image.video import Extent, video_info
 from pumice.model.geometry import model_geometry
@@ -86,7 +86,7 @@ class PictureEncoder:
         """
         distinct = {one.key: one for one in shown}
         embeds: dict[Hashable, Tensor] = {}
-        for group in _groups(list(distinct.values())):
+        for group in tile_groups(list(distinct.values()), TOWER_BATCH):
             pixels_MCHW = torch.from_numpy(np.concatenate([self._tiles(one) for one in group]))
             pieces = [
                 self.model.encode_tower(piece.to(self.model.device))
@@ -112,17 +112,3 @@ class PictureEncoder:
             return self.geometry.frames(source.path, shown.layout)
         image = open_image(source) if isinstance(source, Path) else source.convert("RGB")
         return self.geometry.tiles(image, shown.layout)
-
-
-def _groups(shown: Sequence[Shown]) -> Iterator[list[Shown]]:
-    """As many together as have no more than ``TOWER_BATCH`` tiles; one of more stands alone."""
-    group: list[Shown] = []
-    tiles = 0
-    for one in shown:
-        if group and tiles + one.layout.tiles > TOWER_BATCH:
-            yield group
-            group, tiles = [], 0
-        group.append(one)
-        tiles += one.layout.tiles
-    if group:
-        yield group

@@ -6,7 +6,7 @@ H = W the tower's input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pumice.data.samples import pictures_of
 from pumice.image.decode import image_size, open_image
-from pumice.image.layout import ImageLayout
+from pumice.image.layout import ImageLayout, tile_groups
 from pumice.image.video import Extent, video_info
 from pumice.model import VisionLanguageModel
 from pumice.model.geometry import Geometry
@@ -121,7 +121,7 @@ class Pictures:
         the same whether an earlier stage computed it or a resumed run does.
         """
         new = [view for view in dict.fromkeys(views) if view not in self._chunk_of]
-        for chunk in _chunks(new):
+        for chunk in tile_groups(new, CHUNK):
             self._chunk_of.update(dict.fromkeys(chunk, len(self._chunks)))
             self._chunks.append(chunk)
 
@@ -174,22 +174,8 @@ class Pictures:
         if not model.tower.frozen:
             trained: Tensor = model.encode_tower(self.pixels(views).to(model.device))
             return trained
-        return torch.cat([self._encode(model, chunk) for chunk in _chunks(views)]).to(model.device)
+        return torch.cat([self._encode(model, chunk) for chunk in tile_groups(views, CHUNK)]).to(model.device)
 
     def forget(self) -> None:
         """Drop kept features (the tower changes, or a stage keeps none)."""
         self._features.clear()
-
-
-def _chunks(views: Sequence[View]) -> Iterator[list[View]]:
-    """Views in order, as many together as have no more than ``CHUNK`` tiles; one of more stands alone."""
-    chunk: list[View] = []
-    tiles = 0
-    for view in views:
-        if chunk and tiles + view.layout.tiles > CHUNK:
-            yield chunk
-            chunk, tiles = [], 0
-        chunk.append(view)
-        tiles += view.layout.tiles
-    if chunk:
-        yield chunk

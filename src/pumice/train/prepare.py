@@ -96,18 +96,7 @@ def prepare(
     mixture, checked = mixture.without(checked.refused), checked.usable()
     data.samples = mixture.samples
     lengths = checked.lengths
-    plan = build_plan(
-        checked.lengths,
-        checked.supervised,
-        seed=recipe.seed,
-        rows_per_step=stage.rows,
-        samples_per_step=stage.samples_per_step,
-        row_length=stage.row_length,
-        epochs=stage.epochs,
-        steps=stage.steps,
-        fingerprint=fingerprint_of(mixture, stage),
-        name=lambda index: str(mixture.samples.origin(index)),
-    )
+    plan = stage_plan(stage, mixture, checked, recipe.seed)
     rows = _rows(stage, mixture, checked, refusals)
     validation = None
     held_out_rows: list[dict[str, Any]] = []
@@ -160,6 +149,22 @@ def _checked(
     )
     pictures.know(data.samples, checked.sizes)
     return checked
+
+
+def stage_plan(stage: Stage, mixture: mix.Mixture, checked: Preflight, seed: int) -> Plan:
+    """The plan of a stage: what `pumice plan` foresees and training follows."""
+    return build_plan(
+        checked.lengths,
+        checked.supervised,
+        seed=seed,
+        rows_per_step=stage.rows,
+        samples_per_step=stage.samples_per_step,
+        row_length=stage.row_length,
+        epochs=stage.epochs,
+        steps=stage.steps,
+        fingerprint=fingerprint_of(mixture, stage),
+        name=lambda index: str(mixture.samples.origin(index)),
+    )
 
 
 def check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
