@@ -5,6 +5,7 @@ Legend: B rows, T tokens of a row, Q queries, K keys, H heads, D width of a head
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,16 +17,27 @@ from transformers.masking_utils import sdpa_mask
 from pumice.errors import CheckpointError, suggest
 from pumice.model.block_attention import block_attention
 from pumice.model.packing import Packing
+from pumice.model.tiles import Group, groups_of
 
 ATTENTION_CHOICES = ("auto", "sdpa", "eager")
 AUTO = "pumice_auto"
 """What transformers knows our attention by."""
 
 CARRIED = "_pumice_packing"
-"""The attribute of a mask that holds the packing it stands for, and its window."""
+"""The attribute of a mask that holds the packing it stands for (``Carried``)."""
 
 PLAIN_SCORES = 1 << 26
 """The most scores (rows x heads x queries x keys) that one layer holds at once in plain attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a mask stands for: packed rows, the window of the layers it is for, and on a CPU the groups of
+    tiles that ``block_attention`` computes."""
+
+    packing: Packing
+    window: int | None
+    groups: tuple[Group, ...]
 
 
 def visibility_mask(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor:
@@ -108,7 +120,7 @@ def auto_attention(
     15.1 ms (forward alone 10.1 and 6.6); in float32 25.4 and 26.3 ms, so there SDPA stays, which needs
     less memory. For the same reason it stays where the scores are many.
     """
-    carried: tuple[Packing, int | None] | None = getattr(attention_mask, CARRIED, None)
+    carried: Carried | None = getattr(attention_mask, CARRIED, None)
     if carried is not None:
         assert attention_mask is not None
         found = _packed(query_BHQD, key_BHKD, value_BHKD, carried, dropout, scaling, softcap)
@@ -125,13 +137,13 @@ def _packed(
     query_BHTD: Tensor,
     key_BhTD: Tensor,
     value_BhTD: Tensor,
-    carried: tuple[Packing, int | None],
+    carried: Carried,
     dropout: float,
     scaling: float | None,
     softcap: float | None,
 ) -> Tensor | None:
     """Attention over blocks alone, [B, T, H, D]; None where a dense kernel must do it."""
-    packing, window = carried
+    packing = carried.packing
     if query_BHTD.is_cpu:
         if dropout:
             raise CheckpointError(
@@ -140,13 +152,13 @@ def _packed(
                 remedy="choose attention eager, or set attention_dropout to 0",
             )
         return block_attention(
-            query_BHTD, key_BhTD, value_BhTD, packing, scaling=scaling, window=window, softcap=softcap
+            query_BHTD, key_BhTD, value_BhTD, carried.groups, scaling=scaling, softcap=softcap
         )
     kind = value_BhTD.dtype
     half = kind in (torch.bfloat16, torch.float16)
     if half and packing.plain and softcap is None and not dropout and query_BHTD.is_cuda:
         # Under autocast rotations leave queries and keys in float32.
-        return _varlen(query_BHTD.to(kind), key_BhTD.to(kind), value_BhTD, packing, scaling, window)
+        return _varlen(query_BHTD.to(kind), key_BhTD.to(kind), value_BhTD, packing, scaling, carried.window)
     return None
 
 
@@ -274,12 +286,14 @@ def packed_mask(packing: Packing, window: int | None) -> Tensor:
         window: of the layers it is for.
     """
     rows, tokens = packing.shape
+    groups: tuple[Group, ...] = ()
     if packing.segment_ids_BT.is_cpu:
+        groups = tuple(groups_of(packing, window))
         mask = torch.zeros(1, dtype=torch.bool).expand(rows, 1, tokens, tokens)
     else:  # for kernels that know no blocks
         dense_BTT = visibility_mask(packing.segment_ids_BT, packing.branch_ids_BT)
         mask = windowed(dense_BTT, window)[:, None]
-    setattr(mask, CARRIED, (packing, window))
+    setattr(mask, CARRIED, Carried(packing, window, groups))
     return mask
 
 

@@ -1,26 +1,27 @@
 """Attention over the blocks of packed rows on any device, with memory that grows with tokens alone.
 
-Only what a query sees is computed: blocks one after another, each in stretches of queries whose keys end
-with the stretch. Weights are not kept for the backward pass but computed again from each query's
-log-sum-exp, as FlashAttention does (Dao and others 2022, algorithm 4).
+Only what a query sees is computed, in groups of tiles (``tiles``). Weights are computed
+again in the backward pass, as FlashAttention does (Dao and others 2022), but where they are few.
 
-Legend: B rows, T tokens of a row, H heads, h heads of keys and values, G = H / h queries share a key,
-D width of a head, Q queries and K keys of a stretch.
+Legend: B rows, T tokens of a row, H heads, h heads of keys and values, R = H / h queries share a key,
+D width of a head, N tokens of all rows (the place behind them is empty), G tiles, Q queries and K keys of a
+tile, S = h * G.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pumice.model.packing import Block, Packing
+from pumice.model.tiles import Group
 
-STRETCH = 128
-"""Queries that are computed at once: more waste what is above the diagonal, fewer cost calls."""
+KEPT = 4
+"""Weights are kept where they take no more room than so many of the tensors that are kept anyway (queries,
+keys, values and the result): with few keys a query, computing them again costs more than it saves."""
 
 
 def _without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,10 +37,9 @@ def block_attention(
     query_BHTD: Tensor,
     key_BhTD: Tensor,
     value_BhTD: Tensor,
-    packing: Packing,
+    groups: Sequence[Group],
     *,
     scaling: float | None = None,
-    window: int | None = None,
     softcap: float | None = None,
 ) -> Tensor:
     """Attention of packed rows, [B, T, H, D] in the values' type; zeros at padding.
@@ -48,16 +48,13 @@ def block_attention(
         query_BHTD: queries of all tokens.
         key_BhTD: keys; each serves H / h heads of queries.
         value_BhTD: values.
-        packing: who sees whom.
+        groups: who sees whom (``tiles.groups_of``).
         scaling: of the scores; 1 / sqrt(D) if None.
-        window: see only the last so many of the keys that are seen otherwise.
         softcap: scores become ``softcap * tanh(scores / softcap)``.
     """
     scale = query_BHTD.shape[-1] ** -0.5 if scaling is None else scaling
-    # One type for all, as FlashAttention asks: under autocast rotations leave queries and keys in float32.
-    kind = value_BhTD.dtype
     result: Tensor = _BlockAttention.apply(  # type: ignore[no-untyped-call]
-        query_BHTD.to(kind), key_BhTD.to(kind), value_BhTD, packing, scale, window, softcap
+        query_BHTD, key_BhTD, value_BhTD, groups, scale, softcap
     )
     return result
 
@@ -71,146 +68,133 @@ class _BlockAttention(torch.autograd.Function):
         query_BHTD: Tensor,
         key_BhTD: Tensor,
         value_BhTD: Tensor,
-        packing: Packing,
+        groups: Sequence[Group],
         scale: float,
-        window: int | None,
         softcap: float | None,
     ) -> Tensor:
-        rows, heads, tokens, _ = query_BHTD.shape
-        kv_heads = key_BhTD.shape[1]
-        out_BTHD = value_BhTD.new_zeros(rows, tokens, heads, value_BhTD.shape[-1])
-        log_sum_BHT = torch.zeros(rows, heads, tokens, dtype=torch.float32, device=query_BHTD.device)
-        for block, start, stop in _stretches(packing):
-            ranges = _ranges(block, start, stop, window)
-            key_hKD, value_hKD = _gather(key_BhTD, block.row, ranges), _gather(value_BhTD, block.row, ranges)
-            query_hnD = _grouped(query_BHTD[block.row, :, start:stop], kv_heads)
-            scores_hnK, _ = _scores(query_hnD, key_hKD, scale, softcap)
-            _hide(scores_hnK, stop - start, ranges, start, window)
-            log_sum_hn1 = torch.logsumexp(scores_hnK, dim=-1, keepdim=True)
-            weights_hnK = (scores_hnK - log_sum_hn1).exp_().to(value_hKD.dtype)
-            attended_hnD = torch.matmul(weights_hnK, value_hKD)
-            out_BTHD[block.row, start:stop] = _ungrouped(attended_hnD, heads).transpose(0, 1)
-            log_sum_BHT[block.row, :, start:stop] = _ungrouped(log_sum_hn1, heads)[..., 0]
-        ctx.save_for_backward(query_BHTD, key_BhTD, value_BhTD, out_BTHD, log_sum_BHT)
-        ctx.options = (packing, scale, window, softcap)
-        return out_BTHD
+        rows, heads, tokens, width = query_BHTD.shape
+        # One type for all, as FlashAttention asks: under autocast rotations leave queries and keys in
+        # float32.
+        kind = value_BhTD.dtype
+        query_HND, key_hND, value_hND = (_by_place(x, kind) for x in (query_BHTD, key_BhTD, value_BhTD))
+        out_NHD = value_hND.new_zeros(rows * tokens + 1, heads, width)
+        kept: list[Tensor] = []
+        keeps = softcap is None and any(ctx.needs_input_grad) and _scores_of(groups) <= KEPT * rows * tokens * width
+        for group in groups:
+            key_SKD, value_SKD = _chosen(key_hND, group.key_GK), _chosen(value_hND, group.key_GK)
+            query_SnD = _chosen(query_HND, group.query_GQ, key_hND.shape[0])
+            weights_SnK, _ = _weights(query_SnD, key_SKD, group, scale, softcap)
+            low_SnK = weights_SnK.to(kind)
+            if keeps:
+                kept.append(low_SnK)
+            attended_SnD = torch.bmm(low_SnK, value_SKD)
+            out_NHD.index_copy_(0, group.query_GQ.flatten(), _back(attended_SnD, group, heads).transpose(0, 1))
+        ctx.save_for_backward(query_HND, key_hND, value_hND, *kept)
+        ctx.options = (groups, scale, softcap, (rows, tokens), query_BHTD.dtype, key_BhTD.dtype)
+        return out_NHD[:-1].unflatten(0, (rows, tokens))
 
     @staticmethod
     @_without_autocast
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_BTHD,) = grads
-        query_BHTD, key_BhTD, value_BhTD, out_BTHD, log_sum_BHT = ctx.saved_tensors
-        packing, scale, window, softcap = ctx.options
-        heads, kv_heads = query_BHTD.shape[1], key_BhTD.shape[1]
-        # Sums over stretches are kept in float32: a key is seen by many.
-        dquery_BHTD = torch.zeros_like(query_BHTD)
-        dkey_BhTD = torch.zeros_like(key_BhTD, dtype=torch.float32)
-        dvalue_BhTD = torch.zeros_like(value_BhTD, dtype=torch.float32)
-        share_BHT = (grad_BTHD.float() * out_BTHD.float()).sum(dim=-1).transpose(1, 2)
-        for block, start, stop in _stretches(packing):
-            row, ranges = block.row, _ranges(block, start, stop, window)
-            key_hKD, value_hKD = _gather(key_BhTD, row, ranges), _gather(value_BhTD, row, ranges)
-            query_hnD = _grouped(query_BHTD[row, :, start:stop], kv_heads)
-            grad_hnD = _grouped(grad_BTHD[row, start:stop].transpose(0, 1), kv_heads)
-            scores_hnK, slope_hnK = _scores(query_hnD, key_hKD, scale, softcap)
-            _hide(scores_hnK, stop - start, ranges, start, window)
-            log_sum_hn1 = _grouped(log_sum_BHT[row, :, start:stop, None], kv_heads)
-            weights_hnK = (scores_hnK - log_sum_hn1).exp_()
-            dvalue_hKD = torch.matmul(weights_hnK.to(grad_hnD.dtype).transpose(1, 2), grad_hnD)
-            dweights_hnK = torch.matmul(grad_hnD, value_hKD.transpose(1, 2)).float()
-            share_hn1 = _grouped(share_BHT[row, :, start:stop, None], kv_heads)
-            dscores_hnK = weights_hnK.mul_(dweights_hnK.sub_(share_hn1))
-            if slope_hnK is not None:
-                dscores_hnK.mul_(slope_hnK)
-            dscores_low_hnK = dscores_hnK.mul_(scale).to(query_hnD.dtype)
-            dquery_BHTD[row, :, start:stop] = _ungrouped(torch.matmul(dscores_low_hnK, key_hKD), heads)
-            dkey_hKD = torch.matmul(dscores_low_hnK.transpose(1, 2), query_hnD)
-            _scatter(dkey_BhTD, row, ranges, dkey_hKD)
-            _scatter(dvalue_BhTD, row, ranges, dvalue_hKD)
-        return (
-            dquery_BHTD,
-            dkey_BhTD.to(key_BhTD.dtype),
-            dvalue_BhTD.to(value_BhTD.dtype),
-            None,
-            None,
-            None,
-            None,
+        query_HND, key_hND, value_hND, *kept = ctx.saved_tensors
+        groups, scale, softcap, shape, query_kind, key_kind = ctx.options
+        heads, kv_heads, kind = query_HND.shape[0], key_hND.shape[0], value_hND.dtype
+        grad_HND = _by_place(grads[0].transpose(1, 2), kind)
+        dquery_HND = torch.zeros_like(query_HND)
+        # Sums over tiles are kept in float32: a key is seen by many.
+        dkey_hND, dvalue_hND = (torch.zeros_like(x, dtype=torch.float32) for x in (key_hND, value_hND))
+        for number, group in enumerate(groups):
+            key_SKD, value_SKD = _chosen(key_hND, group.key_GK), _chosen(value_hND, group.key_GK)
+            query_SnD = _chosen(query_HND, group.query_GQ, kv_heads)
+            grad_SnD = _chosen(grad_HND, group.query_GQ, kv_heads)
+            slope_SnK = None
+            if kept:
+                low_SnK = kept[number]
+                weights_SnK = low_SnK.float()
+            else:
+                weights_SnK, slope_SnK = _weights(query_SnD, key_SKD, group, scale, softcap)
+                low_SnK = weights_SnK.to(kind)
+            _add(dvalue_hND, group, torch.bmm(low_SnK.transpose(1, 2), grad_SnD))
+            dweights_SnK = torch.bmm(grad_SnD, value_SKD.transpose(1, 2)).float()
+            dscores_SnK = _softmax_backward(dweights_SnK, weights_SnK)
+            if slope_SnK is not None:
+                dscores_SnK.mul_(slope_SnK)
+            dscores_low_SnK = dscores_SnK.to(kind)
+            dquery_SnD = torch.bmm(dscores_low_SnK, key_SKD).mul_(scale)
+            dquery_HND.index_copy_(1, group.query_GQ.flatten(), _back(dquery_SnD, group, heads))
+            _add(dkey_hND, group, torch.bmm(dscores_low_SnK.transpose(1, 2), query_SnD))
+        dquery, dkey, dvalue = (
+            x_HND[:, :-1].unflatten(1, shape).transpose(0, 1).to(wanted)
+            for x_HND, wanted in (
+                (dquery_HND, query_kind),
+                (dkey_hND.mul_(scale), key_kind),
+                (dvalue_hND, kind),
+            )
         )
+        return dquery, dkey, dvalue, None, None, None
 
 
-def _stretches(packing: Packing) -> Iterator[tuple[Block, int, int]]:
-    """Every block in stretches of queries: the block, and the stretch's start and stop in its row."""
-    for block in packing.blocks:
-        for start in range(block.start, block.stop, STRETCH):
-            yield block, start, min(start + STRETCH, block.stop)
+def _scores_of(groups: Sequence[Group]) -> int:
+    """Scores of a head."""
+    return sum(group.query_GQ.numel() * group.key_GK.shape[1] for group in groups)
 
 
-def _ranges(block: Block, start: int, stop: int, window: int | None) -> list[tuple[int, int]]:
-    """The keys that some query of a stretch sees, as ranges of the row; the stretch's own come last."""
-    ranges = [*block.before, (block.start, stop)]
-    if window is None:
-        return ranges
-    # The first query sees the last `window` of the keys up to itself.
-    surplus = sum(b - a for a, b in block.before) + (start + 1 - block.start) - window
-    kept: list[tuple[int, int]] = []
-    for first, last in ranges:
-        drop = min(max(surplus, 0), last - first)
-        surplus -= drop
-        if first + drop < last:
-            kept.append((first + drop, last))
-    return kept
+def _by_place(x_BHTD: Tensor, kind: torch.dtype) -> Tensor:
+    """[H, N + 1, D]: all rows one after another, and an empty place."""
+    rows, heads, tokens, width = x_BHTD.shape
+    placed_HND = x_BHTD.new_empty(heads, rows * tokens + 1, width, dtype=kind)
+    placed_HND[:, :-1].unflatten(1, (rows, tokens)).copy_(x_BHTD.transpose(0, 1))
+    placed_HND[:, -1] = 0
+    return placed_HND
 
 
-def _gather(x_BhTD: Tensor, row: int, ranges: list[tuple[int, int]]) -> Tensor:
-    parts = [x_BhTD[row, :, start:stop] for start, stop in ranges]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+def _chosen(x_HND: Tensor, places_GQ: Tensor, kv_heads: int | None = None) -> Tensor:
+    """What stands at the places, [S, R * Q, D]: the queries of a key's heads one group after another."""
+    heads, tiles = x_HND.shape[0], places_GQ.shape[0]
+    found_HGQD = x_HND.index_select(1, places_GQ.flatten()).unflatten(1, places_GQ.shape)
+    if kv_heads is None or kv_heads == heads:
+        return found_HGQD.flatten(0, 1)
+    return found_HGQD.unflatten(0, (kv_heads, -1)).transpose(1, 2).reshape(kv_heads * tiles, -1, x_HND.shape[2])
 
 
-def _scatter(into_BhTD: Tensor, row: int, ranges: list[tuple[int, int]], grad_hKD: Tensor) -> None:
-    at = 0
-    for start, stop in ranges:
-        into_BhTD[row, :, start:stop] += grad_hKD[:, at : at + stop - start]
-        at += stop - start
+def _back(x_SnD: Tensor, group: Group, heads: int) -> Tensor:
+    """[H, G * Q, D]."""
+    tiles, queries = group.query_GQ.shape
+    return x_SnD.view(-1, tiles, x_SnD.shape[1] // queries, queries, x_SnD.shape[2]).transpose(1, 2).reshape(
+        heads, tiles * queries, -1
+    )
 
 
-def _grouped(x_HQD: Tensor, kv_heads: int) -> Tensor:
-    """[H, Q, D] as [h, G * Q, D]: the queries of a key's heads one group after another."""
-    heads, queries, width = x_HQD.shape
-    return x_HQD.reshape(kv_heads, heads // kv_heads * queries, width)
-
-
-def _ungrouped(x_hnD: Tensor, heads: int) -> Tensor:
-    kv_heads, many, width = x_hnD.shape
-    return x_hnD.reshape(heads, kv_heads * many // heads, width)
-
-
-def _scores(
-    query_hnD: Tensor, key_hKD: Tensor, scale: float, softcap: float | None
+def _weights(
+    query_SnD: Tensor, key_SKD: Tensor, group: Group, scale: float, softcap: float | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores [h, n, K] in float32, and where they are capped the slope of the cap.
+    """Weights [S, n, K] in float32, and where scores are capped the slope of the cap.
 
     The product is taken in float32 whatever the inputs are: a score of 50 rounded to bfloat16 is off by an
-    eighth, and so is its weight. (It costs 7% of the whole, see docs/LOG.md.)
+    eighth, and so is its weight.
     """
-    scores_hnK = torch.matmul(query_hnD.float(), key_hKD.transpose(1, 2).float()).mul_(scale)
-    if softcap is None:
-        return scores_hnK, None
-    bent_hnK = torch.tanh(scores_hnK / softcap)
-    return bent_hnK * softcap, 1 - bent_hnK**2
+    scores_SnK = torch.bmm(query_SnD.float().mul(scale), key_SKD.float().transpose(1, 2))
+    slope_SnK = None
+    if softcap is not None:
+        bent_SnK = torch.tanh(scores_SnK / softcap)
+        scores_SnK, slope_SnK = bent_SnK * softcap, 1 - bent_SnK**2
+    tiles, queries, last = group.hidden_GQk.shape
+    view = scores_SnK.view(-1, tiles, scores_SnK.shape[1] // queries, queries, scores_SnK.shape[2])
+    view[..., -last:].masked_fill_(group.hidden_GQk[:, None], -torch.inf)
+    return torch.softmax(scores_SnK, dim=-1), slope_SnK
 
 
-def _hide(
-    scores_hnK: Tensor, queries: int, ranges: list[tuple[int, int]], start: int, window: int | None
-) -> None:
-    """Take out keys that stand behind their query, or before its window; in place."""
-    heads, _, keys = scores_hnK.shape
-    order_K = torch.arange(keys, device=scores_hnK.device)
-    # The stretch's own keys are the last ones: query i stands at key `keys - queries + i`.
-    own_Q = torch.arange(keys - queries, keys, device=scores_hnK.device)
-    if window is None:
-        late_QQ = order_K[None, keys - queries :] > own_Q[:, None]
-        view = scores_hnK.view(heads, -1, queries, keys)[..., keys - queries :]
-        view.masked_fill_(late_QQ, -torch.inf)
-        return
-    hidden_QK = (order_K[None] > own_Q[:, None]) | (order_K[None] <= own_Q[:, None] - window)
-    scores_hnK.view(heads, -1, queries, keys).masked_fill_(hidden_QK, -torch.inf)
+def _add(into_hND: Tensor, group: Group, grad_SKD: Tensor) -> None:
+    """Add what each tile gives to its keys."""
+    grad_hGKD = grad_SKD.view(into_hND.shape[0], -1, *grad_SKD.shape[1:])
+    for number, ranges in enumerate(group.ranges):
+        at = 0
+        for start, stop in ranges:
+            into_hND[:, start:stop] += grad_hGKD[:, number, at : at + stop - start]
+            at += stop - start
+
+
+def _softmax_backward(grad_SnK: Tensor, weights_SnK: Tensor) -> Tensor:
+    """Gradient of scores from that of their softmax."""
+    found_SnK: Tensor = torch._softmax_backward_data(grad_SnK, weights_SnK, -1, torch.float32)
+    return found_SnK

@@ -71,10 +71,6 @@ class Packing:
         ordered = sorted(edges)
         return ordered, max(b - a for a, b in pairwise(ordered))
 
-    @property
-    def scores(self) -> int:
-        """Query-key pairs that are computed, a head each (causal halves counted whole)."""
-        return sum((block.stop - block.start) * block.keys for block in self.blocks)
 
 
 def packing_of(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Packing:

@@ -31,12 +31,13 @@ from pumice.model.attention import (
     windowed,
 )
 from pumice.model.config import VLMConfig
+from pumice.model.cross_entropy import linear_cross_entropy, sums_linear
 from pumice.model.packing import Packing, packing_of
 from pumice.model.tower import Tower
 from pumice.types import IGNORE_INDEX
 
 LOGIT_CHUNK = 1 << 25
-"""How many logits are held at once while the loss is computed (128 MiB in float32)."""
+"""How many logits are held at once where the loss is a sum for each group (128 MiB in float32)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,20 @@ class VisionLanguageModel(nn.Module):
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
 
+    def attends_blocks(self, *, half: bool, branches: bool) -> bool:
+        """Whether attention over packed rows costs what samples see alone, however long the rows are.
+
+        Args:
+            half: matrix products are taken in half precision.
+            branches: samples have branches.
+        """
+        if not self.packs or self.lm.config._attn_implementation != AUTO:
+            return False
+        if self.device.type == "cpu":
+            return True
+        capped = getattr(self.lm.config, "attn_logit_softcapping", None) is not None
+        return self.device.type == "cuda" and half and not branches and not capped
+
     def see(self, segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor | Packing:
         """Who sees whom in packed rows, in the form that ``hidden`` computes fastest."""
         if self.packs and self.lm.config._attn_implementation == AUTO:
@@ -402,8 +417,10 @@ class VisionLanguageModel(nn.Module):
     def _cross_entropy(
         self, hidden_SD: Tensor, labels_S: Tensor, groups_S: Tensor | None, number: int | None
     ) -> Tensor:
-        """Summed cross entropy in float32, of all tokens or of each group; many tokens go in chunks whose
-        logits are recomputed."""
+        """Summed cross entropy in float32, of all tokens or of each group; no logits are kept."""
+        head = self.lm.get_output_embeddings()
+        if number is None and sums_linear(head):
+            return linear_cross_entropy(hidden_SD, head, labels_S, self._softcap)
 
         def part(hidden_cD: Tensor, labels_c: Tensor, groups_c: Tensor | None) -> Tensor:
             logits_cV = self.logits(hidden_cD).float()
@@ -412,7 +429,7 @@ class VisionLanguageModel(nn.Module):
             losses_c = F.cross_entropy(logits_cV, labels_c, reduction="none")
             return losses_c.new_zeros(number).index_add(0, groups_c, losses_c)
 
-        size = max(1, LOGIT_CHUNK // int(self.lm.get_output_embeddings().weight.shape[0]))
+        size = max(1, LOGIT_CHUNK // int(head.weight.shape[0]))
         if hidden_SD.shape[0] <= size:
             return part(hidden_SD, labels_S, groups_S)
         total = hidden_SD.new_zeros(() if number is None else number, dtype=torch.float32)

@@ -22,12 +22,14 @@ class Arithmetic:
         stage: what trains and how.
         additions: those of a stage with ``lora``.
         kept: the tower's features were made before the first step.
+        flat: rows are laid end to end, so that nothing pads them.
     """
 
     shape: Shape
     stage: Stage
     additions: Additions | None
     kept: bool
+    flat: bool = False
 
     def step(self, plan: Plan, lengths: IntArray, step: int, tiles: float, image_tokens: float) -> float:
         """FLOP of a step over all ranks, what is computed twice counted twice.
@@ -42,7 +44,7 @@ class Arithmetic:
         own = lengths[list(plan.samples(step))].astype(np.float64)
         load = Load(
             steps=1,
-            tokens=float(plan.slots[step]),
+            tokens=float(plan.tokens[step] if self.flat else plan.slots[step]),
             squares=float((own**2).sum()),
             logits=float(plan.supervised[step]),
             images=0.0 if self.kept else tiles,

@@ -25,10 +25,10 @@ from pumice.train.best import Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states, load_state
 from pumice.train.dataset import StageData
 from pumice.train.faults import check_step, step_faults
-from pumice.train.losses import Context, autocast, stage_losses, step_spread, word_table
+from pumice.train.losses import Context, autocast, stage_losses, step_parts, step_spread, word_table
 from pumice.train.metrics import MetricsFile, NoMetrics, peak_memory
 from pumice.train.optim import build_optimizer, rate_factor, set_rates
-from pumice.train.parallel import shares, whole
+from pumice.train.parallel import whole
 from pumice.train.preference import Pairs, zeros
 from pumice.train.saving import Saver
 from pumice.train.validate import Validator
@@ -182,7 +182,7 @@ def _accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[st
     """Gradients of one step; its losses as numbers, over all ranks."""
     context, stage = run.context, run.context.stage
     ranks, supervised = context.ranks, run.plan.supervised[step]
-    parts = shares(run.plan.steps[step], run.row_tokens(step), stage.accumulation, ranks.world)
+    parts = step_parts(run.plan, step, run.lengths, context)
     batches = [run.data.batch(part[ranks.rank]) if part[ranks.rank] else run.data.empty() for part in parts]
     table_VD, spread, grounded = word_table(model, stage), None, 0
     if stage.grounding is not None:

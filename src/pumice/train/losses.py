@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pumice.data.plan import Plan
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
 from pumice.train.dataset import StageData
 from pumice.train.grounding import cell_embeddings, grounding_loss, joint_variance
-from pumice.train.parallel import ALONE, Ranks, let_go, whole
+from pumice.train.parallel import ALONE, Ranks, flat_shares, let_go, shares, whole
 from pumice.train.pictures import Pictures
 from pumice.train.preference import Pairs, answer_groups, pairs_of
-from pumice.types import Batch
+from pumice.types import Batch, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,15 @@ class Context:
     """What a stage's training and validation share.
 
     ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom; ``ranks`` are
-    those that train together.
+    those that train together. ``flat`` says that samples may be laid end to end in rows of any length
+    (``lays_flat``).
     """
 
     stage: Stage
     pictures: Pictures
     position_ids_4: Tensor | None
     ranks: Ranks = ALONE
+    flat: bool = False
 
     @property
     def split(self) -> bool:
@@ -60,6 +63,25 @@ def computes_half(stage: Stage, device: torch.device) -> bool:
     """Whether a stage's matrix products are taken in bfloat16."""
     with autocast(stage, device):
         return torch.is_autocast_enabled(device.type)
+
+
+def lays_flat(model: VisionLanguageModel, stage: Stage) -> bool:
+    """Whether attention costs what samples see and no more, so that padding rows to one length is in vain.
+
+    On CUDA FlashAttention does so, which takes half precision and samples without branches.
+    """
+    branches = stage.branch_turns or stage.kind == "prefer"
+    return model.attends_blocks(half=computes_half(stage, model.device), branches=branches)
+
+
+def step_parts(
+    plan: Plan, step: int, lengths: IntArray, context: Context
+) -> list[list[list[Sequence[int]]]]:
+    """A step's samples by part and rank, in rows: ``shares``, or ``flat_shares`` where rows may be flat."""
+    rows, parts, world = plan.steps[step], context.stage.accumulation, context.ranks.world
+    if context.flat:
+        return flat_shares(rows, lengths, parts, world)
+    return shares(rows, [int(lengths[list(row)].sum()) for row in rows], parts, world)
 
 
 @contextlib.contextmanager

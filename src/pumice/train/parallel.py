@@ -9,6 +9,7 @@ and sums over all of them are what one process would have summed.
 from __future__ import annotations
 
 import copy
+import heapq
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
+from pumice.types import IntArray
 
 TIMEOUT = timedelta(seconds=1800)
 """How long a rank waits for another: one may be writing a checkpoint, or reading a large data set. A rank
@@ -179,6 +181,33 @@ def shares(
         found.append(_balanced([order[i] for i in range(at, at + size)], rows, costs, world))
         at += size
     return found
+
+
+def flat_shares(
+    step: Sequence[Sequence[int]], lengths: IntArray, parts: int, world: int
+) -> list[list[list[Sequence[int]]]]:
+    """The same for a model that attends to what a sample sees alone (``lays_flat``): the samples of a step,
+    each share of them end to end in one row, and all shares with nearly as many tokens.
+
+    Args:
+        step: rows of sample indices.
+        lengths: tokens of each sample, int64 [samples].
+        parts: micro-batches that the step is taken in.
+        world: ranks.
+
+    Returns:
+        At most ``parts`` lists of ``world`` lists with one row, or with none where samples are too few.
+    """
+    samples = [index for row in step for index in row]
+    places = min(parts, -(-len(samples) // world)) * world
+    taken: list[list[int]] = [[] for _ in range(places)]
+    loads = [(0, place) for place in range(places)]
+    for at in sorted(range(len(samples)), key=lambda i: (-int(lengths[samples[i]]), i)):
+        load, place = loads[0]
+        taken[place].append(at)
+        heapq.heapreplace(loads, (load + int(lengths[samples[at]]), place))
+    shares_of = [[tuple(samples[at] for at in sorted(own))] if own else [] for own in taken]
+    return [list(shares_of[start : start + world]) for start in range(0, places, world)]
 
 
 def _evenly(count: int, parts: int) -> list[range]:

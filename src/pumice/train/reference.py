@@ -9,8 +9,7 @@ import numpy as np
 
 from pumice.model import VisionLanguageModel
 from pumice.train.dataset import StageData
-from pumice.train.losses import Context, autocast, measuring, stage_losses
-from pumice.train.parallel import shares
+from pumice.train.losses import Context, autocast, measuring, stage_losses, step_parts
 from pumice.train.preference import References, load_references, save_references
 from pumice.train.prepare import Prepared
 from pumice.train.validate import Validator
@@ -73,10 +72,9 @@ Round = tuple[list[tuple[int, ...]], set[int]]
 
 def _rounds(ready: Prepared, context: Context) -> Iterator[Round]:
     """The parts of the plan's steps that show a sample for the first time, as many on every rank."""
-    stage, ranks, seen = context.stage, context.ranks, set[int]()
-    for step in ready.plan.steps:
-        costs = [int(ready.lengths[list(row)].sum()) for row in step]
-        for part in shares(step, costs, stage.accumulation, ranks.world):
+    ranks, seen = context.ranks, set[int]()
+    for step in range(len(ready.plan)):
+        for part in step_parts(ready.plan, step, ready.lengths, context):
             fresh = {index for rows in part for row in rows for index in row} - seen
             if fresh:
                 yield [tuple(row) for row in part[ranks.rank]], fresh

@@ -46,7 +46,7 @@ from pumice.train.arithmetic import Arithmetic
 from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
-from pumice.train.losses import Context, computes_half
+from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.metrics import last_step
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
@@ -289,7 +289,7 @@ def _run_one(
     if ranks.lead:
         place.mkdir(parents=True, exist_ok=True)
         ready.plan.save(place / "plan.json")
-    context = Context(stage, pictures, ready.position_ids_4, ranks)
+    context = Context(stage, pictures, ready.position_ids_4, ranks, lays_flat(model, stage))
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
@@ -323,7 +323,7 @@ def _run_one(
         validator,
         recipe.seed,
         running.stop,
-        Arithmetic(shape, stage, additions, kept is not None),
+        Arithmetic(shape, stage, additions, kept is not None, context.flat),
         _best(running, stage, worker, attached, base),
         _asking(running, stage, worker),
     )

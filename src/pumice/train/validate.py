@@ -93,7 +93,8 @@ class Validator:
         for first in range(0, len(starts), ranks.world):
             number = first + ranks.rank
             if number < len(starts):
-                yield self.data.batch([[i] for i in self.order[starts[number] : starts[number] + ROWS]])
+                chosen = self.order[starts[number] : starts[number] + ROWS]
+                yield self.data.batch([chosen] if self.context.flat else [[i] for i in chosen])
             else:
                 yield self.data.empty()
 
