@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pumice.model import tiles
 from pumice.model.shape import model_shape
 from pumice.train.arithmetic import Arithmetic
 from pumice.train.loop import _accumulate
@@ -18,10 +19,19 @@ from pumice.train.optim import checkpoint_activations
     "trainable", [("connector", "language"), ("connector",), ("connector", "language", "vision")]
 )
 def test_a_step_computes_what_torch_counts(
-    toy: Any, parts: Any, data: Path, tmp_path: Path, trainable: tuple[str, ...], checkpointing: bool
+    toy: Any,
+    parts: Any,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trainable: tuple[str, ...],
+    checkpointing: bool,
 ) -> None:
-    """torch counts the products that are carried out; but it does not know that attention is causal and that
-    samples do not see each other, which is much at this width."""
+    """torch counts the products that are carried out; but it does not know that attention is causal, which is
+    much at this width."""
+    # Samples as short as these would share tiles, which saves calls and not products.
+    monkeypatch.setattr(tiles, "CALL_COST", 1)
+    monkeypatch.setattr(tiles, "MULTIPLE", 1)
     lr = dict.fromkeys(trainable, 0.01)
     stage = toy.instruct(
         trainable=list(trainable),

@@ -79,7 +79,11 @@ class _BlockAttention(torch.autograd.Function):
         query_HND, key_hND, value_hND = (_by_place(x, kind) for x in (query_BHTD, key_BhTD, value_BhTD))
         out_NHD = value_hND.new_zeros(rows * tokens + 1, heads, width)
         kept: list[Tensor] = []
-        keeps = softcap is None and any(ctx.needs_input_grad) and _scores_of(groups) <= KEPT * rows * tokens * width
+        keeps = (
+            softcap is None
+            and any(ctx.needs_input_grad)
+            and _scores_of(groups) <= KEPT * rows * tokens * width
+        )
         for group in groups:
             key_SKD, value_SKD = _chosen(key_hND, group.key_GK), _chosen(value_hND, group.key_GK)
             query_SnD = _chosen(query_HND, group.query_GQ, key_hND.shape[0])
@@ -88,10 +92,13 @@ class _BlockAttention(torch.autograd.Function):
             if keeps:
                 kept.append(low_SnK)
             attended_SnD = torch.bmm(low_SnK, value_SKD)
-            out_NHD.index_copy_(0, group.query_GQ.flatten(), _back(attended_SnD, group, heads).transpose(0, 1))
+            out_NHD.index_copy_(
+                0, group.query_GQ.flatten(), _back(attended_SnD, group, heads).transpose(0, 1)
+            )
         ctx.save_for_backward(query_HND, key_hND, value_hND, *kept)
         ctx.options = (groups, scale, softcap, (rows, tokens), query_BHTD.dtype, key_BhTD.dtype)
-        return out_NHD[:-1].unflatten(0, (rows, tokens))
+        out_BTHD: Tensor = out_NHD[:-1].view(rows, tokens, heads, width)
+        return out_BTHD
 
     @staticmethod
     @_without_autocast
@@ -124,7 +131,7 @@ class _BlockAttention(torch.autograd.Function):
             dquery_HND.index_copy_(1, group.query_GQ.flatten(), _back(dquery_SnD, group, heads))
             _add(dkey_hND, group, torch.bmm(dscores_low_SnK.transpose(1, 2), query_SnD))
         dquery, dkey, dvalue = (
-            x_HND[:, :-1].unflatten(1, shape).transpose(0, 1).to(wanted)
+            x_HND[:, :-1].reshape(-1, *shape, x_HND.shape[2]).transpose(0, 1).to(wanted)
             for x_HND, wanted in (
                 (dquery_HND, query_kind),
                 (dkey_hND.mul_(scale), key_kind),
@@ -143,7 +150,7 @@ def _by_place(x_BHTD: Tensor, kind: torch.dtype) -> Tensor:
     """[H, N + 1, D]: all rows one after another, and an empty place."""
     rows, heads, tokens, width = x_BHTD.shape
     placed_HND = x_BHTD.new_empty(heads, rows * tokens + 1, width, dtype=kind)
-    placed_HND[:, :-1].unflatten(1, (rows, tokens)).copy_(x_BHTD.transpose(0, 1))
+    placed_HND[:, :-1].view(heads, rows, tokens, width).copy_(x_BHTD.transpose(0, 1))
     placed_HND[:, -1] = 0
     return placed_HND
 
@@ -151,17 +158,21 @@ def _by_place(x_BHTD: Tensor, kind: torch.dtype) -> Tensor:
 def _chosen(x_HND: Tensor, places_GQ: Tensor, kv_heads: int | None = None) -> Tensor:
     """What stands at the places, [S, R * Q, D]: the queries of a key's heads one group after another."""
     heads, tiles = x_HND.shape[0], places_GQ.shape[0]
-    found_HGQD = x_HND.index_select(1, places_GQ.flatten()).unflatten(1, places_GQ.shape)
+    width = x_HND.shape[2]
+    found_HnD = x_HND.index_select(1, places_GQ.flatten())
     if kv_heads is None or kv_heads == heads:
-        return found_HGQD.flatten(0, 1)
-    return found_HGQD.unflatten(0, (kv_heads, -1)).transpose(1, 2).reshape(kv_heads * tiles, -1, x_HND.shape[2])
+        return found_HnD.view(heads * tiles, -1, width)
+    found_hRGQD = found_HnD.view(kv_heads, heads // kv_heads, tiles, -1, width)
+    return found_hRGQD.transpose(1, 2).reshape(kv_heads * tiles, -1, width)
 
 
 def _back(x_SnD: Tensor, group: Group, heads: int) -> Tensor:
     """[H, G * Q, D]."""
     tiles, queries = group.query_GQ.shape
-    return x_SnD.view(-1, tiles, x_SnD.shape[1] // queries, queries, x_SnD.shape[2]).transpose(1, 2).reshape(
-        heads, tiles * queries, -1
+    return (
+        x_SnD.view(-1, tiles, x_SnD.shape[1] // queries, queries, x_SnD.shape[2])
+        .transpose(1, 2)
+        .reshape(heads, tiles * queries, -1)
     )
 
 

@@ -72,7 +72,6 @@ class Packing:
         return ordered, max(b - a for a, b in pairwise(ordered))
 
 
-
 def packing_of(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Packing:
     """The blocks of packed rows, by the rule of ``attention.visibility_mask``.
 

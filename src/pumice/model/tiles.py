@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ def _pieces(packing: Packing, window: int | None) -> Iterator[Tile]:
         length = block.stop - block.start
         parts = max(1, round(length / best), -(-length // MOST_QUERIES))
         edges = [block.start + length * part // parts for part in range(parts + 1)]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             yield Tile(block.row, start, stop, tuple(seen_ranges(block, start, stop, window)))
 
 

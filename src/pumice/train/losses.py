@@ -74,9 +74,7 @@ def lays_flat(model: VisionLanguageModel, stage: Stage) -> bool:
     return model.attends_blocks(half=computes_half(stage, model.device), branches=branches)
 
 
-def step_parts(
-    plan: Plan, step: int, lengths: IntArray, context: Context
-) -> list[list[list[Sequence[int]]]]:
+def step_parts(plan: Plan, step: int, lengths: IntArray, context: Context) -> list[list[list[Sequence[int]]]]:
     """A step's samples by part and rank, in rows: ``shares``, or ``flat_shares`` where rows may be flat."""
     rows, parts, world = plan.steps[step], context.stage.accumulation, context.ranks.world
     if context.flat:

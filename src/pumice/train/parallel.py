@@ -206,8 +206,10 @@ def flat_shares(
         load, place = loads[0]
         taken[place].append(at)
         heapq.heapreplace(loads, (load + int(lengths[samples[at]]), place))
-    shares_of = [[tuple(samples[at] for at in sorted(own))] if own else [] for own in taken]
-    return [list(shares_of[start : start + world]) for start in range(0, places, world)]
+    shares_of: list[list[Sequence[int]]] = [
+        [tuple(samples[at] for at in sorted(own))] if own else [] for own in taken
+    ]
+    return [shares_of[start : start + world] for start in range(0, places, world)]
 
 
 def _evenly(count: int, parts: int) -> list[range]:
