@@ -7,12 +7,12 @@ activations and the optimiser are left out: together they are under 1% at the si
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pumice.cost.hardware import Hardware, Sharding
-from pumice.cost.shape import Additions, Load, Shape
+from pumice.cost.shape import Additions, Load, Partly, Shape
 
 BF16, FP32 = 2, 4
 ADAM = 2 * FP32
@@ -50,6 +50,7 @@ class Setup:
     activation: int = BF16
     additions: Additions | None = None
     reference: float = 0.0
+    partly: Mapping[str, Partly] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,12 @@ class Estimate:
 def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
     """The cost of one stage."""
     flops = stage_flops(
-        shape, load, setup.trainable, checkpointing=setup.checkpointing, additions=setup.additions
+        shape,
+        load,
+        setup.trainable,
+        checkpointing=setup.checkpointing,
+        additions=setup.additions,
+        partly=setup.partly,
     )
     if setup.reference:
         once = stage_flops(shape, load, (), checkpointing=False)
@@ -96,16 +102,23 @@ def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
     return Estimate(flops, stage_memory(shape, load, setup), sum(flops.values()) / rate)
 
 
-def passes(part: str, trainable: Collection[str], *, checkpointing: bool) -> int:
+def passes(
+    part: str, trainable: Collection[str], *, checkpointing: bool, partly: Mapping[str, Partly] | None = None
+) -> float:
     """How often the arithmetic of a part's forward pass is done, backward passes included.
 
     Forward is 1. A gradient that passes through adds 1, a part that trains 1 more for its own weights.
-    Checkpointing computes the forward pass again, where there is a backward one.
+    Checkpointing computes the forward pass again, where there is a backward one. Of a part that trains in
+    part, shares of these.
     """
     order = ("vision", "connector", "language")
-    if not any(name in trainable for name in order[: order.index(part) + 1]):
+    some = (partly or {}).get(part)
+    below = any(name in trainable for name in order[: order.index(part)])
+    if not below and part not in trainable:
         return 1
-    return 2 + int(part in trainable) + int(checkpointing and part != "connector")
+    through = 1.0 if below or some is None else some.reach
+    own = 0.0 if part not in trainable else 1.0 if some is None else some.own
+    return 1 + through * (1 + int(checkpointing and part != "connector")) + own
 
 
 def stage_flops(
@@ -115,6 +128,7 @@ def stage_flops(
     *,
     checkpointing: bool,
     additions: Additions | None = None,
+    partly: Mapping[str, Partly] | None = None,
 ) -> dict[str, float]:
     """FLOP of a stage by part: ``vision``, ``connector``, ``language``, ``head``, and ``additions``."""
     tower, language = shape.tower, shape.language
@@ -126,13 +140,15 @@ def stage_flops(
         + 4.0 * language.layers * language.attention_width * load.squares / 2,
     }
     flops = {
-        part: amount * passes(part, trainable, checkpointing=checkpointing)
+        part: amount * passes(part, trainable, checkpointing=checkpointing, partly=partly)
         for part, amount in forward.items()
     }
     # The language model's own inputs (embeddings) may be all that trains before it; its head never
     # recomputes: logits are made once, forward and backward together.
     head = 2.0 * language.vocabulary * language.width * load.logits
-    flops["head"] = head * (3 if "language" in trainable else 2)
+    some = (partly or {}).get("language")
+    trains = "language" in trainable if some is None else some.head
+    flops["head"] = head * (3 if trains else 2)
     if additions is not None and "language" in trainable:
         # Gradients pass through the frozen weights, and only the additions have gradients of their own.
         through = 2 + int(checkpointing)
@@ -146,10 +162,11 @@ def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
     """Bytes on one device at the highest point of a step."""
     params = dict(shape.params)
     additions = setup.additions if "language" in setup.trainable else None
+    params |= {part: some.params for part, some in setup.partly.items()}
     trained = float(sum(count for part, count in params.items() if part in setup.trainable))
     if additions is not None:
         trained += additions.params - params["language"]
-    everything = float(sum(params.values()))
+    everything = float(sum(shape.params.values()))
     split = 1.0 / setup.devices
     whole = setup.sharding == "none"
     held = split if setup.sharding == "full" else 1.0
@@ -183,13 +200,18 @@ def _activations(shape: Shape, load: Load, setup: Setup) -> float:
         kept = places * language.width * setup.activation * language.layers + layer
     else:
         kept = layer * language.layers
+    some = setup.partly.get("language")
+    if some is not None and not {"connector", "vision"} & setup.trainable:
+        kept = layer + (kept - layer) * some.reach  # below the lowest layer that trains nothing is kept
     images = min(load.images_per_step / max(load.rows, 1) * setup.micro_rows, load.images_per_step)
     inside = images * tower.tokens * tower.width * wide
     if "vision" not in setup.trainable:
         return kept + inside * ACTIVATION  # one layer at a time, nothing kept
+    own = setup.partly.get("vision")
+    layers = tower.layers * (1.0 if own is None else own.reach)
     if setup.checkpointing:
-        return kept + inside * (BF16 * tower.layers + ACTIVATION)
-    return kept + inside * ACTIVATION * tower.layers
+        return kept + inside * (BF16 * layers + ACTIVATION)
+    return kept + inside * ACTIVATION * max(1.0, layers)
 
 
 def _logits(shape: Shape, load: Load, setup: Setup) -> float:

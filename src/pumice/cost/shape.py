@@ -90,6 +90,24 @@ class Additions:
 
 
 @dataclass(frozen=True, slots=True)
+class Partly:
+    """A part of which some trains.
+
+    Attributes:
+        params: parameters that train.
+        own: of the arithmetic of the part's weights, the share whose weights train.
+        reach: the share of its layers that a gradient passes through, where none comes from below: those from
+            the lowest that trains on.
+        head: of a language model, whether its head trains.
+    """
+
+    params: int
+    own: float
+    reach: float
+    head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What a stage computes on, over all its steps.
 

@@ -56,7 +56,7 @@ def remedies(
         found.append(Remedy(_together(setup, spread), needs(spread)))
     if additions is not None and "language" in setup.trainable:
         for label, quantised in (("LoRA", False), ("QLoRA", True)):
-            low = replace(every, additions=additions(quantised))
+            low = _adding(every, additions(quantised))
             if needs(low) <= limit:
                 found.append(Remedy(", ".join(filter(None, [words, label])), needs(low)))
                 break
@@ -77,8 +77,20 @@ def _singles(setup: Setup, additions: Callable[[bool], Additions] | None) -> Ite
         yield f"{_DEVICES} {devices:,}", replace(setup, devices=devices)
         devices *= 2
     if additions is not None and "language" in setup.trainable:
-        yield "LoRA (lora: {} in the stage)", replace(setup, additions=additions(False))
-        yield "QLoRA (lora: {quantize: nf4})", replace(setup, additions=additions(True))
+        yield (
+            "LoRA (lora: {} in the stage)",
+            _adding(setup, additions(False)),
+        )
+        yield (
+            "QLoRA (lora: {quantize: nf4})",
+            _adding(setup, additions(True)),
+        )
+
+
+def _adding(setup: Setup, additions: Additions) -> Setup:
+    """The same with additions in the place of whatever trains of the language model."""
+    others = {part: some for part, some in setup.partly.items() if part != "language"}
+    return replace(setup, additions=additions, partly=others)
 
 
 def _together(old: Setup, new: Setup) -> str:

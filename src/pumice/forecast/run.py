@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from pumice.cost.estimate import BF16, FP32, Estimate, Setup, estimate
 from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
-from pumice.cost.shape import Additions, Load, Shape
+from pumice.cost.shape import Additions, Load, Partly, Shape
 from pumice.errors import DataError, UsageError
 from pumice.forecast.fit import remedies
 from pumice.forecast.machine import measure
@@ -21,7 +22,7 @@ from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
 from pumice.recipes import load_recipe, recipe_names
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
-from pumice.train.optim import check_trainable
+from pumice.train.optim import check_trainable, partly_of
 
 FORMAT, VERSION = "pumice plan of a run", 1
 
@@ -107,11 +108,13 @@ def _notes(options: Options, planned: Planned) -> list[str]:
 def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options: Options) -> StageForecast:
     check_trainable(planned.model, stage)
     additions = None if stage.lora is None else additions_of(planned.model.lm, stage.lora)
+    partly = partly_of(planned.model, stage, shape)
     told = recipe.published.get(stage.name)
     summary: dict[str, Any] = {
         "name": stage.name,
         "kind": stage.kind,
         "trains": list(stage.trainable),
+        "trained": _trained(shape, stage, additions, partly),
         "lora": None if stage.lora is None else stage.lora.model_dump(mode="json"),
         "activation_checkpointing": stage.activation_checkpointing,
         "precision": stage.precision,
@@ -121,7 +124,7 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
         counted = count_stage(recipe, stage, planned, options)
         load = counted.load
         where = _Place.of(options, told, shape, load, stage)
-        setup = where.setup(stage, load, additions)
+        setup = replace(where.setup(stage, load, additions), partly=partly)
         summary |= {
             **counted.facts,
             "sources": counted.sources,
@@ -131,8 +134,17 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
             "cost": _cost(shape, load, setup, stage, planned),
         }
     if options.published and told is not None:
-        summary["published"] = _published(recipe, stage, told, planned, shape, additions, options)
+        summary["published"] = _published(recipe, stage, told, planned, shape, additions, partly, options)
     return StageForecast(summary, counted)
+
+
+def _trained(
+    shape: Shape, stage: Stage, additions: Additions | None, partly: Mapping[str, Partly]
+) -> dict[str, int]:
+    """How many parameters of each part train."""
+    counts: dict[str, int] = {part: shape.params[part] for part in stage.parts}
+    counts |= {part: some.params for part, some in partly.items()}
+    return counts if additions is None else {**counts, "language": additions.params}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +168,7 @@ class _Place:
         elif told is not None:
             sharding = told.sharding
         else:  # as the published runs: weights are split where the language model trains
-            sharding = "full" if "language" in stage.trainable else "grads"
+            sharding = "full" if "language" in stage.parts else "grads"
         fp32 = stage.precision == "fp32"
         if options.hardware is not None:
             return cls(options.hardware, devices, sharding, fp32)
@@ -168,7 +180,7 @@ class _Place:
     def setup(self, stage: Stage, load: Load, additions: Additions | None) -> Setup:
         """How the stage runs here: Pumice's own way on one device, the usual one on several."""
         return Setup(
-            trainable=frozenset(stage.trainable),
+            trainable=frozenset(stage.parts),
             hardware=self.hardware,
             devices=self.devices,
             sharding=self.sharding,
@@ -238,6 +250,7 @@ def _published(
     planned: Planned,
     shape: Shape,
     additions: Additions | None,
+    partly: Mapping[str, Partly],
     options: Options,
 ) -> dict[str, Any]:
     """The stage as its authors ran it: one sample a row, logits at every place, checkpointing."""
@@ -256,13 +269,14 @@ def _published(
         hardware = get_hardware(told.hardware)
     devices = options.devices or told.devices
     setup = Setup(
-        trainable=frozenset(stage.trainable),
+        trainable=frozenset(stage.parts),
         hardware=hardware,
         devices=devices,
         sharding=options.sharding or told.sharding,
         checkpointing=True,
         micro_rows=_rows_at_once(load, stage, devices),
         additions=additions,
+        partly=partly,
     )
     cost = _cost(shape, load, setup, stage, planned)
     hours = cost["seconds"] / 3600

@@ -193,7 +193,7 @@ def _stage_data(mixture: Mixture, stage: Stage, planned: Planned, geometry: Geom
 
 def _kept(planned: Planned, stage: Stage, mixture: Mixture, geometry: Geometry) -> bool:
     """Whether training would keep the features of all pictures: those of a frozen tower that fit."""
-    if "vision" in stage.trainable or not geometry.fixed:
+    if "vision" in stage.parts or not geometry.fixed:
         return False
     return Pictures(geometry).fits(planned.model, _pictures(mixture))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from torch import nn
 
-from pumice.cost.shape import Additions, LanguageShape, Shape, TowerShape
+from pumice.cost.shape import Additions, LanguageShape, Partly, Shape, TowerShape
 from pumice.errors import CheckpointError, suggest
+from pumice.model.select import idle_names, part_parameters, stacks
 from pumice.model.tower import Tower, VisionTower
 from pumice.model.vlm import VisionLanguageModel
 from pumice.recipes.schema import Lora
+from pumice.recipes.values import PartName
 
 
 def model_shape(model: VisionLanguageModel) -> Shape:
@@ -52,6 +55,46 @@ def additions_of(lm: Any, lora: Lora) -> Additions:
         # bitsandbytes: a scale for each block of 64, in float32, or in 8 bits with one for each 256 of them.
         bits = 4 + (8 / 64 + 32 / (64 * 256) if lora.double_quantization else 32 / 64)
     return Additions(params, covered, bits)
+
+
+def partly_trained(
+    model: VisionLanguageModel, part: PartName, names: AbstractSet[str], shape: Shape
+) -> Partly | None:
+    """How much of a part trains, given the names inside it that do; None where all or nothing of it does.
+
+    What no feature depends on counts as nothing.
+    """
+    named = dict(part_parameters(model, part))
+    idle = idle_names(model.tower) if part == "vision" else set()
+    if not names or names >= named.keys() - idle:
+        return None
+    counts = {name: named[name].numel() for name in names}
+    params = sum(counts.values())
+    if part == "connector":
+        return Partly(params, params / shape.connector, 1.0)
+    lowest: list[float] = []
+    own_stacks = stacks(model, part)
+    for stack in own_stacks:
+        numbers = [
+            int(name.removeprefix(stack.prefix).partition(".")[0])
+            for name in names
+            if name.startswith(stack.prefix)
+        ]
+        lowest.append(1 - min(numbers) / stack.used if numbers else 0.0)
+    outside = [name for name in names if not name.startswith(tuple(stack.prefix for stack in own_stacks))]
+    tables: dict[str, int] = {}
+    if part == "language":
+        ends = (model.lm.get_input_embeddings(), model.lm.get_output_embeddings())
+        own_ids = [{id(p) for p in module.parameters()} for module in ends]
+        tables = {name: n for name, n in counts.items() if any(id(named[name]) in ids for ids in own_ids)}
+        computed = shape.language.body
+        first = any(id(named[name]) in own_ids[0] for name in names)
+        head = any(id(named[name]) in own_ids[1] for name in names)
+    else:
+        computed, head = shape.tower.used, False
+        first = bool(outside)  # embeddings, or the norm behind them
+    own = params - sum(tables.values())
+    return Partly(params, min(1.0, own / computed), 1.0 if first else max(lowest, default=0.0), head)
 
 
 def _tower(tower: Tower) -> TowerShape:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pumice.recipes.trained import Selection, Trainable, read_selection
 from pumice.recipes.training import Grounding, LearningRates, Lora, Preference, Validation
 from pumice.recipes.values import (
     Betas,
@@ -13,7 +14,6 @@ from pumice.recipes.values import (
     Name,
     Names,
     PartName,
-    Parts,
     Problem,
     StageKind,
     Strict,
@@ -45,10 +45,12 @@ class Stage(Strict):
     sources: Names = Field(
         min_length=1, description="The data it trains on: names of sources, mixed by their weights."
     )
-    trainable: Parts = Field(
+    trainable: Trainable = Field(
         default=(),
-        description="What trains; everything else is frozen. Left out: connector for align, connector and "
-        "language for instruct and prefer.",
+        description="What trains; everything else is frozen: connector, language, vision, or some of a part: "
+        "vision.last-4 (layers), language.layers.16-31, language.norms (attention, embeddings, head, mlp), "
+        "language.last-8.attention, language./PATTERN/ (a regular expression over parameters' names). Left "
+        "out: connector for align, connector and language for instruct and prefer.",
     )
     lr: LearningRates = Field(description="A peak learning rate for each part that trains, and no other.")
     lora: Lora | None = Field(
@@ -168,6 +170,7 @@ class Stage(Strict):
         no_repeats(self.trainable, "trainable")
         if not self.trainable:
             raise Problem("nothing trains in this stage", "name at least one part", ("trainable",))
+        self._check_selections()
         self._check_rates()
         for group in EXCLUSIVE:
             given = [key for key in group if getattr(self, key) is not None]
@@ -179,7 +182,7 @@ class Stage(Strict):
             if not given:
                 raise Problem(f"neither {' nor '.join(group)} is set", f"set one of {choices}")
         self._check_rows()
-        if self.lora is not None and "language" not in self.trainable:
+        if self.lora is not None and "language" not in self.parts:
             raise Problem(
                 "lora is for the language model, which is frozen in this stage",
                 "add language to trainable, or remove lora",
@@ -220,12 +223,28 @@ class Stage(Strict):
                 ("too_long",),
             )
 
+    def _check_selections(self) -> None:
+        for one in self.selections:
+            if one.whole:
+                continue
+            if one.part in self.trainable:
+                raise Problem(
+                    f"{one.part} trains whole, {one.text} with it", "keep one of the two", ("trainable",)
+                )
+            if one.part == "language" and self.lora is not None:
+                raise Problem(
+                    f"lora trains additions in the place of the language model's weights, and {one.text} are "
+                    "some of these",
+                    "write language, and choose layers with lora.targets; or remove lora",
+                    ("trainable",),
+                )
+
     def _check_rates(self) -> None:
         for part in ("connector", "language", "vision"):
             rate = getattr(self.lr, part)
-            if part in self.trainable and rate is None:
+            if part in self.parts and rate is None:
                 raise Problem(f"{part} trains but has no learning rate", f"set lr.{part}", ("lr",))
-            if part not in self.trainable and rate is not None:
+            if part not in self.parts and rate is not None:
                 raise Problem(
                     f"{part} has a learning rate but is frozen",
                     f"add {part} to trainable, or remove lr.{part}",
@@ -247,6 +266,16 @@ class Stage(Strict):
                 "make accumulation a divisor of the rows of a step",
                 ("accumulation",),
             )
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """``trainable``, read."""
+        return tuple(read_selection(text) for text in self.trainable)
+
+    @property
+    def parts(self) -> tuple[PartName, ...]:
+        """The parts of the model of which all or some trains, each once."""
+        return tuple(dict.fromkeys(one.part for one in self.selections))
 
     @property
     def rows(self) -> int | None:

@@ -134,7 +134,7 @@ def base_of(
 
 
 def _changed(earlier: Iterable[Stage]) -> bool:
-    return any(part in stage.trainable for stage in earlier for part in _OF_BASE)
+    return any(part in stage.parts for stage in earlier for part in _OF_BASE)
 
 
 def lineage(recipe: Recipe, stage: Stage, steps: int) -> dict[str, Any]:

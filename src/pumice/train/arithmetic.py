@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pumice.cost.estimate import stage_flops
-from pumice.cost.shape import Additions, Load, Shape
+from pumice.cost.shape import Additions, Load, Partly, Shape
 from pumice.data.plan import Plan
 from pumice.recipes.schema import Stage
 from pumice.types import IntArray
@@ -23,6 +24,7 @@ class Arithmetic:
         additions: those of a stage with ``lora``.
         kept: the tower's features were made before the first step.
         flat: rows are laid end to end, so that nothing pads them.
+        partly: parts of which some trains (``optim.partly_of``).
     """
 
     shape: Shape
@@ -30,6 +32,7 @@ class Arithmetic:
     additions: Additions | None
     kept: bool
     flat: bool = False
+    partly: Mapping[str, Partly] = field(default_factory=dict)
 
     def step(self, plan: Plan, lengths: IntArray, step: int, tiles: float, image_tokens: float) -> float:
         """FLOP of a step over all ranks, what is computed twice counted twice.
@@ -57,8 +60,9 @@ class Arithmetic:
         found = stage_flops(
             self.shape,
             load,
-            self.stage.trainable,
+            self.stage.parts,
             checkpointing=self.stage.activation_checkpointing,
             additions=self.additions,
+            partly=self.partly,
         )
         return sum(found.values())

@@ -31,7 +31,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
-from pumice.train.optim import PARTS, part_parameters
+from pumice.model.select import part_parameters
+from pumice.train.optim import PARTS
 from pumice.train.parallel import ALONE, Ranks
 
 _NAME = re.compile(r"step-(\d{6,})")

@@ -116,7 +116,7 @@ def _lighter(run: StageRun, step: int) -> str:
         changes.append(f"{key}.activation_checkpointing=true (the same result, more time)")
     if stage.row_length > 1:
         changes.append(f"a {key}.row_length below {stage.row_length}")
-    if "language" in stage.trainable and stage.lora is None:
+    if "language" in stage.parts and stage.lora is None:
         changes.append(f"{key}.lora={{}} (trains additions alone)")
     return f"start a run under another --name with {'; or '.join(changes)}"
 

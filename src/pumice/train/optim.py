@@ -3,84 +3,89 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
-from pumice.errors import RunError
+from pumice.cost.shape import Partly, Shape
 from pumice.model import VisionLanguageModel
 from pumice.model.attach import is_addition
 from pumice.model.nf4 import parameter_count
+from pumice.model.select import chosen, part_modules, part_parameters, stacks
+from pumice.model.shape import partly_trained
 from pumice.recipes.schema import Stage
 from pumice.recipes.values import PartName
 
 PARTS: tuple[PartName, ...] = ("connector", "language", "vision")
 
 
-def part_modules(model: VisionLanguageModel) -> dict[PartName, nn.Module]:
-    """The module behind each part's name in a recipe."""
-    return {"connector": model.connector, "language": model.lm, "vision": model.tower}
-
-
-def part_parameters(model: VisionLanguageModel, part: PartName) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters of a part, each with its name inside it.
-
-    ``image_newline`` is the connector's: both turn pictures into the language model's embeddings.
-    """
-    yield from part_modules(model)[part].named_parameters()
-    if part == "connector" and model.image_newline is not None:
-        yield "image_newline", model.image_newline
-
-
 @dataclass(frozen=True, slots=True)
 class PartCounts:
-    """Parameters that train and that are frozen, by part."""
+    """Parameters that train and that are frozen, by part; and those that train by entry of ``trainable``."""
 
     trainable: dict[str, int]
     frozen: dict[str, int]
+    entries: dict[str, int]
 
 
 def check_trainable(model: VisionLanguageModel, stage: Stage) -> None:
-    """Whether every part that is to train can.
+    """Whether everything that is to train can, in this model (on any device).
 
     Raises:
-        RunError: one has no parameters (an ``identity`` connector, say).
+        RunError: an entry of ``trainable`` means no parameter (of an ``identity`` connector, say), or none
+            that a feature depends on.
     """
-    for name in PARTS:
-        if name in stage.trainable and not any(True for _ in part_parameters(model, name)):
-            raise RunError(
-                f"{name} has no parameters and cannot train",
-                where=f"stages.{stage.name}.trainable",
-                remedy=f"leave {name} out of trainable",
-            )
+    for number, one in enumerate(stage.selections):
+        chosen(model, one, f"stages.{stage.name}.trainable.{number}")
+
+
+def trained_names(model: VisionLanguageModel, stage: Stage) -> dict[PartName, set[str]]:
+    """The names inside each part of the parameters that a stage trains, additions aside.
+
+    Raises:
+        RunError: as ``check_trainable``.
+    """
+    found: dict[PartName, set[str]] = {part: set() for part in PARTS}
+    for one in stage.selections:
+        found[one.part] |= set(chosen(model, one, f"stages.{stage.name}.trainable"))
+    return found
+
+
+def partly_of(model: VisionLanguageModel, stage: Stage, shape: Shape) -> dict[str, Partly]:
+    """How much trains of each part of which a stage trains some, on any device; call it before ``attach``."""
+    found = {
+        part: partly_trained(model, part, names, shape) for part, names in trained_names(model, stage).items()
+    }
+    return {part: some for part, some in found.items() if some is not None}
 
 
 def freeze(model: VisionLanguageModel, stage: Stage) -> PartCounts:
-    """Let exactly the stage's parts train; count parameters on both sides.
+    """Let exactly what the stage names train; count parameters on both sides.
 
     Of a tower that trains, what features do not depend on stays frozen: the layers above the one that is
     read, and any norm or head behind them. Of a language model with ``lora``, only its additions train.
-    ``image_newline`` trains with the connector where pictures have it.
+    ``image_newline`` trains with the connector where pictures have it. Where a part trains in part, layers
+    of which nothing trains compute as they answer, without dropout.
     """
-    counts = PartCounts({}, {})
-    for name, module in part_modules(model).items():
-        trains = name in stage.trainable
-        only_additions = name == "language" and stage.lora is not None
-        named = list(part_parameters(model, name))
-        parameters = [parameter for _, parameter in named]
-        for own, parameter in named:
-            parameter.requires_grad_(trains and (not only_additions or is_addition(own)))
+    counts = PartCounts({}, {}, {})
+    names = trained_names(model, stage)
+    for part, module in part_modules(model).items():
+        named = list(part_parameters(model, part))
+        additions = part == "language" and stage.lora is not None
+        for name, parameter in named:
+            parameter.requires_grad_(name in names[part] and (not additions or is_addition(name)))
         if model.image_newline is not None and not (writes_newline(model) and stage.aspect is None):
             model.image_newline.requires_grad_(False)
-        if trains and name == "vision":
-            for parameter in _idle(model):
-                parameter.requires_grad_(False)
-        module.train(trains)
+        module.train(part in stage.parts)
+        for layer in (layer for stack in stacks(model, part) for layer in stack.layers):
+            if not any(parameter.requires_grad for parameter in layer.parameters()):
+                layer.eval()
         for of_state, state in ((counts.trainable, True), (counts.frozen, False)):
-            if number := sum(parameter_count(p) for p in parameters if p.requires_grad is state):
-                of_state[name] = number
+            if number := sum(parameter_count(p) for _, p in named if p.requires_grad is state):
+                of_state[part] = number
+    for one in stage.selections:
+        means = chosen(model, one, f"stages.{stage.name}.trainable").values()
+        counts.entries[one.text] = sum(parameter_count(p) for p in means if p.requires_grad)
     return counts
 
 
@@ -98,22 +103,7 @@ def checkpoint_activations(model: VisionLanguageModel, stage: Stage) -> None:
         CheckpointError: a part has no layers that can.
     """
     wanted = stage.activation_checkpointing
-    model.set_gradient_checkpointing(tower=wanted and "vision" in stage.trainable, language=wanted)
-
-
-def _idle(model: VisionLanguageModel) -> list[nn.Parameter]:
-    """The tower's parameters that no feature depends on; all must be open to gradients.
-
-    Autograd says which: what stands behind the layer that is read differs from family to family.
-    """
-    tower = model.tower.eval()
-    parameters = list(tower.parameters())
-    blank = torch.zeros(1, 3, tower.image_size, tower.image_size, device=parameters[0].device)
-    with torch.enable_grad():
-        gradients: Sequence[Tensor | None] = torch.autograd.grad(
-            tower(blank).sum(), parameters, allow_unused=True
-        )
-    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    model.set_gradient_checkpointing(tower=wanted and "vision" in stage.parts, language=wanted)
 
 
 def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.AdamW:
@@ -123,19 +113,17 @@ def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.Ada
     """
     groups = []
     for name in PARTS:
-        if name not in stage.trainable:
+        if name not in stage.parts:
             continue
         rate = getattr(stage.lr, name)
         assert rate is not None, "the recipe's schema asks for a rate for each part that trains"
         parameters = [p for _, p in part_parameters(model, name) if p.requires_grad]
-        for decay, chosen in (
+        for decay, some in (
             (stage.weight_decay, [p for p in parameters if p.ndim >= 2]),
             (0.0, [p for p in parameters if p.ndim < 2]),
         ):
-            if chosen:
-                groups.append(
-                    {"params": chosen, "weight_decay": decay, "lr": rate, "peak": rate, "part": name}
-                )
+            if some:
+                groups.append({"params": some, "weight_decay": decay, "lr": rate, "peak": rate, "part": name})
     return torch.optim.AdamW(groups, betas=stage.betas)
 
 

@@ -133,7 +133,7 @@ def _checked(
     """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
     count = len(pictures_of(data.samples))
     geometry = pictures.geometry
-    kept = "vision" not in stage.trainable and pictures.fits(model, count * geometry.most_tiles)
+    kept = "vision" not in stage.parts and pictures.fits(model, count * geometry.most_tiles)
     checked = preflight(
         data.samples,
         data.encode,
@@ -169,7 +169,7 @@ def stage_plan(stage: Stage, mixture: mix.Mixture, checked: Preflight, seed: int
 
 def check_grounding(stage: Stage, data: StageData, validation: StageData | None) -> None:
     """DataError for what would fail or teach nothing only once training has begun."""
-    if "language" not in stage.trainable and not pictures_of(data.samples):
+    if "language" not in stage.parts and not pictures_of(data.samples):
         raise DataError(
             f"only {' and '.join(stage.trainable)} would train, and no sample has a picture",
             where=f"stages.{stage.name}.sources",

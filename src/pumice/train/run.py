@@ -48,7 +48,7 @@ from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
 from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.metrics import last_step
-from pumice.train.optim import check_trainable, checkpoint_activations, freeze
+from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
 from pumice.train.pictures import Pictures
 from pumice.train.prepare import DECODED, CheckObserver, Prepared, kept_views, prepare
@@ -274,6 +274,7 @@ def _run_one(
     # Counted while the language model is whole: additions and weights of 4 bits hide its layers.
     shape = model_shape(model)
     additions = additions_of(model.lm, stage.lora) if stage.lora is not None else None
+    partly = partly_of(model, stage, shape)
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
@@ -304,6 +305,7 @@ def _run_one(
         "cut": ready.data.cut(),
         "trainable": counts.trainable,
         "frozen": counts.frozen,
+        "entries": counts.entries,
         "sources": ready.mixture,
         "validation": ready.held_out,
         "half": computes_half(stage, model.device),
@@ -323,7 +325,7 @@ def _run_one(
         validator,
         recipe.seed,
         running.stop,
-        Arithmetic(shape, stage, additions, kept is not None, context.flat),
+        Arithmetic(shape, stage, additions, kept is not None, context.flat, partly),
         _best(running, stage, worker, attached, base),
         _asking(running, stage, worker),
     )
@@ -334,7 +336,7 @@ def _run_one(
     if attached is not None:
         made = lineage(recipe, stage, len(ready.plan))
         target = place / "adapter" if ranks.lead else None
-        finish(attached, running.whole, target, base(), made, tower="vision" in stage.trainable)
+        finish(attached, running.whole, target, base(), made, tower="vision" in stage.parts)
         observer.on_saved(stage, place / "adapter")
     if ranks.lead:
         # float32: the next stage and an exact resume go on from what is written here.
@@ -348,6 +350,7 @@ def _run_one(
             "seconds": round(seconds, 1),
             "trainable": counts.trainable,
             "frozen": counts.frozen,
+            "entries": counts.entries,
             "model": f"stages/{stage.name}/model",
             **({} if attached is None else {"adapter": f"stages/{stage.name}/adapter"}),
         }
@@ -375,7 +378,7 @@ def _best(
             save_model(*whole, folder, dtype="float32")
         else:
             made = lineage(recipe, stage, step)
-            write_adapter(attached, whole, folder, base(), made, tower="vision" in stage.trainable)
+            write_adapter(attached, whole, folder, base(), made, tower="vision" in stage.parts)
 
     place = running.folder / "stages" / stage.name / "best"
     before = running.record["best"].get(stage.name)
