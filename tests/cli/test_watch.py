@@ -25,7 +25,7 @@ STAGE = Stage.model_validate(
 )
 SUMMARY: dict[str, Any] = {
     "steps": 2, "tokens": 900, "fill": 0.5, "cut": 0, "trainable": {}, "frozen": {}, "sources": [],
-    "validation": [], "half": True, "ranks": 4,
+    "entries": {}, "validation": [], "half": True, "ranks": 4,
 }  # fmt: skip
 
 
@@ -75,6 +75,15 @@ def test_without_a_peak_no_share_is_guessed() -> None:
         watch.on_step(row(2))
         watch.close()
         assert "of peak" not in said.getvalue()
+
+
+def test_what_trains_of_a_part_is_told_with_its_share() -> None:
+    watch, said = watched(None)
+    counts = {"trainable": {"vision": 50_400_000}, "frozen": {"vision": 253_000_000, "language": 7}}
+    watch.on_stage(STAGE, {**SUMMARY, **counts, "entries": {"vision.last-4": 50_400_000, "connector": 9}})
+    watch.close()
+    lines = [line for line in said.getvalue().splitlines() if "parameters" in line]
+    assert lines == ["  vision.last-4: 50.4M of 303.4M parameters"]
 
 
 def test_a_few_questions_are_told_with_their_number() -> None:

@@ -95,6 +95,14 @@ def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:
                 "activation_checkpointing": True,
             }
         ],
+        # Some of each part, so that layers hold what trains beside what does not.
+        "some": [
+            {
+                **plain,
+                "trainable": ["connector", "vision.last-1", "language.layers.1.attention", "language.norms"],
+                "lr": {"connector": 0.01, "language": 0.003, "vision": 0.001},
+            }
+        ],
         "lora": [{**plain, "lora": LORA}],
         # Three rows for two ranks: one has none in its part.
         "prefer": [toy.prefer(name="instruct", rows_per_step=3, row_length=96, preference={"sft": 0.5})],
@@ -130,7 +138,7 @@ def numbers(toy: Any, folder: Path, stage: str = "instruct") -> list[float]:
     return [row[key] for row in rows for key in ("loss", "grounding", "grad_norm") if key in row]
 
 
-@pytest.mark.parametrize("name", ["whole", "parts", "tower", "lora", "prefer", "grounded"])
+@pytest.mark.parametrize("name", ["whole", "parts", "tower", "some", "lora", "prefer", "grounded"])
 def test_two_ranks_compute_what_one_does(toy: Any, ran: Any, name: str) -> None:
     one, two = (numbers(toy, ran[name][world]) for world in (1, 2))
     assert len(one) > 5

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import note, out
-from pumice.cli.progress import describe_rows, rows_said, short
+from pumice.cli.progress import describe_counts, describe_rows, rows_said, short
 
 if TYPE_CHECKING:
     from pumice.data.problems import Refusal
@@ -56,6 +56,8 @@ def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
     trains = ", ".join(part + (lora if part == "language" else "") for part in summary["trains"])
     out.print()
     out.print(Text.assemble((summary["name"], "bold cyan"), f"  {summary['kind']}; trains {trains}"))
+    if any("." in entry for entry in summary["trains"]):
+        out.print(f"  trained: {describe_counts(summary['trained'])}", markup=False)
     for key, purpose in (("sources", ""), ("validation", ", to validate")):
         for row in summary[key]:
             out.print(

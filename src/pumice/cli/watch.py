@@ -78,6 +78,11 @@ class RunWatch:
         )
         self.console.print()
         self.console.print(table)
+        for entry, count in summary["entries"].items():
+            if "." in entry:
+                part = entry.partition(".")[0]
+                size = summary["trainable"].get(part, 0) + summary["frozen"].get(part, 0)
+                self.console.print(f"  {entry}: {short(count)} of {short(size)} parameters", markup=False)
         for purpose, key in (("", "sources"), (", to validate", "validation")):
             for row in summary[key]:
                 self.console.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False)

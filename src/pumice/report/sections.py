@@ -288,10 +288,13 @@ def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _state(stage: Row, group: str) -> Markup:
     # A tower that trains has a rest that stays frozen: the layers above the one that is read.
     states: list[Markup | str] = []
+    some = [entry for entry in stage.get("entries") or {} if entry.startswith(f"{group}.")]
     for key, word in (("trainable", "trained"), ("frozen", "frozen")):
         counts = stage.get(key) or {}
         if group in counts:
             states += [" " if states else "", tag("span", word, class_=f"state {word}"), f"{counts[group]:,}"]
+            if some and key == "trainable":
+                states.append(f" ({', '.join(some)})")
     return tag("td", states) if states else tag("td", "not part of it", class_="quiet")
 
 
