@@ -29,6 +29,11 @@ Weights = Literal["bf16", "fp32"]
 cast as they are used (autocast), as Pumice itself does."""
 
 
+Attention = Literal["blocks", "mask", "scores"]
+"""What attention holds beside its inputs: nothing that grows with a row's square; a mask of it, as SDPA; or
+all scores of all heads, which plain products keep for the backward pass (``eager``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """How a stage runs: what trains, on what, split how.
@@ -51,6 +56,7 @@ class Setup:
     additions: Additions | None = None
     reference: float = 0.0
     partly: Mapping[str, Partly] = field(default_factory=dict)
+    attention: Attention = "blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +200,9 @@ def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
 def _activations(shape: Shape, load: Load, setup: Setup) -> float:
     language, tower = shape.language, shape.tower
     places = float(load.row * setup.micro_rows)
+    mask = 0.0 if setup.attention == "blocks" else places * load.row * (1 + setup.activation)
     wide = setup.activation / BF16
-    layer = places * language.width * ACTIVATION * wide
+    layer = places * language.width * ACTIVATION * wide + _scores(shape, load, setup)
     if setup.checkpointing:
         kept = places * language.width * setup.activation * language.layers + layer
     else:
@@ -203,6 +210,7 @@ def _activations(shape: Shape, load: Load, setup: Setup) -> float:
     some = setup.partly.get("language")
     if some is not None and not {"connector", "vision"} & setup.trainable:
         kept = layer + (kept - layer) * some.reach  # below the lowest layer that trains nothing is kept
+    kept += mask
     images = min(load.images_per_step / max(load.rows, 1) * setup.micro_rows, load.images_per_step)
     inside = images * tower.tokens * tower.width * wide
     if "vision" not in setup.trainable:
@@ -212,6 +220,14 @@ def _activations(shape: Shape, load: Load, setup: Setup) -> float:
     if setup.checkpointing:
         return kept + inside * (BF16 * layers + ACTIVATION)
     return kept + inside * ACTIVATION * max(1.0, layers)
+
+
+def _scores(shape: Shape, load: Load, setup: Setup) -> float:
+    """What one layer keeps of its scores: the softmax in float32, and in bf16 what is made of it."""
+    if setup.attention != "scores":
+        return 0.0
+    number = FP32 + (BF16 if setup.activation == BF16 else 0)
+    return float(setup.micro_rows * shape.language.heads * load.row**2 * number)
 
 
 def _logits(shape: Shape, load: Load, setup: Setup) -> float:

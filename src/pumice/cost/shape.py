@@ -38,6 +38,7 @@ class LanguageShape:
         mlp_width: inner size of its feed-forward blocks.
         vocabulary: rows of its embeddings.
         tied: head and embeddings are one matrix.
+        heads: of attention; 0 where it is not known.
     """
 
     body: int
@@ -49,6 +50,7 @@ class LanguageShape:
     mlp_width: int
     vocabulary: int
     tied: bool
+    heads: int = 0
 
     @property
     def params(self) -> int:
@@ -105,6 +107,11 @@ class Partly:
     own: float
     reach: float
     head: bool = False
+
+
+DENSE = 2.0
+"""``Load.squares`` of a row, over its places squared, where attention takes a dense mask: it computes every
+place with every other, those that come later, too, while of ``squares`` only half is carried out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pumice.cost.shape import Load
+from pumice.cost.shape import DENSE, Load
 from pumice.data.plan import Plan
 from pumice.data.preflight import Preflight
 from pumice.data.samples import Samples, images_at
@@ -27,7 +27,7 @@ def tiles_of(samples: Samples, extents: Mapping[Picture, Extent], geometry: Geom
     return counts
 
 
-def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) -> Load:
+def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool, dense: bool = False) -> Load:
     """What a stage computes on.
 
     Args:
@@ -35,6 +35,7 @@ def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) ->
         checked: what was counted of its samples.
         tiles: the tower's inputs of each sample, int64 [samples].
         kept: a frozen tower's features are kept: each picture goes through it once.
+        dense: attention computes whole rows, and what nobody sees of them, too.
     """
     members = [np.array(plan.samples(step), np.int64) for step in range(len(plan))]
     everything = np.concatenate(members)
@@ -44,11 +45,14 @@ def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool) ->
     seen = np.unique(everything) if kept else everything
     counts = np.array([len(row) for step in plan.steps for row in step], np.int64)
     per_row = np.add.reduceat(checked.supervised[everything], np.cumsum(counts) - counts).max()
+    # What samples of a row do not see of each other is not computed (branches see even less).
+    squares = (checked.lengths[everything].astype(np.float64) ** 2).sum()
+    if dense:
+        squares = (rows * DENSE * widths.astype(np.float64) ** 2).sum()
     return Load(
         steps=len(plan),
         tokens=float(slots.sum()),
-        # What samples of a row do not see of each other is not computed (branches see even less).
-        squares=float((checked.lengths[everything].astype(np.float64) ** 2).sum()),
+        squares=float(squares),
         logits=float(sum(plan.supervised)),
         images=float(tiles[seen].sum()),
         image_tokens=float(checked.image_tokens[everything].sum()),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from pumice.cost.estimate import BF16, FP32, Estimate, Setup, estimate
+from pumice.cost.estimate import BF16, FP32, Attention, Estimate, Setup, estimate
 from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
 from pumice.cost.shape import Additions, Load, Partly, Shape
@@ -22,7 +22,17 @@ from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
 from pumice.recipes import load_recipe, recipe_names
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
+from pumice.train.attending import check_attention
 from pumice.train.optim import check_trainable, partly_of
+
+_HOLDS: dict[str, Attention] = {
+    "auto": "blocks",
+    "flex": "blocks",
+    "varlen": "blocks",
+    "sdpa": "mask",
+    "eager": "scores",
+}
+"""What a stage's attention holds."""
 
 FORMAT, VERSION = "pumice plan of a run", 1
 
@@ -107,6 +117,7 @@ def _notes(options: Options, planned: Planned) -> list[str]:
 
 def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options: Options) -> StageForecast:
     check_trainable(planned.model, stage)
+    check_attention(planned.model, stage, None)
     additions = None if stage.lora is None else additions_of(planned.model.lm, stage.lora)
     partly = partly_of(planned.model, stage, shape)
     told = recipe.published.get(stage.name)
@@ -118,13 +129,14 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
         "lora": None if stage.lora is None else stage.lora.model_dump(mode="json"),
         "activation_checkpointing": stage.activation_checkpointing,
         "precision": stage.precision,
+        "attention": stage.attention,
     }
     counted = None
     if options.data:
         counted = count_stage(recipe, stage, planned, options)
         load = counted.load
         where = _Place.of(options, told, shape, load, stage)
-        setup = replace(where.setup(stage, load, additions), partly=partly)
+        setup = replace(where.setup(stage, load, additions), partly=partly, attention=_HOLDS[stage.attention])
         summary |= {
             **counted.facts,
             "sources": counted.sources,

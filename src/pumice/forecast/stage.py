@@ -112,7 +112,7 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
         check_grounding(stage, data, validation)
     tiles = tiles_of(mixture.samples, sizes, geometry)
     kept = _kept(planned, stage, mixture, geometry)
-    load = plan_load(plan, checked, tiles, kept=kept)
+    load = plan_load(plan, checked, tiles, kept=kept, dense=stage.dense)
     facts = _facts(plan, checked, mixture, geometry, stage, tiles, kept=kept)
     return Counted(plan, load, rows, held_out, refused_rows(stage, refusals), checked.lengths, facts)
 

@@ -5,7 +5,8 @@ Legend: B rows, T tokens of a row, Q queries, K keys, H heads, D width of a head
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,12 +17,17 @@ from transformers.masking_utils import sdpa_mask
 
 from pumice.errors import CheckpointError, suggest
 from pumice.model.block_attention import block_attention
+from pumice.model.flex import block_mask, flex_packed
+from pumice.model.kernels import Kernel, best, need_of, unfit
 from pumice.model.packing import Packing
 from pumice.model.tiles import Group, groups_of
 
-ATTENTION_CHOICES = ("auto", "sdpa", "eager")
+ATTENTION_CHOICES = ("auto", "sdpa", "eager", "flex", "varlen")
 AUTO = "pumice_auto"
 """What transformers knows our attention by."""
+
+KERNELS: dict[str, Kernel] = {"pumice_flex": "flex", "pumice_varlen": "varlen"}
+"""Those of our attentions that take one kernel for packed rows, by what transformers knows them by."""
 
 CARRIED = "_pumice_packing"
 """The attribute of a mask that holds the packing it stands for (``Carried``)."""
@@ -32,12 +38,29 @@ PLAIN_SCORES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What a mask stands for: packed rows, the window of the layers it is for, and on a CPU the groups of
-    tiles that ``block_attention`` computes."""
+    """What a mask stands for: packed rows, and the window of the layers it is for.
+
+    ``made`` keeps what kernels make of both, for all layers that share the mask.
+    """
 
     packing: Packing
     window: int | None
-    groups: tuple[Group, ...]
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of tiles that ``block_attention`` computes."""
+        if "groups" not in self.made:
+            self.made["groups"] = tuple(groups_of(self.packing, self.window))
+        found: tuple[Group, ...] = self.made["groups"]
+        return found
+
+    def dense(self) -> Tensor:
+        """The mask itself, bool [B, 1, T, T], for kernels that know no blocks."""
+        if "dense" not in self.made:
+            seen_BTT = visibility_mask(self.packing.segment_ids_BT, self.packing.branch_ids_BT)
+            self.made["dense"] = windowed(seen_BTT, self.window)[:, None]
+        found: Tensor = self.made["dense"]
+        return found
 
 
 def visibility_mask(segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor:
@@ -122,15 +145,49 @@ def auto_attention(
     """
     carried: Carried | None = getattr(attention_mask, CARRIED, None)
     if carried is not None:
-        assert attention_mask is not None
         found = _packed(query_BHQD, key_BHKD, value_BHKD, carried, dropout, scaling, softcap)
         if found is not None:
             return found, None
-        assert not attention_mask.is_cpu, "a packed mask of a CPU has no dense form"
+        attention_mask = carried.dense()
     if not _plain_is_faster(module, query_BHQD, key_BHKD, attention_mask) and softcap is None:
         kwargs = {**kwargs, "dropout": dropout, "scaling": scaling}
         return sdpa_attention_forward(module, query_BHQD, key_BHKD, value_BHKD, attention_mask, **kwargs)
     return plain_attention(query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap), None
+
+
+def kernel_attention(
+    kernel: Kernel,
+    module: nn.Module,
+    query_BHQD: Tensor,
+    key_BHKD: Tensor,
+    value_BHKD: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention of packed rows by one kernel; of all else (answers) as ``auto_attention``.
+
+    Raises:
+        CheckpointError: the kernel cannot compute these.
+    """
+    carried: Carried | None = getattr(attention_mask, CARRIED, None)
+    if carried is None:
+        return auto_attention(
+            module, query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap, **kwargs
+        )
+    need = need_of(
+        query_BHQD,
+        value_BHKD,
+        plain=carried.packing.plain,
+        capped=softcap is not None,
+        dropout=dropout > 0,
+    )
+    problem = unfit(kernel, need)
+    if problem is not None:
+        raise CheckpointError(problem.why, where=f"attention {kernel}", remedy=problem.remedy)
+    return _by(kernel, query_BHQD, key_BHKD, value_BHKD, carried, scaling, softcap), None
 
 
 def _packed(
@@ -143,7 +200,6 @@ def _packed(
     softcap: float | None,
 ) -> Tensor | None:
     """Attention over blocks alone, [B, T, H, D]; None where a dense kernel must do it."""
-    packing = carried.packing
     if query_BHTD.is_cpu:
         if dropout:
             raise CheckpointError(
@@ -152,30 +208,50 @@ def _packed(
                 remedy="choose attention eager, or set attention_dropout to 0",
             )
         return block_attention(
-            query_BHTD, key_BhTD, value_BhTD, carried.groups, scaling=scaling, softcap=softcap
+            query_BHTD, key_BhTD, value_BhTD, carried.groups(), scaling=scaling, softcap=softcap
         )
-    kind = value_BhTD.dtype
-    half = kind in (torch.bfloat16, torch.float16)
-    if half and packing.plain and softcap is None and not dropout and query_BHTD.is_cuda:
-        # Under autocast rotations leave queries and keys in float32.
-        return _varlen(query_BHTD.to(kind), key_BhTD.to(kind), value_BhTD, packing, scaling, carried.window)
-    return None
+    capped = softcap is not None
+    need = need_of(query_BHTD, value_BhTD, plain=carried.packing.plain, capped=capped, dropout=dropout > 0)
+    kernel = best(need) if need.device == "cuda" else None
+    return kernel and _by(kernel, query_BHTD, key_BhTD, value_BhTD, carried, scaling, softcap)
+
+
+def _by(
+    kernel: Kernel,
+    query_BHTD: Tensor,
+    key_BhTD: Tensor,
+    value_BhTD: Tensor,
+    carried: Carried,
+    scaling: float | None,
+    softcap: float | None,
+) -> Tensor:
+    """Attention of packed rows by a kernel that can, [B, T, H, D]."""
+    made, packing, window = carried.made, carried.packing, carried.window
+    if kernel == "flex":
+        if "flex" not in made:
+            made["flex"] = block_mask(packing, window)
+        return flex_packed(query_BHTD, key_BhTD, value_BhTD, made["flex"], scaling=scaling, softcap=softcap)
+    if "varlen" not in made:
+        edges, longest = packing.edges()
+        made["varlen"] = torch.tensor(edges, dtype=torch.int32, device=query_BHTD.device), longest
+    cut_N, longest = made["varlen"]
+    kind = value_BhTD.dtype  # under autocast rotations leave queries and keys in float32
+    return _varlen(query_BHTD.to(kind), key_BhTD.to(kind), value_BhTD, cut_N, longest, scaling, window)
 
 
 def _varlen(
     query_BHTD: Tensor,
     key_BhTD: Tensor,
     value_BhTD: Tensor,
-    packing: Packing,
+    cut_N: Tensor,
+    longest: int,
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
     """torch's FlashAttention for sequences of differing length, one after another."""
     from torch.nn.attention.varlen import varlen_attn
 
-    rows, tokens = packing.shape
-    edges, longest = packing.edges()
-    cut_N = torch.tensor(edges, dtype=torch.int32, device=query_BHTD.device)
+    rows, _, tokens, _ = query_BHTD.shape
 
     def flat(x_BHTD: Tensor) -> Tensor:
         return x_BHTD.transpose(1, 2).flatten(0, 1).contiguous()
@@ -237,7 +313,11 @@ def plain_attention(
 
 
 def set_attention(model: Any, kind: str) -> None:
-    """Make a transformers model attend by ``kind``: ``auto``, ``sdpa`` or ``eager``.
+    """Make a transformers model attend by ``kind``, one of ``ATTENTION_CHOICES``.
+
+    Args:
+        model: a causal LM or a vision model (which has no packed rows for ``flex`` and ``varlen``).
+        kind: ``auto`` chooses by device, precision and rows; the others are what they are called.
 
     Raises:
         CheckpointError: no such kind, or the model cannot use it.
@@ -252,8 +332,15 @@ def set_attention(model: Any, kind: str) -> None:
             where="attention",
             remedy="choose auto or eager",
         )
-    wanted = AUTO if kind == "auto" else kind
-    if kind == "auto" and not getattr(model, "_supports_sdpa", False):
+    own: dict[str, str] = {"auto": AUTO, **{kernel: name for name, kernel in KERNELS.items()}}
+    wanted = own.get(kind, kind)
+    if kind in own and not getattr(model, "_supports_sdpa", False):
+        if kind != "auto":
+            raise CheckpointError(
+                f"{type(model).__name__} computes attention by itself, so {kind} cannot do it",
+                where="attention",
+                remedy="choose auto or eager",
+            )
         wanted = "eager"
     model.set_attn_implementation(wanted)
     if model.config._attn_implementation != wanted:
@@ -278,24 +365,22 @@ def kernel_mask(mask_BQK: Tensor, implementation: str, dtype: torch.dtype) -> Te
 def packed_mask(packing: Packing, window: int | None) -> Tensor:
     """A mask [B, 1, T, T] for ``auto`` that carries the blocks of packed rows.
 
-    On a CPU nothing reads the mask itself, so it takes no memory: it hides everything, and a language model
-    that would look at it is found when it is loaded (``build.check_language``).
+    Nothing reads the mask itself, so it takes no memory: it hides everything, and a language model that would
+    look at it is found when it is loaded (``build.check_language``).
 
     Args:
         packing: the blocks.
         window: of the layers it is for.
     """
     rows, tokens = packing.shape
-    groups: tuple[Group, ...] = ()
-    if packing.segment_ids_BT.is_cpu:
-        groups = tuple(groups_of(packing, window))
-        mask = torch.zeros(1, dtype=torch.bool).expand(rows, 1, tokens, tokens)
-    else:  # for kernels that know no blocks
-        dense_BTT = visibility_mask(packing.segment_ids_BT, packing.branch_ids_BT)
-        mask = windowed(dense_BTT, window)[:, None]
-    setattr(mask, CARRIED, Carried(packing, window, groups))
+    device = packing.segment_ids_BT.device
+    mask = torch.zeros(1, dtype=torch.bool, device=device).expand(rows, 1, tokens, tokens)
+    setattr(mask, CARRIED, Carried(packing, window))
     return mask
 
 
 AttentionInterface.register(AUTO, auto_attention)
 AttentionMaskInterface.register(AUTO, sdpa_mask)
+for _name, _kernel in KERNELS.items():
+    AttentionInterface.register(_name, partial(kernel_attention, _kernel))
+    AttentionMaskInterface.register(_name, sdpa_mask)

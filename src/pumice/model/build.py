@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
 from pumice.image.settings import MultiImage
-from pumice.model.attention import set_attention, visibility_mask
+from pumice.model.attention import KERNELS, set_attention, visibility_mask
 from pumice.model.config import Flavour, VLMConfig
 from pumice.model.connector import build_connector
 from pumice.model.packing import Packing, packing_of
@@ -67,7 +67,7 @@ def build_model(
         template: the conversation template the model is to be trained with.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         seed: of the connector's weights, and of the embedding that ends lines of tiles.
-        attention: ``auto``, ``sdpa`` or ``eager``.
+        attention: see ``attention.ATTENTION_CHOICES``.
         scales: read the tower at these sizes in pixels (S2); the first is the tower's own.
         tiles: cut pictures into tiles; None for one square input of each.
 
@@ -178,7 +178,7 @@ def assemble(
     """Put the parts together, set their attention and check that the language model fits."""
     set_attention(lm, attention)
     for member in tower.members:
-        set_attention(member.model, attention)
+        set_attention(member.model, "auto" if attention in KERNELS.values() else attention)
     model = VisionLanguageModel(tower, connector, lm, config)
     model.eval()
     check_language(lm, model)
@@ -218,6 +218,12 @@ def check_language(lm: Any, model: VisionLanguageModel) -> None:
         with torch.no_grad():
             packed_BTD = model.hidden(embeds_BTD, position_ids_BT, packing)
         model.packs = _close(packed_BTD, hidden_BTD)
+        if not model.packs and lm.config._attn_implementation in KERNELS:
+            raise CheckpointError(
+                f"{type(lm).__name__} looks at its mask before attention does, and packed rows have none",
+                where="attention",
+                remedy="choose auto, sdpa or eager",
+            )
 
 
 def _hidden(model: VisionLanguageModel, embeds_BTD: Tensor, positions_BT: Tensor, mask_BTT: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def load(
         name: a folder, or ``ORGANISATION/NAME`` on the hub (its local cache is used where it is filled).
         dtype: of the weights in memory: ``float32``, ``bfloat16``, ``float16``, or ``auto``, as on disk.
         device: where they go: ``cpu``, ``cuda``, ``cuda:1``, ...
-        attention: ``auto``, ``sdpa`` or ``eager``.
+        attention: see ``attention.ATTENTION_CHOICES``.
         template: the conversation template; needed only where the checkpoint does not tell.
         vision: the folder (or hub name) of the vision tower, for original checkpoints without theirs, and for
             an adapter whose tower is not where it was trained.

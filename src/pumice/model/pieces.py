@@ -94,7 +94,7 @@ def join(pieces: Pieces, *, dtype: str, attention: str, device: str) -> Checkpoi
     Args:
         pieces: see ``Pieces``.
         dtype: of the weights in memory: a name of ``DTYPES``, or ``auto`` for what most of them have on disk.
-        attention: ``auto``, ``sdpa`` or ``eager``.
+        attention: see ``attention.ATTENTION_CHOICES``.
         device: where the weights go, part by part.
 
     Raises:

@@ -146,6 +146,7 @@ def _language(lm: Any) -> LanguageShape:
         mlp_width=int(config.intermediate_size),
         vocabulary=int(embedding.shape[0]),
         tied=tied,
+        heads=heads,
     )
 
 

@@ -24,6 +24,7 @@ from pumice.image.layout import ImageLayout
 from pumice.model.arrange import arrange, pool_frames
 from pumice.model.attention import (
     AUTO,
+    KERNELS,
     attention_windows,
     kernel_mask,
     packed_mask,
@@ -267,7 +268,10 @@ class VisionLanguageModel(nn.Module):
             half: matrix products are taken in half precision.
             branches: samples have branches.
         """
-        if not self.packs or self.lm.config._attn_implementation != AUTO:
+        kind = self.lm.config._attn_implementation
+        if kind in KERNELS:
+            return KERNELS[kind] == "varlen"  # flex makes its blocks of a whole mask
+        if not self.packs or kind != AUTO:
             return False
         if self.device.type == "cpu":
             return True
@@ -276,6 +280,8 @@ class VisionLanguageModel(nn.Module):
 
     def see(self, segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor | Packing:
         """Who sees whom in packed rows, in the form that ``hidden`` computes fastest."""
+        if self.lm.config._attn_implementation in KERNELS:
+            return packing_of(segment_ids_BT, branch_ids_BT)
         if self.packs and self.lm.config._attn_implementation == AUTO:
             return packing_of(segment_ids_BT, branch_ids_BT)
         return visibility_mask(segment_ids_BT, branch_ids_BT)

@@ -105,6 +105,12 @@ class Stage(Strict):
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="auto", description="fp32, bf16 autocast, or auto: bf16 where the device is faster with it."
     )
+    attention: Literal["auto", "sdpa", "eager", "flex", "varlen"] = Field(
+        default="auto",
+        description="How the language model attends over packed rows: auto chooses by device, precision and "
+        "rows; flex is FlexAttention and varlen FlashAttention over sequences (GPUs); sdpa and eager take a "
+        "dense mask.",
+    )
     activation_checkpointing: bool = Field(
         default=False,
         description="Keep one activation a layer and compute the rest again in the backward pass: less "
@@ -271,6 +277,11 @@ class Stage(Strict):
     def selections(self) -> tuple[Selection, ...]:
         """``trainable``, read."""
         return tuple(read_selection(text) for text in self.trainable)
+
+    @property
+    def dense(self) -> bool:
+        """Whether attention takes a dense mask, and so computes what nobody sees."""
+        return self.attention in ("sdpa", "eager")
 
     @property
     def parts(self) -> tuple[PartName, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pumice.cost.estimate import stage_flops
-from pumice.cost.shape import Additions, Load, Partly, Shape
+from pumice.cost.shape import DENSE, Additions, Load, Partly, Shape
 from pumice.data.plan import Plan
 from pumice.recipes.schema import Stage
 from pumice.types import IntArray
@@ -45,10 +45,14 @@ class Arithmetic:
             image_tokens: tokens that come out of the connector, likewise.
         """
         own = lengths[list(plan.samples(step))].astype(np.float64)
+        squares = float((own**2).sum())
+        if self.stage.dense:
+            rows = len(plan.steps[step])
+            squares = rows * DENSE * (plan.slots[step] / rows) ** 2
         load = Load(
             steps=1,
             tokens=float(plan.tokens[step] if self.flat else plan.slots[step]),
-            squares=float((own**2).sum()),
+            squares=squares,
             logits=float(plan.supervised[step]),
             images=0.0 if self.kept else tiles,
             image_tokens=image_tokens,

@@ -27,6 +27,7 @@ from pumice.image.process import ImageProcessor, Mode
 from pumice.model import Checkpoint, VisionLanguageModel
 from pumice.model.adapter import BasePart
 from pumice.model.attach import Attached
+from pumice.model.attention import set_attention
 from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
 from pumice.model.shape import additions_of, model_shape
@@ -43,6 +44,7 @@ from pumice.train.adapters import (
     write_adapter,
 )
 from pumice.train.arithmetic import Arithmetic
+from pumice.train.attending import attend, check_attention
 from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states
 from pumice.train.loop import Observer, StageRun, run_stage
@@ -126,6 +128,7 @@ def train(
     for stage in recipe.stages:
         check_trainable(model, stage)
         check_targets(model, stage)
+        check_attention(model, stage, ranks.device)
         checkpoint_activations(model, stage)
     if ranks.alone:  # else a copy of it goes there, stage by stage
         model.to(ranks.device)
@@ -287,6 +290,7 @@ def _run_one(
         if ranks.lead:
             _drop_states(place)  # of a run that was killed just before it did so
         return
+    attend(model, stage)
     if ranks.lead:
         place.mkdir(parents=True, exist_ok=True)
         ready.plan.save(place / "plan.json")
@@ -332,6 +336,7 @@ def _run_one(
     seconds = run_stage(worker, run, observer)
     bring_back(model, worker)
     model.eval()
+    set_attention(model.lm, "auto")
     saved = place / "model"
     if attached is not None:
         made = lineage(recipe, stage, len(ready.plan))
