@@ -8,7 +8,7 @@ import pytest
 
 from pumice.cost.estimate import Setup, estimate, passes, stage_flops, stage_memory
 from pumice.cost.hardware import HARDWARE, get_hardware
-from pumice.cost.shape import Additions, LanguageShape, Load, Shape, TowerShape
+from pumice.cost.shape import Additions, LanguageShape, Load, Partly, Shape, TowerShape
 from pumice.errors import UsageError
 
 SHAPE = Shape(
@@ -144,3 +144,44 @@ def test_weights_in_float32_need_no_copies() -> None:
     assert kept.weights == own.weights + 2 * 10_000, "what autocast made of them stays"
     single = dataclasses.replace(setup, activation=4)
     assert stage_memory(SHAPE, LOAD, single).activations == 2 * own.activations
+
+
+def test_of_a_part_that_trains_in_part_only_that_is_counted() -> None:
+    some = {"vision": Partly(params=90, own=0.1, reach=0.5), "language": Partly(400, 0.04, 0.25, head=False)}
+    setup = Setup(ALL, get_hardware("a100-80g"), 1, "none", checkpointing=False, partly=some)
+    memory = stage_memory(SHAPE, LOAD, setup)
+    whole = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, partly={}))
+    trained = 90 + 100 + 400
+    assert (memory.gradients, memory.optimizer) == (2 * trained, 12 * trained)
+    assert memory.weights == whole.weights
+    assert memory.activations < whole.activations, "less of the tower is kept"
+    flops = stage_flops(SHAPE, LOAD, ALL, checkpointing=False, partly=some)
+    once = stage_flops(SHAPE, LOAD, (), checkpointing=False)
+    assert flops["vision"] == once["vision"] * (1 + 0.5 + 0.1)
+    assert flops["language"] == once["language"] * (1 + 1 + 0.04), "gradients come through from below"
+    assert flops["head"] == once["head"]
+    # Where nothing below trains, no gradient goes below the lowest layer that does.
+    alone = frozenset({"language"})
+    assert stage_flops(SHAPE, LOAD, alone, checkpointing=False, partly=some)["language"] == once[
+        "language"
+    ] * (1 + 0.25 + 0.04)
+    upper = dataclasses.replace(setup, trainable=alone)
+    full = dataclasses.replace(upper, partly={})
+    assert stage_memory(SHAPE, LOAD, upper).activations < stage_memory(SHAPE, LOAD, full).activations
+
+
+def test_scores_that_are_kept_take_the_square_of_a_row() -> None:
+    language = dataclasses.replace(SHAPE.language, heads=4)
+    shape = dataclasses.replace(SHAPE, language=language)
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 1, "none", checkpointing=False, micro_rows=2)
+    blocks, mask, scores = (
+        stage_memory(shape, LOAD, dataclasses.replace(setup, attention=kind)).activations
+        for kind in ("blocks", "mask", "scores")
+    )
+    assert mask - blocks == 2 * 64**2 * (1 + 2)
+    assert scores - mask == 3 * 2 * 4 * 64**2 * (4 + 2)
+    again = dataclasses.replace(setup, checkpointing=True, attention="scores")
+    one = stage_memory(shape, LOAD, again).activations
+    assert one - stage_memory(shape, LOAD, dataclasses.replace(again, attention="mask")).activations == (
+        2 * 4 * 64**2 * (4 + 2)
+    )

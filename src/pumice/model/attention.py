@@ -334,7 +334,7 @@ def set_attention(model: Any, kind: str) -> None:
         )
     own: dict[str, str] = {"auto": AUTO, **{kernel: name for name, kernel in KERNELS.items()}}
     wanted = own.get(kind, kind)
-    if kind in own and not getattr(model, "_supports_sdpa", False):
+    if kind in own and not _takes_ours(model):
         if kind != "auto":
             raise CheckpointError(
                 f"{type(model).__name__} computes attention by itself, so {kind} cannot do it",
@@ -347,6 +347,18 @@ def set_attention(model: Any, kind: str) -> None:
         raise CheckpointError(
             f"{type(model).__name__} cannot use attention {kind!r}", where="attention", remedy="choose eager"
         )
+
+
+def _takes_ours(model: Any) -> bool:
+    """Whether a transformers model leaves attention to the function that it is given, and ours is enough.
+
+    Models that torch's SDPA cannot do ask for more than a mask; of these we know what caps are (Gemma 2).
+    """
+    capped = getattr(model.config, "attn_logit_softcapping", None) is not None
+    return bool(
+        getattr(model, "_supports_sdpa", False)
+        or (capped and getattr(model, "_supports_attention_backend", False))
+    )
 
 
 def kernel_mask(mask_BQK: Tensor, implementation: str, dtype: torch.dtype) -> Tensor:
