@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from pumice.model.attention import ATTENTION_CHOICES
 from pumice.recipes.evaluation import Evaluation
 from pumice.recipes.stage import Stage
 from pumice.recipes.text import read_yaml
+from pumice.recipes.trained import KINDS, read_selection
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
@@ -106,3 +108,21 @@ def test_links_lead_somewhere() -> None:
     assert set(re.findall(r"\]\(#([a-z0-9-]+)\)", PAGE)) <= heads
     for path in re.findall(r"\]\(([^#)]+)\)", PAGE):
         assert (ROOT / "docs" / path).exists(), path
+
+
+def test_what_trains_is_shown_as_it_is_read_and_printed(ran: tuple[Path, dict[str, str]]) -> None:
+    section = PAGE.split("## What trains")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    entries = [entry for row in rows for entry in re.findall(r"`([^`]+)`", row)]
+    assert len(entries) > 10
+    shown = {one.kind for one in map(read_selection, entries)}
+    assert shown >= set(KINDS)
+    printed = next(words for command, words in ran[1].items() if "--name top" in command)
+    (told,) = re.findall(r"`(vision\.last-1: [^`]+)`", section)
+    assert told in printed, printed
+
+
+def test_every_way_to_attend_is_in_the_table() -> None:
+    section = PAGE.split("## Attention")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `(\w+)` \|", section, re.M)
+    assert named == list(ATTENTION_CHOICES)
