@@ -5,6 +5,7 @@ Legend: T tokens.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -163,16 +164,14 @@ def test_flex_gives_the_loss_on_a_cpu(model: Any, branches: bool) -> None:
 
 
 def test_flex_says_that_it_has_no_gradients_on_a_cpu(tiny: Any) -> None:
-    model = tiny.model
+    model = copy.deepcopy(tiny.model)
     set_attention(model.lm, "flex")
-    try:
-        with pytest.raises(CheckpointError, match="no backward pass on a CPU"):
-            measured(model, [(packed(model, branches=True), [0, 1, 2])], pictures(), train=True)
-        set_attention(model.lm, "varlen")
-        with pytest.raises(CheckpointError, match="this device is cpu"):
-            measured(model, [(packed(model, branches=False), [0, 1, 2])], pictures(), train=False)
-    finally:
-        set_attention(model.lm, "auto")
+    with pytest.raises(CheckpointError, match="no backward pass on a CPU"):
+        measured(model, [(packed(model, branches=True), [0, 1, 2])], pictures(), train=True)
+    set_attention(model.lm, "varlen")
+    with pytest.raises(CheckpointError, match="this device is cpu"):
+        measured(model, [(packed(model, branches=False), [0, 1, 2])], pictures(), train=False)
+    set_attention(model.lm, "auto")
     assert model.lm.config._attn_implementation == AUTO
 
 

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pumice.cost.shape import Partly
 from pumice.errors import Interrupted, RunError
+from pumice.model import tiles
 from pumice.model.build import build_model
 from pumice.model.shape import model_shape
 from pumice.recipes.schema import Stage
@@ -170,8 +171,17 @@ def test_with_additions_to_the_language_model(toy: Any, parts: Any, data: Path, 
     [("vision.last-1",), ("language.last-1",), ("language.first-1", "connector"), ("language.head",)],
 )
 def test_a_step_computes_what_torch_counts(
-    toy: Any, parts: Any, data: Path, tmp_path: Path, trainable: tuple[str, ...], checkpointing: bool
+    toy: Any,
+    parts: Any,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trainable: tuple[str, ...],
+    checkpointing: bool,
 ) -> None:
+    # Samples as short as these would share tiles, which saves calls and not products.
+    monkeypatch.setattr(tiles, "CALL_COST", 1)
+    monkeypatch.setattr(tiles, "MULTIPLE", 1)
     lr = {text.partition(".")[0]: 0.01 for text in trainable}
     stage = toy.instruct(
         trainable=list(trainable),
@@ -188,10 +198,10 @@ def test_a_step_computes_what_torch_counts(
     assert partly
     with FlopCounterMode(display=False) as counter:
         losses = _accumulate(model, run, 0)
-    tiles = losses["tiles"], losses["image_tokens"]
+    pictures = losses["tiles"], losses["image_tokens"]
     own, whole = (
         Arithmetic(shape, run.context.stage, None, kept=False, partly=some).step(
-            run.plan, run.lengths, 0, *tiles
+            run.plan, run.lengths, 0, *pictures
         )
         for some in (partly, {})
     )

@@ -154,7 +154,8 @@ def stage_flops(
     head = 2.0 * language.vocabulary * language.width * load.logits
     some = (partly or {}).get("language")
     trains = "language" in trainable if some is None else some.head
-    flops["head"] = head * (3 if trains else 2)
+    below = some is None or some.own > 0 or some.reach > 0 or bool({"connector", "vision"} & set(trainable))
+    flops["head"] = head * (1 + int(below) + int(trains))
     if additions is not None and "language" in trainable:
         # Gradients pass through the frozen weights, and only the additions have gradients of their own.
         through = 2 + int(checkpointing)
