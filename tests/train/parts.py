@@ -23,7 +23,6 @@ from pumice.model.build import build_model
 from pumice.model.geometry import model_geometry
 from pumice.recipes.schema import Recipe, Stage
 from pumice.train.dataset import StageData
-from pumice.train.loop import StageRun
 from pumice.train.losses import Context
 from pumice.train.optim import freeze
 from pumice.train.pictures import Pictures
@@ -31,6 +30,7 @@ from pumice.train.prepare import prepare
 from pumice.train.reference import REFERENCE, read_references
 from pumice.train.remember import Budget
 from pumice.train.run import RENDERED_BYTES, Parts, train
+from pumice.train.stage import StageRun
 from pumice.train.validate import Validator
 
 SIDE = 32

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from pumice.model import tiles
 from pumice.model.shape import model_shape
 from pumice.train.arithmetic import Arithmetic
-from pumice.train.loop import _accumulate
 from pumice.train.optim import checkpoint_activations
+from pumice.train.stage import accumulate
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -45,7 +45,7 @@ def test_a_step_computes_what_torch_counts(
     checkpoint_activations(model, run.context.stage)
     count = Arithmetic(model_shape(model), run.context.stage, None, kept=False)
     with FlopCounterMode(display=False) as counter:
-        losses = _accumulate(model, run, 0)
+        losses = accumulate(model, run, 0)
     own = count.step(run.plan, run.lengths, 0, losses["tiles"], losses["image_tokens"])
     assert own == pytest.approx(counter.get_total_flops(), rel=0.2)
     assert losses["tiles"] == losses["images"] > 0

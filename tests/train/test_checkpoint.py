@@ -11,8 +11,8 @@ import torch
 
 from pumice.errors import RunError
 from pumice.train.checkpoint import list_states, load_state, save_state
-from pumice.train.loop import _accumulate
-from pumice.train.optim import build_optimizer
+from pumice.train.optim import build_optimizer, trainable
+from pumice.train.stage import accumulate
 
 SAVE = {"digest": "plan", "seconds": 2.5, "keep": 1}
 
@@ -30,26 +30,26 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def trained(toy: Any, parts: Any, data: Path, tmp_path: Path) -> tuple[Any, Any]:
-    """A model after one step, with its optimiser."""
+    """What trains in a model after one step, with its optimiser."""
     bench = toy.bench(data, parts, tmp_path / "stage", toy.instruct())
     optimizer = build_optimizer(bench.model, bench.context.stage)
-    _accumulate(bench.model, bench.run, 0)
+    accumulate(bench.model, bench.run, 0)
     optimizer.step()
-    return bench.model, optimizer
+    return trainable(bench.model), optimizer
 
 
 def test_round_trip_into_a_new_model(
     toy: Any, parts: Any, data: Path, tmp_path: Path, trained: tuple[Any, Any]
 ) -> None:
-    model, optimizer = trained
-    state = save_state(tmp_path / "state", model, optimizer, step=1, **SAVE)
+    weights, optimizer = trained
+    state = save_state(tmp_path / "state", weights, optimizer, step=1, **SAVE)
     other = toy.bench(data, parts, tmp_path / "other", toy.instruct())
     fresh = build_optimizer(other.model, other.context.stage)
-    assert load_state(state, other.model, fresh, "plan") == 2.5
-    for (name, mine), theirs in zip(
-        model.state_dict().items(), other.model.state_dict().values(), strict=True
-    ):
-        assert torch.equal(mine, theirs), name
+    assert load_state(state, trainable(other.model), fresh, "plan") == 2.5
+    theirs = trainable(other.model)
+    assert weights.keys() == theirs.keys()
+    for name, mine in weights.items():
+        assert torch.equal(mine, theirs[name]), name
     old, new = optimizer.state_dict()["state"], fresh.state_dict()["state"]
     assert old.keys() == new.keys()
     for key, values in old.items():
@@ -79,12 +79,12 @@ def test_a_disk_that_fills_up_leaves_the_state_before(tmp_path: Path, trained: t
 
 
 def test_a_state_of_another_plan_is_refused(tmp_path: Path, trained: tuple[Any, Any]) -> None:
-    model, optimizer = trained
-    state = save_state(tmp_path / "state", model, optimizer, step=1, **SAVE)
-    before = model.connector.state_dict()
+    weights, optimizer = trained
+    state = save_state(tmp_path / "state", weights, optimizer, step=1, **SAVE)
+    before = {name: value.clone() for name, value in weights.items()}
     with pytest.raises(RunError, match="another plan"):
-        load_state(state, model, optimizer, "other plan")
-    assert all(torch.equal(v, model.connector.state_dict()[k]) for k, v in before.items())
+        load_state(state, weights, optimizer, "other plan")
+    assert all(torch.equal(value, weights[name]) for name, value in before.items())
 
 
 def test_a_state_of_other_parts_is_refused(
@@ -93,7 +93,7 @@ def test_a_state_of_other_parts_is_refused(
     state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
     other = toy.bench(data, parts, tmp_path / "other", toy.align())
     with pytest.raises(RunError, match="not those that train"):
-        load_state(state, other.model, build_optimizer(other.model, other.context.stage), "plan")
+        load_state(state, trainable(other.model), build_optimizer(other.model, other.context.stage), "plan")
 
 
 @pytest.mark.parametrize("file", ["*.safetensors", "state.json"])
@@ -106,10 +106,10 @@ def test_a_damaged_state_is_named(tmp_path: Path, trained: tuple[Any, Any], file
         path.unlink()
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "noise": b"noise" * 9, "empty": b""}[damage])
-    before = {name: value.clone() for name, value in trained[0].state_dict().items()}
+    before = {name: value.clone() for name, value in trained[0].items()}
     with pytest.raises(RunError, match="cannot be read") as caught:
         load_state(state, *trained, "plan")
-    assert all(torch.equal(value, before[name]) for name, value in trained[0].state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in trained[0].items())
     assert str(state.folder) in str(caught.value)
 
 

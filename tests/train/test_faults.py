@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pumice.errors import Interrupted, RunError
-from pumice.train import loop
+from pumice.train import stage as stages
 from pumice.train.checkpoint import list_states
 from pumice.train.faults import out_of_memory
 
@@ -84,7 +84,7 @@ def test_memory_that_runs_out_names_the_batch_and_what_to_change(
 ) -> None:
     stage = toy.instruct(rows_per_step=4, row_length=96, accumulation=2)
     recipe = toy.make_recipe(data, stage)
-    losses, calls = loop.stage_losses, 0
+    losses, calls = stages.stage_losses, 0
 
     def full(*given: Any, **options: Any) -> Any:
         nonlocal calls
@@ -93,7 +93,7 @@ def test_memory_that_runs_out_names_the_batch_and_what_to_change(
             fill()
         return losses(*given, **options)
 
-    monkeypatch.setattr(loop, "stage_losses", full)
+    monkeypatch.setattr(stages, "stage_losses", full)
     with pytest.raises(RunError, match="memory ran out at step 3 of stage 'instruct'") as caught:
         toy.run(recipe, tmp_path / "run", parts)
     rows = json.loads((tmp_path / "run/stages/instruct/plan.json").read_text("utf-8"))["steps"][2]
@@ -114,7 +114,7 @@ def test_memory_that_runs_out_names_the_batch_and_what_to_change(
 def test_changes_that_were_made_are_not_proposed(
     toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "stage_losses", lambda *given, **options: on_a_device())
+    monkeypatch.setattr(stages, "stage_losses", lambda *given, **options: on_a_device())
     stage = toy.instruct(rows_per_step=2, accumulation=2, activation_checkpointing=True, lora={"rank": 2})
     with pytest.raises(RunError) as caught:
         toy.run(toy.make_recipe(data, {**stage, "validation": None}), tmp_path / "run", parts)

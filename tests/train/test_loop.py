@@ -11,7 +11,7 @@ import torch
 from pumice.errors import RunError
 from pumice.train import pictures as gallery
 from pumice.train import run as runs
-from pumice.train.loop import _accumulate
+from pumice.train.stage import accumulate
 
 GROUNDING = {"weight": 1.0, "center_word": "a", "attributes": {"colour": ["red", "blue"]}}
 
@@ -27,7 +27,7 @@ def test_accumulation_changes_nothing(toy: Any, parts: Any, data: Path, tmp_path
             stage = toy.align(**{**changes, "row_length": 24}, grounding=GROUNDING)
         bench = toy.bench(data, parts, tmp_path, stage)
         assert len(bench.run.plan.steps[0]) == 4
-        losses = _accumulate(bench.model, bench.run, 0)
+        losses = accumulate(bench.model, bench.run, 0)
         gradients = {n: p.grad for n, p in bench.model.named_parameters() if p.requires_grad}
         results.append((losses, gradients))
     (losses, gradients), *others = results
@@ -73,7 +73,7 @@ def test_the_loss_is_per_supervised_token(toy: Any, parts: Any, data: Path, tmp_
             total, count = model.loss(ids, labels, positions, segments, branches, spans, pixels_NCHW=pixels)
         alone.append((float(total), count))
     wanted = sum(total for total, _ in alone) / sum(count for _, count in alone)
-    assert _accumulate(model, bench.run, 0)["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert accumulate(model, bench.run, 0)["loss"] == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

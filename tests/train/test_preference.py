@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from pumice.errors import DataError, Interrupted, RunError
 from pumice.recipes.schema import Preference
 from pumice.text.render import render
-from pumice.train.loop import _accumulate
 from pumice.train.preference import Pairs, References, load_references, save_references
 from pumice.train.reference import REFERENCE, read_references
+from pumice.train.stage import accumulate
 from pumice.types import IGNORE_INDEX, Message, Text
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.1}
@@ -113,7 +113,7 @@ def test_the_loss_is_dpos_written_out_by_hand(toy: Any, parts: Any, data: Path, 
         losses.append(float(-0.9 * logsigmoid(margin) - 0.1 * logsigmoid(-margin)))
         chosen += c
         tokens += int(bench.data.references.tokens[index, 0])
-    found = _accumulate(bench.model, bench.run, 0)
+    found = accumulate(bench.model, bench.run, 0)
     assert abs(float(np.mean(losses)) - math.log(2)) > 0.02, "the weights have moved"
     assert found["dpo"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert found["sft"] == pytest.approx(-chosen / tokens, rel=1e-5)
@@ -161,7 +161,7 @@ def test_its_own_loss_alone_is_that_of_an_instruct_stage(
     ):
         bench = toy.bench(data, parts, tmp_path / str(number), stage)
         assert len(bench.run.plan.samples(0)) == len(bench.data.samples)
-        loss = _accumulate(bench.model, bench.run, 0)["loss"]
+        loss = accumulate(bench.model, bench.run, 0)["loss"]
         found.append((loss, {n: p.grad for n, p in bench.model.named_parameters() if p.requires_grad}))
     (preferred, gradients), (instructed, others) = found
     assert preferred == pytest.approx(instructed, rel=1e-5)
@@ -176,7 +176,7 @@ def test_accumulation_changes_nothing(toy: Any, parts: Any, data: Path, tmp_path
         bench = toy.bench(data, parts, tmp_path / str(number), stage)
         with torch.no_grad():
             next(iter(bench.model.connector.parameters())).add_(0.05)
-        losses = _accumulate(bench.model, bench.run, 0)
+        losses = accumulate(bench.model, bench.run, 0)
         found.append((losses, {n: p.grad for n, p in bench.model.named_parameters() if p.requires_grad}))
     (losses, gradients), *others = found
     assert losses["margin"] != 0

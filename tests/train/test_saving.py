@@ -16,7 +16,7 @@ import torch
 from pumice.errors import RunError
 from pumice.train import checkpoint
 from pumice.train.checkpoint import list_states, load_state
-from pumice.train.optim import build_optimizer
+from pumice.train.optim import build_optimizer, trainable
 from pumice.train.parallel import ALONE
 from pumice.train.saving import Saver
 
@@ -73,9 +73,9 @@ def test_a_state_is_what_it_was_when_it_was_asked_for(
 ) -> None:
     bench = toy.bench(data, parts, tmp_path / "stage", toy.instruct())
     optimizer = build_optimizer(bench.model, bench.context.stage)
-    slow = Slow(monkeypatch, free=0)
-    saver = Saver(tmp_path / "state", bench.model, optimizer, "plan", 1, ALONE)
-    weight = next(p for p in bench.model.parameters() if p.requires_grad)
+    slow, weights = Slow(monkeypatch, free=0), trainable(bench.model)
+    saver = Saver(tmp_path / "state", weights, optimizer, "plan", 1, ALONE)
+    weight = next(iter(weights.values()))
     before = weight.detach().clone()
     saver.save(1, 2.5)
     with torch.no_grad():
@@ -85,7 +85,7 @@ def test_a_state_is_what_it_was_when_it_was_asked_for(
     slow.go.set()
     saver.wait()
     (state,) = list_states(tmp_path / "state")
-    assert load_state(state, bench.model, optimizer, "plan") == 2.5
+    assert load_state(state, weights, optimizer, "plan") == 2.5
     assert torch.equal(weight, before)
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -30,10 +30,10 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from pumice.errors import RunError
-from pumice.model import VisionLanguageModel
-from pumice.model.select import part_parameters
-from pumice.train.optim import PARTS
 from pumice.train.parallel import ALONE, Ranks
+
+Weights = Mapping[str, nn.Parameter]
+"""What trains, by the names it has in a state."""
 
 _NAME = re.compile(r"step-(\d{6,})")
 _FILE = "state.safetensors"
@@ -63,30 +63,20 @@ def list_states(folder: Path) -> list[State]:
     return sorted(states, key=lambda state: state.step)
 
 
-def _trainable(model: VisionLanguageModel) -> dict[str, Tensor]:
-    return {
-        f"{part}.{name}": parameter
-        for part in PARTS
-        for name, parameter in part_parameters(model, part)
-        if parameter.requires_grad
-    }
-
-
-def _tensors(model: VisionLanguageModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Everything of a state under its name on disk; of a sharded model, this rank's part of it."""
-    own = _trainable(model)
-    tensors = {f"weights/{name}": parameter.detach() for name, parameter in own.items()}
-    for name, parameter in own.items():
+def _tensors(weights: Weights, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything of a state under its name on disk; of sharded weights, this rank's part of it."""
+    tensors = {f"weights/{name}": parameter.detach() for name, parameter in weights.items()}
+    for name, parameter in weights.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
     return tensors
 
 
-def copied_tensors(model: VisionLanguageModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def copied_tensors(weights: Weights, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Everything of a state of one rank, copied to the CPU: later steps do not change it."""
     return {
         name: value.detach().to("cpu", copy=True).contiguous()
-        for name, value in _tensors(model, optimizer).items()
+        for name, value in _tensors(weights, optimizer).items()
     }
 
 
@@ -117,7 +107,7 @@ def write_state(
 
 def save_state(
     folder: Path,
-    model: VisionLanguageModel,
+    weights: Weights,
     optimizer: torch.optim.Optimizer,
     *,
     step: int,
@@ -132,7 +122,7 @@ def save_state(
         RunError: as ``write_state``.
     """
     if ranks.alone:
-        tensors = copied_tensors(model, optimizer)
+        tensors = copied_tensors(weights, optimizer)
         return write_state(folder, tensors, step=step, digest=digest, seconds=seconds, keep=keep)
     with _writing(folder, step, lead=ranks.lead) as partial:
         if ranks.lead:
@@ -140,7 +130,7 @@ def save_state(
             partial.mkdir(parents=True)
         ranks.wait()
         save(
-            _tensors(model, optimizer),
+            _tensors(weights, optimizer),
             storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
         )
         if ranks.lead:
@@ -192,14 +182,14 @@ def _drop_older(folder: Path, keep: int) -> None:
 
 def load_state(
     state: State,
-    model: VisionLanguageModel,
+    weights: Weights,
     optimizer: torch.optim.Optimizer,
     digest: str,
     ranks: Ranks = ALONE,
 ) -> float:
-    """Put a state into a model and its optimiser; returns the seconds trained so far.
+    """Put a state into weights and their optimiser; returns the seconds trained so far.
 
-    The model may be sharded over another number of ranks than the one that was saved.
+    They may be sharded over another number of ranks than the one that was saved.
 
     Raises:
         UnreadableState: its files are damaged.
@@ -220,10 +210,9 @@ def load_state(
             where=str(state.folder),
             remedy="restore the data and the recipe, or start a run in a new folder",
         )
-    own = _trainable(model)
-    shapes = {name: _stored_shape(stored.get(f"weights/{name}")) for name in own}
-    others = {key for key in stored if key.startswith("weights/")} - {f"weights/{name}" for name in own}
-    if others or any(shapes[name] != tuple(own[name].shape) for name in own):
+    shapes = {name: _stored_shape(stored.get(f"weights/{name}")) for name in weights}
+    others = {key for key in stored if key.startswith("weights/")} - {f"weights/{name}" for name in weights}
+    if others or any(shapes[name] != tuple(weights[name].shape) for name in weights):
         raise RunError(
             "the saved weights are not those that train now",
             where=str(state.folder),
@@ -231,8 +220,8 @@ def load_state(
             "may hold other weights, and then only a new run helps",
         )
     # New tensors, and only when all were read do they go in: a damaged file changes nothing.
-    tensors: dict[str, Any] = {f"weights/{name}": torch.empty_like(value) for name, value in own.items()}
-    for name, parameter in own.items():
+    tensors: dict[str, Any] = {f"weights/{name}": torch.empty_like(value) for name, value in weights.items()}
+    for name, parameter in weights.items():
         tensors |= _placeholders(name, parameter, stored)
     try:
         with _quiet():
@@ -240,7 +229,7 @@ def load_state(
     except _UNREADABLE as error:
         raise _unreadable(state, error) from error
     with torch.no_grad():
-        for name, parameter in own.items():
+        for name, parameter in weights.items():
             parameter.copy_(tensors[f"weights/{name}"])
             lead = f"optimizer/{name}/"
             kept = {key.removeprefix(lead): value for key, value in tensors.items() if key.startswith(lead)}

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from pumice.cost.shape import Partly, Shape
 from pumice.model import VisionLanguageModel
@@ -104,6 +105,16 @@ def checkpoint_activations(model: VisionLanguageModel, stage: Stage) -> None:
     """
     wanted = stage.activation_checkpointing
     model.set_gradient_checkpointing(tower=wanted and "vision" in stage.parts, language=wanted)
+
+
+def trainable(model: VisionLanguageModel) -> dict[str, nn.Parameter]:
+    """What trains (``freeze``), by part and name: ``connector.0.weight``. In a part, matrices come first."""
+    found: dict[str, nn.Parameter] = {}
+    for part in PARTS:
+        own = [(name, p) for name, p in part_parameters(model, part) if p.requires_grad]
+        own.sort(key=lambda named: named[1].ndim < 2)
+        found |= {f"{part}.{name}": parameter for name, parameter in own}
+    return found
 
 
 def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.AdamW:

@@ -47,7 +47,7 @@ from pumice.train.arithmetic import Arithmetic
 from pumice.train.attending import attend, check_attention
 from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import UnreadableState, list_states
-from pumice.train.loop import Observer, StageRun, run_stage
+from pumice.train.loop import Observer
 from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.metrics import last_step
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of
@@ -66,6 +66,7 @@ from pumice.train.record import (
 from pumice.train.reference import REFERENCE, read_references
 from pumice.train.remember import Budget
 from pumice.train.sources import REFUSED, write_refused
+from pumice.train.stage import StageRun, run_stage
 from pumice.train.start import starting_model
 from pumice.train.validate import Validator
 

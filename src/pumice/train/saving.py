@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from pumice.errors import PumiceError
-from pumice.model import VisionLanguageModel
-from pumice.train.checkpoint import copied_tensors, save_state, write_state
+from pumice.train.checkpoint import Weights, copied_tensors, save_state, write_state
 from pumice.train.parallel import Ranks
 
 
@@ -29,7 +28,7 @@ class Saver:
 
     Attributes:
         folder: holds the states.
-        model: what trains.
+        weights: what trains.
         optimizer: its optimiser.
         digest: the plan's.
         keep: how many states stay, the newest.
@@ -37,7 +36,7 @@ class Saver:
     """
 
     folder: Path
-    model: VisionLanguageModel
+    weights: Weights
     optimizer: torch.optim.Optimizer
     digest: str
     keep: int
@@ -59,7 +58,7 @@ class Saver:
         if not self.ranks.alone:
             save_state(
                 self.folder,
-                self.model,
+                self.weights,
                 self.optimizer,
                 step=step,
                 digest=self.digest,
@@ -68,7 +67,7 @@ class Saver:
                 ranks=self.ranks,
             )
             return
-        tensors = copied_tensors(self.model, self.optimizer)
+        tensors = copied_tensors(self.weights, self.optimizer)
         # A second Ctrl-C ends the process at once; a half-written folder then counts for nothing.
         self._thread = threading.Thread(target=self._write, args=(tensors, step, seconds), daemon=True)
         self._thread.start()
