@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ def test_pretraining_passes_what_was_asked_for(
 
     def fake(out: Path, *, report: Any, **options: Any) -> dict[str, dict[str, float]]:
         report("pretraining", 5, 5, {"loss": 0.25})
+        stop = options.pop("stop")
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)  # from the first step on, a signal waits for a step's end
+        assert stop()
         calls.append({"out": out, **options})
         if len(calls) > 1:
             raise KeyboardInterrupt

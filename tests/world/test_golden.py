@@ -6,6 +6,8 @@ taken in bfloat16, which processors round in their own ways: hence the tolerance
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pumice.world import pictures
@@ -15,6 +17,8 @@ from pumice.world.pretrain_lm import LanguagePlan, LanguageTrainer
 from pumice.world.pretrain_tower import TowerPlan, TowerTrainer
 from pumice.world.scene import make_scene
 from pumice.world.tokenize import train_caption_tokenizer, train_language_tokenizer
+
+from .steps import steps_of
 
 TOWER = TowerPlan(
     width=32, layers=2, heads=2, mlp=64, text_width=32, embed=32, batch=8, steps=6, warmup=2, contrast_every=2
@@ -51,21 +55,21 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return pool
 
 
-def test_the_towers_first_losses(pool: Pool) -> None:
+def test_the_towers_first_losses(pool: Pool, tmp_path: Path) -> None:
     tokenizer = train_caption_tokenizer((c for captions in pool.captions for c in captions), 512)
     trainer = TowerTrainer(TOWER, tokenizer, pool)
-    rows = [trainer.train_step() for _ in range(TOWER.steps)]
+    rows = steps_of(trainer, tmp_path)
     for name, wanted in LOSSES.items():
         assert [row[name] for row in rows if name in row] == pytest.approx(wanted, rel=5e-3), name
     assert {row["pictures"] for row in rows} == {8}
 
 
-def test_the_language_models_first_losses() -> None:
+def test_the_language_models_first_losses(tmp_path: Path) -> None:
     tokenizer = train_language_tokenizer(corpus(5, 150), LANGUAGE.vocabulary)
     scenes = [make_scene(7, index, "full") for index in range(12)]
     writer = Writer(tokenizer, LANGUAGE)
     lists, mixed = [writer.listed(s) for s in scenes], [writer.mixed(s) for s in scenes]
     trainer = LanguageTrainer(LANGUAGE, tokenizer, lists, mixed)
-    rows = [trainer.train_step() for _ in range(LANGUAGE.steps)]
+    rows = steps_of(trainer, tmp_path)
     assert [row["loss"] for row in rows] == pytest.approx(TEXT, rel=5e-3)
     assert [row["tokens"] for row in rows] == TOKENS

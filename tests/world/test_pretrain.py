@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +21,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, LlamaForC
 from pumice.data.grounding import assign_regions
 from pumice.errors import Interrupted, RunError, UsageError
 from pumice.model.build import build_model
+from pumice.train.checkpoint import list_states
+from pumice.train.optim import set_rates
 from pumice.types import IGNORE_INDEX
 from pumice.world import documents, pictures, pretrain_tower
 from pumice.world import pretrain as module
@@ -28,6 +34,8 @@ from pumice.world.pretrain_tower import TowerPlan, TowerTrainer
 from pumice.world.pretraining import Trainer
 from pumice.world.scene import Scene
 from pumice.world.tokenize import load_tokenizer, train_caption_tokenizer, train_language_tokenizer
+
+from .steps import rows_of, steps_of
 
 SMALL = {"pictures": 8, "documents": 12, "workers": 1}
 
@@ -65,8 +73,7 @@ class Made:
     said: Said
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_world() -> Iterator[None]:
+def small_world() -> pytest.MonkeyPatch:
     """Chunks of few pictures, a small corpus for the tokenizer, and documents that are written once."""
     patch = pytest.MonkeyPatch()
     patch.setattr(pictures, "CHUNK", 40)
@@ -89,6 +96,12 @@ def _small_world() -> Iterator[None]:
         return written[key]
 
     patch.setattr(module, "make_documents", once)
+    return patch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_world() -> Iterator[None]:
+    patch = small_world()
     yield
     patch.undo()
 
@@ -102,8 +115,37 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(out, scores, said)
 
 
-def digests(out: Path) -> dict[str, str]:
-    names = (TOWER, LANGUAGE)
+NAMES = {TOWER: "tower", LANGUAGE: "language"}
+DOING = {TOWER: "pretraining the tower", LANGUAGE: "pretraining the language model"}
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+import torch
+from pumice.train.checkpoint import list_states
+from pumice.world.pretrain import WORK, pretrain
+from tests.world.test_pretrain import DOING, NAMES, SMALL, plans, small_world
+out, part = Path(sys.argv[1]), sys.argv[2]
+def report(what, step, steps, figures):
+    if (what, step) == (DOING[part], 2):
+        while not list_states(out / WORK / NAMES[part] / "state")[-1].step:
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.set_num_threads({threads})
+small_world()
+tower, language = plans()
+pretrain(out, report=report, tower_plan=tower, language_plan=language, parts=(part,), **SMALL)
+"""
+
+
+def learnt(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Rows of a part's metrics, without the fields that the machine decides."""
+    return [{k: v for k, v in r.items() if k not in ("seconds", "memory")} for r in rows_of(folder, kind)]
+
+
+def digests(out: Path, *names: str) -> dict[str, str]:
+    names = names or (TOWER, LANGUAGE)
     files = {name: out / name / "model.safetensors" for name in names}
     return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
 
@@ -199,24 +241,51 @@ def test_parts_that_are_there_are_refused_before_any_work(made: Made, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == [LANGUAGE]
 
 
-@pytest.mark.parametrize("what", ["pretraining the tower", "pretraining the language model"])
-def test_stopped_and_started_again_gives_the_same_weights(made: Made, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "part"),
+    [
+        ("stopped", TOWER),
+        ("stopped", LANGUAGE),
+        ("killed", TOWER),
+        pytest.param("killed", LANGUAGE, marks=pytest.mark.slow),  # its text is written anew in the process
+    ],
+)
+def test_stopped_and_started_again_gives_the_same_weights(
+    made: Made, tmp_path: Path, way: str, part: str
+) -> None:
+    """Asked to stop before step 3, or gone after step 2 with the state of step 1."""
     out = tmp_path / "parts"
-    skip = shutil.ignore_patterns("*.pt")
-    shutil.copytree(made.out / WORK, out / WORK, ignore=skip)
+    shutil.copytree(made.out / WORK, out / WORK, ignore=shutil.ignore_patterns("tower", "language"))
     tower, language = plans()
-    options: dict[str, Any] = {"tower_plan": tower, "language_plan": language, **SMALL}
-    part = TOWER if what.endswith("tower") else LANGUAGE
-    with pytest.raises(Interrupted, match=f"stopped while {what}, at 2 of 3") as caught:
-        pretrain(out, report=Said((what, 2)), parts=(part,), **options)
+    options: dict[str, Any] = {"tower_plan": tower, "language_plan": language, "parts": (part,), **SMALL}
+    name, what = NAMES[part], DOING[part]
+    if way == "stopped":
+        said = Said()
+        with pytest.raises(Interrupted, match=f"stopped after step 2 of 3 in stage '{name}'") as caught:
+            pretrain(out, report=said, stop=lambda: (what, 2, 3) in said.rows, **options)
+        assert "same command again" in str(caught.value)
+    else:
+        script = tmp_path / "killed.py"
+        script.write_text(
+            KILLED.format(root=str(Path(__file__).parents[2]), threads=torch.get_num_threads()), "utf-8"
+        )
+        done = subprocess.run(
+            [sys.executable, str(script), str(out), part], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (out / part).exists()
-    assert "same command again" in str(caught.value)
+    states = list_states(out / WORK / name / "state")
+    assert states[-1].step == (2 if way == "stopped" else 1)
     said = Said()
-    scores = pretrain(out, report=said, parts=(part,), **options)
-    assert [step for name, step, _ in said.rows if name == what] == [3]
+    scores = pretrain(out, report=said, **options)
+    assert [step for doing, step, _ in said.rows if doing == what] == [2, 3][way == "stopped" :]
     assert scores[part] == made.scores[part]
-    mine = hashlib.sha256((out / part / "model.safetensors").read_bytes()).hexdigest()
-    assert mine == digests(made.out)[part]
+    assert digests(out, part) == digests(made.out, part)
+    for kind in ("train", "accuracy"):
+        assert learnt(out / WORK / name, kind) == learnt(made.out / WORK / name, kind)
+    left = list_states(out / WORK / name / "state")
+    files = {path.suffix for state in left for path in state.folder.iterdir()}
+    assert files == {".safetensors", ".json"}
 
 
 # What the two trainers see.
@@ -270,12 +339,14 @@ def test_a_layout_is_what_the_model_reads(tokenizer: Any, scenes: list[Scene]) -
     assert targets.tolist() == target.tolist() * 2
 
 
-def test_the_language_models_loss_falls_on_what_it_repeats(tokenizer: Any, scenes: list[Scene]) -> None:
+def test_the_language_models_loss_falls_on_what_it_repeats(
+    tokenizer: Any, scenes: list[Scene], tmp_path: Path
+) -> None:
     _, plan = plans()
     plan = replace(plan, steps=30, dense_steps=30, warmup=2, lr=0.01, noise=0.0)
     lists = [Writer(tokenizer, plan).listed(scene) for scene in scenes[200:202]]
     trainer = LanguageTrainer(plan, tokenizer, lists, lists)
-    losses = [trainer.train_step()["loss"] for _ in range(plan.steps)]
+    losses = [row["loss"] for row in steps_of(trainer, tmp_path)]
     assert losses[-1] < losses[0] / 2
 
 
@@ -291,7 +362,7 @@ def test_an_answer_counts_when_all_its_tokens_do(tokenizer: Any, scenes: list[Sc
     assert sum(right for right, _ in counts.values()) <= wanted * 0.05
 
 
-def test_the_towers_losses_fall_on_what_it_repeats(made: Made) -> None:
+def test_the_towers_losses_fall_on_what_it_repeats(made: Made, tmp_path: Path) -> None:
     plan, _ = plans()
     plan = replace(plan, steps=30, warmup=2, lr=3e-3, contrast_every=2)
     pool = pictures.picture_pool(
@@ -308,7 +379,7 @@ def test_the_towers_losses_fall_on_what_it_repeats(made: Made) -> None:
     tokenizer = load_tokenizer(made.out / WORK / "caption_tokenizer")
     few = Pool(pool.pixels[:4], pool.classes[:4], pool.centers[:4], pool.places[:4], pool.captions[:4])
     trainer = TowerTrainer(plan, tokenizer, few)
-    history = [trainer.train_step() for _ in range(plan.steps)]
+    history = steps_of(trainer, tmp_path)
     assert history[-1]["words"] < history[0]["words"] * 0.8
     assert ["phrase" in row for row in history[:4]] == [True, False, True, False]
     assert all(0 <= value <= 1 for value in trainer.accuracy(few, 4).values())
@@ -405,26 +476,58 @@ def test_a_state_of_another_plan_is_refused(made: Made, tmp_path: Path, part: st
     }
     with pytest.raises(RunError, match=r"(?m)another pretraining: steps 3, not 5$") as caught:
         pretrain(out, report=Said(), parts=(part,), **options)
-    assert caught.value.remedy == "delete the state or use another folder"
+    assert caught.value.remedy == "delete the folder or use another"
     assert not (out / part).exists()
-    state = Path(str(caught.value.where))
-    held = torch.load(state, weights_only=True)
-    del held["seconds"], held["plan"]["lr"]
-    torch.save(held, state)
-    with pytest.raises(RunError, match=r"(?m)lr None, not .*; steps 3, not 5; it lacks seconds$"):
+    folder = Path(str(caught.value.where))
+    file = folder / "settings.json"
+    held = json.loads(file.read_text("utf-8"))
+    del held["lr"]
+    file.write_text(json.dumps(held), "utf-8")
+    with pytest.raises(RunError, match=r"(?m)lr None, not .*; steps 3, not 5$"):
         pretrain(out, report=Said(), parts=(part,), **options)
-    state.unlink()
+    file.unlink()  # the state itself says so, too
+    with pytest.raises(RunError, match="saved under another plan"):
+        pretrain(out, report=Said(), parts=(part,), **options)
+    shutil.rmtree(folder)
     pretrain(out, report=Said(), parts=(part,), **options)
-    assert torch.load(state, weights_only=True)["step"] == 5
+    assert [state.step for state in list_states(folder / "state")] == [4, 5]
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(made: Made, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    shutil.copytree(made.out / WORK, out / WORK)
+    newest = list_states(out / WORK / "language" / "state")[-1]
+    (newest.folder / "state.safetensors").write_bytes(b"noise")
+    _, language = plans()
+    said = Said()
+    pretrain(out, report=said, parts=(LANGUAGE,), language_plan=language, **SMALL)
+    assert [step for what, step, _ in said.rows if what == DOING[LANGUAGE]] == [2, 3]
+    assert digests(out, LANGUAGE) == digests(made.out, LANGUAGE)
+
+
+@pytest.mark.parametrize("part", [TOWER, LANGUAGE])
+def test_a_step_that_cannot_be_taken_says_what_it_drew(
+    made: Made, tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*given: Any) -> dict[str, float]:
+        return {"loss": float("nan"), "pictures": 1, "tokens": 1}
+
+    out = tmp_path / "parts"
+    shutil.copytree(made.out / WORK, out / WORK, ignore=shutil.ignore_patterns("tower", "language"))
+    tower, language = plans()
+    monkeypatch.setattr(TowerTrainer if part == TOWER else LanguageTrainer, "gradients", wrong)
+    with pytest.raises(RunError, match=f"the loss is nan .* at step 1 of stage '{NAMES[part]}'") as caught:
+        pretrain(out, report=Said(), parts=(part,), tower_plan=tower, language_plan=language, **SMALL)
+    assert {TOWER: "picture ", LANGUAGE: " in row 0"}[part] in str(caught.value.where)
 
 
 def test_time_adds_up_over_starts(made: Made, tmp_path: Path) -> None:
     out = tmp_path / "parts"
     shutil.copytree(made.out / WORK, out / WORK)
-    state = out / WORK / "tower.pt"
-    held = torch.load(state, weights_only=True)
+    record = list_states(out / WORK / "tower" / "state")[-1].folder / "state.json"
+    held = json.loads(record.read_text("utf-8"))
     assert held["seconds"] > 0
-    torch.save({**held, "seconds": 600.0}, state)
+    record.write_text(json.dumps({**held, "seconds": 600.0}), "utf-8")
     tower, _ = plans()
     pretrain(out, report=Said(), parts=(TOWER,), tower_plan=tower, **SMALL)
     assert "Trained for 10 minutes on" in (out / TOWER / "README.md").read_text("utf-8")
@@ -432,13 +535,15 @@ def test_time_adds_up_over_starts(made: Made, tmp_path: Path) -> None:
 
 def test_the_learning_rate_rises_and_falls() -> None:
     class Still(Trainer):
-        FILE, UNIT, FLOOR = "x.pt", "rows", 0.1
+        NAME, UNIT, FIGURES, FLOOR = "x", "rows", (), 0.1
 
-        def train_step(self) -> dict[str, float]:
+        def gradients(self, step: int) -> dict[str, float]:
+            raise AssertionError
+
+        def drawn(self, step: int) -> list[str]:
             raise AssertionError
 
     plan = replace(TowerPlan(), lr=2.0, warmup=4, steps=14)
-    rates = [
-        Still(plan, {}, {"m": torch.nn.Linear(1, 1)}).learning_rate(step) for step in (0, 1, 3, 4, 9, 14)
-    ]
+    still = Still(plan, {}, {"m": torch.nn.Linear(1, 1)})
+    rates = [set_rates(still.optimizer, still.factor(step))["x"] for step in (0, 1, 3, 4, 9, 14)]
     assert rates == pytest.approx([0.5, 1.0, 2.0, 2.0, 1.1, 0.2])

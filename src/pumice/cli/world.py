@@ -124,12 +124,13 @@ def pretrain(
 
     from pumice.cli.console import commands, out
     from pumice.cli.progress import counting
+    from pumice.cli.stopping import Stopping
     from pumice.errors import Interrupted
     from pumice.world.pretrain import pretrain as make_parts
 
     chosen = tuple(dict.fromkeys(part.value for part in parts or list(Part)))
     try:
-        with counting() as report:
+        with Stopping() as stopping, counting() as report:
             scores = make_parts(
                 folder,
                 report=report,
@@ -137,6 +138,7 @@ def pretrain(
                 pictures=pictures,
                 documents=documents,
                 parts=chosen,
+                stop=stopping.asked_at_step,
             )
     except KeyboardInterrupt as error:
         raise Interrupted(

@@ -3,7 +3,9 @@
     OUT/clip-tiny   a transformers CLIPModel with its tokenizer and image processor
     OUT/lm-tiny     a transformers LlamaForCausalLM with its tokenizer
 
-Work in progress (pictures, states) lies in ``OUT/work-FORMAT``; a killed run goes on from there.
+Both go through the step loop of ``pumice train`` (``train.loop``). Work in progress lies in
+``OUT/work-FORMAT``: pictures and tokenizers, and for each part ``metrics.jsonl`` and its states. A killed run
+goes on from there and ends as if it had not been killed.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ def pretrain(
     pictures: int = 60000,
     documents: int = 15000,
     parts: tuple[str, ...] = (TOWER, LANGUAGE),
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, dict[str, float]]:
     """Pretrain the embedded parts and save them in transformers' layout.
 
@@ -63,14 +66,15 @@ def pretrain(
         pictures: training pictures of the tower.
         documents: training documents of each form for the language model.
         parts: which of the two to make.
+        stop: asked before each step, and while pictures are drawn and text is written.
 
     Returns:
         The measured accuracies of each part on held-out scenes.
 
     Raises:
         UsageError: a part is already there.
-        RunError: the work folder holds the state of another pretraining.
-        Interrupted: the user stopped it; the same call goes on.
+        RunError: the work folder holds the state of another pretraining, or as ``train.loop.run_steps``.
+        Interrupted: ``stop()`` said so, or Ctrl-C; the same call goes on.
     """
     for name in parts:
         if (out / name).exists():
@@ -91,14 +95,16 @@ def pretrain(
     scores = {}
     try:
         if TOWER in parts:
-            scores[TOWER] = _tower(out, work, tower_plan or TowerPlan(), pictures, workers, told)
+            plan = tower_plan or TowerPlan()
+            scores[TOWER] = _tower(out, work, plan, pictures, workers, told, stop)
         if LANGUAGE in parts:
-            scores[LANGUAGE] = _language(out, work, language_plan or LanguagePlan(), documents, workers, told)
-    except KeyboardInterrupt as error:
+            sizes = language_plan or LanguagePlan()
+            scores[LANGUAGE] = _language(out, work, sizes, documents, workers, told, stop)
+    except (Interrupted, KeyboardInterrupt) as error:
         left = [name for name in parts if not (out / name).exists()]
         again = "" if len(left) == len(parts) else f" with --part {' --part '.join(left)}"
         raise Interrupted(
-            f"stopped{doing}",
+            error.what if isinstance(error, Interrupted) else f"stopped{doing}",
             where=str(out),
             remedy=f"run the same command again{again}: drawn pictures are kept, and training goes on from "
             "the step that was saved last",
@@ -107,10 +113,17 @@ def pretrain(
 
 
 def _tower(
-    out: Path, work: Path, plan: TowerPlan, count: int, workers: int, report: Report
+    out: Path,
+    work: Path,
+    plan: TowerPlan,
+    count: int,
+    workers: int,
+    report: Report,
+    stop: Callable[[], bool],
 ) -> dict[str, float]:
     def drawing(done: int, total: int) -> None:
         report("drawing pictures", done, total, {})
+        _heed(stop)
 
     def pool(seed: int, split: Any, number: int) -> Pool:
         return picture_pool(
@@ -130,7 +143,11 @@ def _tower(
         lambda: train_caption_tokenizer((c for cs in train.captions[:20000] for c in cs), 512),
     )
     trainer = TowerTrainer(plan, tokenizer, train)
-    scores = pretrain_tower.run(trainer, held_out, work, lambda *a: report("pretraining the tower", *a))
+
+    def training(done: int, total: int, figures: dict[str, float]) -> None:
+        report("pretraining the tower", done, total, figures)
+
+    scores = pretrain_tower.run(trainer, held_out, work, training, stop)
     target = _staging(out / TOWER)
     _halve(trainer.clip)
     trainer.clip.save_pretrained(target)
@@ -152,10 +169,17 @@ def _tower(
 
 
 def _language(
-    out: Path, work: Path, plan: LanguagePlan, count: int, workers: int, report: Report
+    out: Path,
+    work: Path,
+    plan: LanguagePlan,
+    count: int,
+    workers: int,
+    report: Report,
+    stop: Callable[[], bool],
 ) -> dict[str, float]:
     def writing(done: int, total: int) -> None:
         report("writing text", done, total, {})
+        _heed(stop)
 
     folder = work / "language_tokenizer"
     tokenizer = _tokenizer(folder, lambda: train_language_tokenizer(corpus(5, 3000), plan.vocabulary))
@@ -167,7 +191,9 @@ def _language(
     trainer = LanguageTrainer(
         plan, tokenizer, documents("train", "list", count), documents("train", "mixed", count)
     )
-    scores = pretrain_lm.run(trainer, held_out, work, lambda *a: report("pretraining the language model", *a))
+    scores = pretrain_lm.run(
+        trainer, held_out, work, lambda *a: report("pretraining the language model", *a), stop
+    )
     target = _staging(out / LANGUAGE)
     _halve(trainer.lm)
     trainer.lm.save_pretrained(target)
@@ -190,6 +216,12 @@ def _tokenizer(folder: Path, train: Callable[[], PreTrainedTokenizerFast]) -> Pr
         train().save_pretrained(partial)
         partial.rename(folder)
     return load_tokenizer(folder)
+
+
+def _heed(stop: Callable[[], bool]) -> None:
+    """Stop where there is no step to end."""
+    if stop():
+        raise KeyboardInterrupt
 
 
 def _halve(model: nn.Module) -> None:

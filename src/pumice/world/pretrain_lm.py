@@ -77,9 +77,10 @@ def build_llama(plan: LanguagePlan, tokenizer: PreTrainedTokenizerFast) -> Llama
 
 
 class LanguageTrainer(pretraining.Trainer):
-    """The state of the language model's pretraining; a step is a function of seed and number."""
+    """A language model in training; a step is a function of seed and number."""
 
-    FILE, UNIT, FLOOR = "language.pt", "tokens", 0.02
+    NAME, UNIT, FLOOR = "language", "tokens", 0.02
+    FIGURES = ("loss",)
 
     def __init__(
         self,
@@ -146,16 +147,19 @@ class LanguageTrainer(pretraining.Trainer):
         before_S = predecessors(row_S, column_S, t["s"], t["b"])
         return hidden[row_S, before_S], t["l"][row_S, column_S]
 
-    def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns the loss per token and the number of tokens read."""
-        rows = self._rows(self.step)
+    def gradients(self, step: int) -> dict[str, float]:
+        """Those of the loss per supervised token; returns it and the number of tokens read."""
+        rows = self._rows(step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden, target = self.hidden(rows, np.random.default_rng([self.plan.seed, 4, self.step]))
+            hidden, target = self.hidden(rows, np.random.default_rng([self.plan.seed, 4, step]))
             logits = self.lm.lm_head(hidden)
         loss = torch.nn.functional.cross_entropy(logits.float(), target)
-        self.descend(loss)
-        tokens = sum(len(document.encoded) for document in rows)
-        return {"loss": float(loss.detach()), "tokens": float(tokens)}
+        torch.autograd.backward(loss)
+        return {"loss": float(loss.detach()), "tokens": float(sum(len(row.encoded) for row in rows))}
+
+    def drawn(self, step: int) -> list[str]:
+        """The kinds of the documents, row by row."""
+        return [f"{document.kind} in row {row}" for row, document in enumerate(self._rows(step))]
 
     @torch.no_grad()
     def answers(self, documents: Sequence[Document]) -> dict[str, tuple[int, int]]:
@@ -197,11 +201,12 @@ def run(
     held_out: Sequence[Document],
     work: Path,
     report: Callable[[int, int, dict[str, float]], None],
+    stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Train to the plan's end, saving on the way; returns accuracy by kind of question."""
+    """As ``pretraining.run``; returns accuracy by kind of question."""
 
     def accuracy() -> dict[str, float]:
         return {k: n / total for k, (n, total) in sorted(trainer.answers(held_out).items())}
 
-    pretraining.run(trainer, work, accuracy, report)
+    pretraining.run(trainer, work, accuracy, report, stop)
     return accuracy()

@@ -149,9 +149,10 @@ def _contrast(a_NE: Tensor, b_NE: Tensor, scale: Tensor) -> Tensor:
 
 
 class TowerTrainer(pretraining.Trainer):
-    """The state of a tower's pretraining; every step is a function of the seed and its number."""
+    """A tower in training; every step is a function of the seed and its number."""
 
-    FILE, UNIT, FLOOR = "tower.pt", "pictures", 0.0
+    NAME, UNIT, FLOOR = "tower", "pictures", 0.0
+    FIGURES = tuple(WEIGHTS)
 
     def __init__(self, plan: TowerPlan, tokenizer: PreTrainedTokenizerFast, pool: Pool) -> None:
         self.plan, self.tokenizer, self.pool = plan, tokenizer, pool
@@ -195,10 +196,18 @@ class TowerTrainer(pretraining.Trainer):
         logits = scale * F.normalize(regions, dim=-1) @ F.normalize(text_KE, dim=-1).T
         return F.cross_entropy(logits.float(), torch.from_numpy(target))
 
+    def _rows(self, step: int) -> tuple[np.random.Generator, np.ndarray]:
+        """The generator of a step, and the pictures that it drew."""
+        rng = np.random.default_rng([self.plan.seed, 1, step])
+        return rng, np.sort(rng.integers(0, len(self.pool), self.plan.batch))
+
+    def drawn(self, step: int) -> list[str]:
+        """Numbers of pictures in the pool."""
+        return [f"picture {row}" for row in self._rows(step)[1]]
+
     def losses(self, step: int) -> dict[str, Tensor]:
         """The losses of one step, before weighting."""
-        rng = np.random.default_rng([self.plan.seed, 1, step])
-        rows = np.sort(rng.integers(0, len(self.pool), self.plan.batch))
+        rng, rows = self._rows(step)
         x = pixels_to_input(self.pool.pixels[rows])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = self.clip.vision_model(pixel_values=x, output_hidden_states=True)
@@ -221,12 +230,13 @@ class TowerTrainer(pretraining.Trainer):
                 result["phrase"] = self._phrase_loss(out.last_hidden_state[:, 1:], rows)
         return result
 
-    def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns the losses as numbers, and how many pictures it saw."""
-        parts = self.losses(self.step)
+    def gradients(self, step: int) -> dict[str, float]:
+        """Those of the weighted sum; returns it, its parts, and how many pictures were seen."""
+        parts = self.losses(step)
         total = sum((WEIGHTS[name] * loss for name, loss in parts.items()), start=torch.zeros(()))
-        self.descend(total)
-        return {**{k: float(v.detach()) for k, v in parts.items()}, "pictures": float(self.plan.batch)}
+        torch.autograd.backward(total)
+        told = {name: float(loss.detach()) for name, loss in parts.items()}
+        return {"loss": float(total.detach()), **told, "pictures": float(self.plan.batch)}
 
     @torch.no_grad()
     def accuracy(self, pool: Pool, count: int = 512) -> dict[str, float]:
@@ -258,7 +268,8 @@ def run(
     held_out: Pool,
     work: Path,
     report: Callable[[int, int, dict[str, float]], None],
+    stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Train to the plan's end, saving on the way; returns the last accuracies."""
-    pretraining.run(trainer, work, lambda: trainer.accuracy(held_out), report)
+    """As ``pretraining.run``; returns accuracies on all pictures held out."""
+    pretraining.run(trainer, work, lambda: trainer.accuracy(held_out), report, stop)
     return trainer.accuracy(held_out, len(held_out))

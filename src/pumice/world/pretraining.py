@@ -1,115 +1,181 @@
-"""What the pretraining of both embedded parts shares: optimiser, schedule, states, the loop."""
+"""What the pretraining of both parts shares: optimiser, schedule, and how the step loop sees them."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pumice.errors import RunError
-from pumice.files import replacing
+from pumice.files import write_json
+from pumice.train.checkpoint import UnreadableState, list_states
+from pumice.train.faults import StepWords
+from pumice.train.loop import Terms, run_steps
 
 if TYPE_CHECKING:
     from pumice.world.pretrain_lm import LanguagePlan
     from pumice.world.pretrain_tower import TowerPlan
 
 REPORT_EVERY = 25
+CLIP_NORM = 1.0
 
 
 class Trainer(ABC):
-    """A pretraining that can be stopped; every step is a function of the plan, the data and its number.
+    """A part in training; every step is a function of the plan, the data and its number.
 
     Args:
         plan: sizes and schedule.
         data: numbers that say which data it learns from; a state of other data is refused.
         modules: all that is trained, by name, on the CPU in float32.
 
-    ``step`` counts the steps done and ``seconds`` the time they took over all starts.
+    ``seconds`` is the time that training took over all starts.
     """
 
-    FILE: ClassVar[str]
-    """The state's name in the work folder."""
+    NAME: ClassVar[str]
+    """Of its folder in the work folder, and of the stage in errors."""
     UNIT: ClassVar[str]
     """The figure of a step whose rate is shown."""
+    FIGURES: ClassVar[tuple[str, ...]]
+    """The losses that are shown."""
     FLOOR: ClassVar[float]
     """Share of the learning rate that is left at the end."""
 
     def __init__(
         self, plan: TowerPlan | LanguagePlan, data: Mapping[str, int], modules: Mapping[str, nn.Module]
     ) -> None:
-        self.schedule, self.modules = plan, modules
+        self.schedule, self.seconds = plan, 0.0
         self.settings: dict[str, Any] = {**asdict(plan), **data}
-        self.params = [p for module in modules.values() for p in module.parameters()]
+        self.weights = {
+            f"{part}.{name}": p for part, module in modules.items() for name, p in module.named_parameters()
+        }
+        shared = {"lr": plan.lr, "peak": plan.lr, "part": self.NAME}
+        matrices = [p for p in self.weights.values() if p.ndim >= 2]
+        vectors = [p for p in self.weights.values() if p.ndim < 2]
         groups = [
-            {"params": [p for p in self.params if p.ndim >= 2], "weight_decay": plan.weight_decay},
-            {"params": [p for p in self.params if p.ndim < 2], "weight_decay": 0.0},
+            {"params": matrices, "weight_decay": plan.weight_decay, **shared},
+            {"params": vectors, "weight_decay": 0.0, **shared},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, betas=(0.9, 0.98))
-        self.step, self.seconds = 0, 0.0
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
     @abstractmethod
-    def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns losses, and under ``UNIT`` how much was read."""
+    def gradients(self, step: int) -> dict[str, float]:
+        """As ``Training.gradients``: losses, ``loss`` among them, and under ``UNIT`` how much was read."""
 
-    def learning_rate(self, step: int) -> float:
-        """Linear warmup times a cosine from ``lr`` down to ``FLOOR`` of it."""
+    @abstractmethod
+    def drawn(self, step: int) -> list[str]:
+        """What a step learns from, in words."""
+
+    def factor(self, step: int) -> float:
+        """Linear warmup times a cosine from 1 down to ``FLOOR``."""
         plan = self.schedule
         progress = min(1.0, max(0.0, (step - plan.warmup) / max(1, plan.steps - plan.warmup)))
         cosine = self.FLOOR + (1 - self.FLOOR) * 0.5 * (1 + math.cos(math.pi * progress))
-        return plan.lr * min(1.0, (step + 1) / plan.warmup) * cosine
+        return min(1.0, (step + 1) / plan.warmup) * cosine
 
-    def descend(self, loss: Tensor) -> None:
-        """The optimiser's half of a step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.params, 1.0)
-        self.optimizer.step()
-        self.step += 1
 
-    def state(self) -> dict[str, Any]:
-        """Everything a resumed run needs."""
-        return {
-            **{name: module.state_dict() for name, module in self.modules.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "plan": self.settings,
-        }
+class Pretraining:
+    """A trainer as the step loop sees it (``train.loop.Training``), with its folder in the work folder.
 
-    def load(self, path: Path) -> None:
-        """Go on from a saved state.
+    Args:
+        trainer: what trains.
+        folder: for its states, its rows and its settings.
+        accuracy: measured whenever a state is saved.
+        stop: asked before each step.
 
-        Raises:
-            RunError: the state is of another plan, of other data, or of another version's layout.
-        """
-        state = torch.load(path, weights_only=True)
-        held, wanted = state.get("plan", {}), self.settings
+    Raises:
+        RunError: the folder holds the states of another pretraining.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        accuracy: Callable[[], dict[str, float]],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._trainer, self._accuracy, plan = trainer, accuracy, trainer.schedule
+        self.weights, self.optimizer = trainer.weights, trainer.optimizer
+        self.factor, self.gradients = trainer.factor, trainer.gradients
+        _check_settings(folder, trainer.settings)
+        self.terms = Terms(
+            name=trainer.NAME,
+            folder=folder,
+            steps=plan.steps,
+            seed=plan.seed,
+            digest=hashlib.sha256(json.dumps(trainer.settings, sort_keys=True).encode()).hexdigest(),
+            device=torch.device("cpu"),
+            clip_norm=CLIP_NORM,
+            stop_norm=None,
+            checkpoint_every=plan.save_every,
+            keep=2,
+            stop=stop,
+        )
+
+    def measure(self, step: int) -> Iterator[dict[str, Any]]:
+        """A row of kind ``accuracy`` before each state that holds steps."""
+        plan = self._trainer.schedule
+        if step and (step % plan.save_every == 0 or step == plan.steps):
+            row = {"kind": "accuracy", "stage": self.terms.name, "step": step, "steps": plan.steps}
+            yield {**row, "accuracy": self._accuracy()}
+
+    def in_words(self, step: int) -> StepWords:
+        """What it drew, and what takes memory."""
+        drawn = self._trainer.drawn(step)
+        return StepWords(drawn, f"{len(drawn):,} {self._trainer.UNIT}", "free memory, or use fewer --workers")
+
+
+def _check_settings(folder: Path, wanted: dict[str, Any]) -> None:
+    """Write down what a pretraining is of, or compare with what its states are of."""
+    file = folder / "settings.json"
+    if list_states(folder / "state") and file.exists():
+        held = json.loads(file.read_text(encoding="utf-8"))
         other = [
             f"{key} {held.get(key)!r}, not {wanted.get(key)!r}"
             for key in sorted(held.keys() | wanted.keys())
             if held.get(key) != wanted.get(key)
         ]
-        missing = sorted(self.state().keys() - state.keys())
-        if other or missing:
-            said = "; ".join([*other, *(f"it lacks {key}" for key in missing)])
+        if other:
             raise RunError(
-                f"the saved state is of another pretraining: {said}",
-                where=str(path),
-                remedy="delete the state or use another folder",
+                f"the saved state is of another pretraining: {'; '.join(other)}",
+                where=str(folder),
+                remedy="delete the folder or use another",
             )
-        for name, module in self.modules.items():
-            module.load_state_dict(state[name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, wanted)
+
+
+class Progress:
+    """An ``Observer`` that reports every few steps, with the rate since this start."""
+
+    def __init__(self, trainer: Trainer, report: Callable[[int, int, dict[str, float]], None]) -> None:
+        self._trainer, self._report = trainer, report
+        self._began, self._amount = time.monotonic(), 0.0
+
+    def on_step(self, row: dict[str, Any]) -> None:
+        """Losses and rate, every ``REPORT_EVERY`` steps."""
+        unit = self._trainer.UNIT
+        self._amount += row[unit]
+        if row["step"] % REPORT_EVERY == 0:
+            figures = {name: row[name] for name in self._trainer.FIGURES if name in row}
+            rate = self._amount / (time.monotonic() - self._began)
+            self._report(row["step"], row["steps"], {**figures, f"{unit}/s": rate})
+
+    def on_validation(self, row: dict[str, Any]) -> None:
+        """The accuracies."""
+        self._report(row["step"], row["steps"], row["accuracy"])
+
+    def on_damaged(self, error: UnreadableState, step: int) -> None:
+        """Back to the step of the state before; the end is the same."""
+        self._report(step, self._trainer.schedule.steps, {})
 
 
 def run(
@@ -117,24 +183,13 @@ def run(
     work: Path,
     accuracy: Callable[[], dict[str, float]],
     report: Callable[[int, int, dict[str, float]], None],
+    stop: Callable[[], bool],
 ) -> None:
-    """Train to the plan's end from the state in ``work``, if there is one; save and measure on the way.
+    """Train to the plan's end, from the newest state in ``work/NAME`` if there is one.
 
     Raises:
-        RunError: the state there is of another pretraining.
+        RunError: as ``train.loop.run_steps``, or the states there are of another pretraining.
+        Interrupted: ``stop()`` said so; the state is saved.
     """
-    saved, plan = work / trainer.FILE, trainer.schedule
-    if saved.exists():
-        trainer.load(saved)
-    began, before, amount = time.monotonic(), trainer.seconds, 0.0
-    while trainer.step < plan.steps:
-        figures = trainer.train_step()
-        amount += figures.pop(trainer.UNIT)
-        trainer.seconds = before + time.monotonic() - began
-        if trainer.step % REPORT_EVERY == 0:
-            rate = amount / (trainer.seconds - before)
-            report(trainer.step, plan.steps, {**figures, f"{trainer.UNIT}/s": rate})
-        if trainer.step % plan.save_every == 0 or trainer.step == plan.steps:
-            with replacing(saved) as partial:
-                torch.save(trainer.state(), partial)
-            report(trainer.step, plan.steps, accuracy())
+    pretraining = Pretraining(trainer, work / trainer.NAME, accuracy, stop)
+    trainer.seconds = run_steps(pretraining, Progress(trainer, report))
