@@ -207,5 +207,5 @@ def make_documents(
     with runner(workers) as run:
         for part in run(_documents, tasks):
             documents += part
-            progress(len(documents), count)
+            progress(min(len(documents), count), count)
     return documents[:count]
