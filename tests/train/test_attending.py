@@ -16,7 +16,7 @@ from pumice.model.shape import model_shape
 from pumice.recipes.schema import Stage
 from pumice.train.arithmetic import Arithmetic
 from pumice.train.attending import attend, check_attention
-from pumice.train.loop import _accumulate
+from pumice.train.stage import accumulate
 
 CPU = torch.device("cpu")
 
@@ -138,7 +138,7 @@ def test_a_dense_mask_is_counted_in_full(toy: Any, parts: Any, data: Path, tmp_p
     bench = toy.bench(data, parts, tmp_path, chosen)
     attend(bench.model, bench.run.context.stage)
     with FlopCounterMode(display=False) as counter:
-        losses = _accumulate(bench.model, bench.run, 0)
+        losses = accumulate(bench.model, bench.run, 0)
     tiles = losses["tiles"], losses["image_tokens"]
     count = Arithmetic(model_shape(bench.model), bench.run.context.stage, None, kept=False)
     own = count.step(bench.run.plan, bench.run.lengths, 0, *tiles)

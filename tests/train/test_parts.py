@@ -20,8 +20,8 @@ from pumice.model.build import build_model
 from pumice.model.shape import model_shape
 from pumice.recipes.schema import Stage
 from pumice.train.arithmetic import Arithmetic
-from pumice.train.loop import _accumulate
 from pumice.train.optim import build_optimizer, check_trainable, checkpoint_activations, freeze, partly_of
+from pumice.train.stage import accumulate
 
 SOME: dict[str, Any] = {
     "trainable": ["connector", "vision.last-1", "language.layers.1", "language.norms"],
@@ -86,7 +86,7 @@ def test_below_the_lowest_layer_that_trains_there_is_no_graph(
             for name, module in model.get_submodule(root).named_modules()
             if name.split(".")[-2:-1] == ["layers"]
         ]
-        _accumulate(model, bench.run, 0)
+        accumulate(model, bench.run, 0)
         for handle in handles:
             handle.remove()
         assert seen == {"0": (False, False), "1": (True, True)}
@@ -197,7 +197,7 @@ def test_a_step_computes_what_torch_counts(
     partly = partly_of(model, run.context.stage, shape)
     assert partly
     with FlopCounterMode(display=False) as counter:
-        losses = _accumulate(model, run, 0)
+        losses = accumulate(model, run, 0)
     pictures = losses["tiles"], losses["image_tokens"]
     own, whole = (
         Arithmetic(shape, run.context.stage, None, kept=False, partly=some).step(
