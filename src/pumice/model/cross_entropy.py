@@ -15,8 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CPU_SCORES, DEVICE_SCORES = 1 << 24, 1 << 27
-"""How many scores are held at once, three times over in float32: on a CPU, and on a device, whose matrix
-products want more tokens."""
+"""How many scores are held at once where the head trains: on a CPU, and on a device, whose matrix products
+want more tokens. The gradients of a head are added up once a chunk."""
+
+FROZEN = 4
+"""A frozen head adds nothing up, and takes chunks so many times smaller."""
 
 
 def sums_linear(head: Any) -> bool:
@@ -64,32 +67,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dweight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
         dbias_V = torch.zeros_like(bias_V, dtype=torch.float32) if wants_bias and bias_V is not None else None
         most = DEVICE_SCORES if hidden_SD.device.type != "cpu" else CPU_SCORES
-        size = max(1, most // weight_VD.shape[0])
+        size = max(1, most // (1 if wants_weight else FROZEN) // weight_VD.shape[0])
+        wanted = any(ctx.needs_input_grad[:3])
         with torch.autocast(hidden_SD.device.type, enabled=False):
             for start in range(0, hidden_SD.shape[0], size):
                 some = slice(start, start + size)
                 low_cD = hidden_SD[some].to(dtype)
-                scores_cV = F.linear(low_cD, low_VD, low_V).float()
-                slope_cV = None
-                if softcap is not None:
-                    bent_cV = torch.tanh(scores_cV / softcap)
-                    scores_cV, slope_cV = bent_cV * softcap, 1 - bent_cV**2
-                logps_cV = torch.log_softmax(scores_cV, dim=-1)
-                labels_c1 = labels_S[some, None]
-                total -= logps_cV.gather(1, labels_c1).sum()
-                if not (wants_hidden or wants_weight or wants_bias):
+                scores_cV = F.linear(low_cD, low_VD, low_V)
+                loss, low_cV = _chunk(scores_cV, labels_S[some, None], softcap, wanted)
+                total += loss
+                if low_cV is None:
                     continue
-                dscores_cV = logps_cV.exp_()
-                dscores_cV.scatter_add_(1, labels_c1, -torch.ones_like(dscores_cV[:, :1]))
-                if slope_cV is not None:
-                    dscores_cV.mul_(slope_cV)
-                low_cV = dscores_cV.to(dtype)
                 if dhidden_SD is not None:
-                    dhidden_SD[some] = (low_cV @ low_VD).to(hidden_SD.dtype)
+                    dhidden_SD[some] = low_cV @ low_VD
                 if dweight_VD is not None:
                     dweight_VD += low_cV.T @ low_cD
                 if dbias_V is not None:
-                    dbias_V += dscores_cV.sum(dim=0)
+                    dbias_V += low_cV.sum(dim=0, dtype=torch.float32)
         ctx.kinds = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
         ctx.save_for_backward(dhidden_SD, dweight_VD, dbias_V)
         return total
@@ -105,3 +99,24 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for one, kind in zip((dhidden_SD, dweight_VD, dbias_V), kinds, strict=True)
         ]
         return (*scaled, None, None, None)
+
+
+def _chunk(
+    low_cV: Tensor, labels_c1: Tensor, softcap: float | None, wanted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The summed loss of some scores, and the scores' gradient in their type where it is wanted."""
+    scores_cV = low_cV.float()
+    slope_cV = None
+    if softcap is not None:
+        bent_cV = torch.tanh(scores_cV / softcap)
+        scores_cV, slope_cV = bent_cV * softcap, 1 - bent_cV**2
+    logps_cV = torch.log_softmax(scores_cV, dim=-1)
+    del scores_cV
+    loss = -logps_cV.gather(1, labels_c1).sum()
+    if not wanted:
+        return loss, None
+    dscores_cV = logps_cV.exp_()
+    dscores_cV.scatter_add_(1, labels_c1, -torch.ones_like(dscores_cV[:, :1]))
+    if slope_cV is not None:
+        dscores_cV.mul_(slope_cV)
+    return loss, dscores_cV.to(low_cV.dtype)
