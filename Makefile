@@ -55,12 +55,15 @@ check: $(READY) ## lint, format and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One thread: tests compute little at a time, and threads that wait for each other only take turns.
+# Two processes of one thread each: tests compute little at a time, and threads that wait for each other only
+# take turns. TESTS=1 runs them in one process.
+TESTS ?= 2
+SPREAD := $(if $(filter-out 1,$(TESTS)),-n $(TESTS) --dist worksteal)
 test: check ## check, then every test that takes seconds
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(SPREAD)
 
 test-all: check ## check, then every test; those that need a GPU are skipped without one
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m ""
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(SPREAD) -m ""
 
 clean: ## remove caches and build products; data/, runs/ and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
