@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from pumice.model.attention import ATTENTION_CHOICES
 from pumice.recipes.evaluation import Evaluation
+from pumice.recipes.features import Features
 from pumice.recipes.stage import Stage
 from pumice.recipes.text import read_yaml
 from pumice.recipes.trained import KINDS, read_selection
@@ -74,11 +75,29 @@ def test_the_line_is_made_of_what_is_printed(ran: tuple[Path, dict[str, str]]) -
 
 
 def test_the_recipe_is_one() -> None:
-    value: Any = read_yaml(blocks("yaml")[0], "training.md").value
+    value: Any = read_yaml(next(block for block in blocks("yaml") if "stages:" in block), "training.md").value
     stage = Stage.model_validate(value["stages"][0])
     assert stage.validation is not None
     assert stage.validation.keep_best
     assert Evaluation.model_validate(value["evaluation"]).every == 1000
+
+
+def test_the_block_of_features_is_one() -> None:
+    (block,) = (block for block in blocks("yaml") if block.startswith("features:"))
+    value: Any = read_yaml(block, "training.md").value
+    features = Features.model_validate(value["features"])
+    assert (features.keep, features.dtype, features.budget) == ("disk", "fp8", 40_000_000_000)
+
+
+def test_the_second_run_finds_the_features_of_the_first(ran: tuple[Path, dict[str, str]]) -> None:
+    _, said = ran
+    (line,) = (line.strip() for block in blocks("") for line in block.splitlines() if "made now" in line)
+    made, found = (
+        next(" ".join(words.split()) for command, words in said.items() if f"--name {name}" in command)
+        for name in ("made", "found")
+    )
+    assert re.sub(r"[\d.]+%", "N%", line) in re.sub(r"[\d.]+%", "N%", made)
+    assert "0 made now, 80 found" in found
 
 
 def test_the_job_is_a_script_that_starts_what_the_page_says() -> None:

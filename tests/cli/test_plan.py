@@ -95,6 +95,7 @@ def test_the_plan_is_the_one_that_training_makes(
     result = pumice("plan", recipe, "--data", world, "--out", "p/plan.json", "--devices", 1)
     assert result.code == 0, result.both
     told = json.loads(Path("p/plan.json").read_text("utf-8"))
+    record = json.loads((trained.folder / "run.json").read_text("utf-8"))
     for stage in told["stages"]:
         run = json.loads((trained.folder / "stages" / stage["name"] / "plan.json").read_text("utf-8"))
         steps = json.loads(Path("p", stage["steps_file"]).read_text("utf-8"))
@@ -102,6 +103,9 @@ def test_the_plan_is_the_one_that_training_makes(
         assert stage["digest"] == run["digest"]
         assert stage["steps"] == len(run["steps"])
         assert stage["tokens"]["all"] >= sum(run["tokens"]) / stage["epochs"]
+        done = next(row for row in record["stages"] if row["name"] == stage["name"])["features"]
+        for key in ("keep", "dtype", "views", "bytes"):
+            assert stage["features"].get(key) == done.get(key)
     rows = json.loads((trained.folder / "mixture.json").read_text("utf-8"))
     ours = [{"stage": stage["name"], **row} for stage in told["stages"] for row in stage["sources"]]
     assert ours == rows
@@ -179,6 +183,29 @@ def test_tiles_count_as_a_picture_of_the_assumed_size(pumice: Any, here: Path) -
     pumice("plan", published(here), "--data", "talk.jsonl", "--no-images", *words)
     [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert stage["tokens"]["image"] == 3 * 2928
+
+
+def test_features_on_disk_are_told_in_bytes_and_time(pumice: Any, here: Path) -> None:
+    Path("talk.jsonl").write_text("\n".join(map(json.dumps, talk(300))))
+    words = ["plan", published(here), "--data", "talk.jsonl", "--no-images", "--hardware", "a100-80g"]
+    words += ["--set", "stages.instruct.features.keep=disk"]
+    result = pumice(*words, "--set", "stages.instruct.features.dtype=fp8")
+    assert result.code == 0, result.both
+    assert "300 pictures, 178 MB on disk (of 20 GB) in fp8; made in" in " ".join(result.out.split())
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
+    assert 0 < stage["features"]["bytes"] - 300 * 576 * (1024 + 4) < 20_000
+    small = pumice(*words, "--set", "stages.instruct.features.budget_gb=0.4")
+    assert small.code != 0
+    assert "300 pictures take 0.708 GB on disk in fp32, and the budget is 0.4 GB" in small.both
+    assert "dtype=bf16 (0.354 GB)" in small.both
+    assert plan_file().exists()
+    [again] = json.loads(plan_file().read_text("utf-8"))["stages"]
+    assert again["cost"]["flops"]["vision"] == stage["cost"]["flops"]["vision"]
+    none = pumice(*words[:-1], "stages.instruct.features.keep=none", "--set", "stages.instruct.epochs=3")
+    assert none.code == 0, none.both
+    assert "made in" not in none.out
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
+    assert stage["cost"]["flops"]["vision"] == pytest.approx(3 * again["cost"]["flops"]["vision"])
 
 
 def broken(count: int = 12) -> list[dict[str, Any]]:

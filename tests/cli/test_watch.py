@@ -26,6 +26,7 @@ STAGE = Stage.model_validate(
 SUMMARY: dict[str, Any] = {
     "steps": 2, "tokens": 900, "fill": 0.5, "cut": 0, "trainable": {}, "frozen": {}, "sources": [],
     "entries": {}, "validation": [], "half": True, "ranks": 4,
+    "features": {"keep": "none", "dtype": "fp32"},
 }  # fmt: skip
 
 
@@ -96,3 +97,25 @@ def test_the_peak_of_this_machine_is_measured_and_draws_nothing() -> None:
     state = torch.get_rng_state()
     assert device_peak(torch.device("cpu"), half=False, seconds=0.05) > 1e8
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_features_are_told_where_they_are_not_where_they_usually_are() -> None:
+    kept = {
+        "keep": "disk",
+        "dtype": "fp8",
+        "views": 1200,
+        "bytes": 4_600_000_000,
+        "made": 200,
+        "error": 0.026,
+    }
+    for features, told in (
+        (kept, "features of 1,200 pictures: 4.6 GB on disk in fp8, 2.60% off; 200 made now, 1,000 found"),
+        ({**kept, "keep": "memory", "dtype": "bf16", "error": 0.0}, "4.6 GB in memory in bf16; 200 made now"),
+        ({**kept, "keep": "memory", "dtype": "fp32"}, None),
+    ):
+        watch, said = watched(None)
+        watch.on_stage(STAGE, {**SUMMARY, "features": features})
+        watch.on_notice("a file is damaged")
+        watch.close()
+        assert told in said.getvalue() if told else "features of" not in said.getvalue()
+        assert "Note: a file is damaged" in said.getvalue()

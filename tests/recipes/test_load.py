@@ -281,6 +281,15 @@ def test_paths_start_at_the_file_and_variables_where_they_were_typed(here: Path)
     assert recipe.data["captions"].file == str(here / "work" / "world" / "align.json")
 
 
+def test_the_folder_of_features_is_a_path(here: Path) -> None:
+    stage = "stages.align.features"
+    found = load_recipe(MINE, [f"{stage}.keep=disk", f"{stage}.folder=fast"], variables=DATA)
+    assert found.stage("align").features.folder == str(here / "work" / "fast")
+    near = "    kind: align\n    features: {keep: disk, folder: near}\n"
+    found = load_recipe(write(here, "    kind: align\n", near), variables=DATA)
+    assert found.stage("align").features.folder == str(here / "recipes" / "near")
+
+
 def test_absolute_paths_stay(here: Path) -> None:
     path = write(here, "talk.json", str(here / "elsewhere.json"))
     assert load_recipe(path, variables=DATA).data["talk"].file == str(here / "elsewhere.json")

@@ -244,3 +244,29 @@ def test_preferences_that_mean_nothing_are_refused(
     found = problem(caught.value)
     assert what in found.what
     assert found.key == key
+
+
+@pytest.mark.parametrize(
+    ("features", "trainable", "said"),
+    [
+        ({"keep": "disk"}, ["connector", "vision"], "of a frozen tower only"),
+        ({"dtype": "fp8"}, ["connector", "vision"], "of a frozen tower only"),
+        ({"folder": "x"}, ["connector"], "not kept in a folder"),
+        ({"keep": "none", "budget_gb": 3.0}, ["connector"], "nothing to limit"),
+        ({"keep": "disk", "budget_gb": 0.0}, ["connector"], "greater than 0"),
+        ({"keep": "disc"}, ["connector"], "disk"),
+    ],
+)
+def test_features_that_contradict_themselves_are_refused(
+    features: dict[str, Any], trainable: list[str], said: str
+) -> None:
+    rates = dict.fromkeys(trainable, 1e-3)
+    stage = {"name": "a", "kind": "align", "sources": ["x"], "steps": 1, "rows_per_step": 1}
+    with pytest.raises(ValidationError, match=said):
+        Stage.model_validate({**stage, "trainable": trainable, "lr": rates, "features": features})
+
+
+def test_a_tower_that_trains_needs_no_word_of_features() -> None:
+    stage = {"name": "a", "kind": "align", "sources": ["x"], "steps": 1, "rows_per_step": 1}
+    trains = {"trainable": ["vision"], "lr": {"vision": 1e-3}}
+    assert Stage.model_validate({**stage, **trains}).features.keep == "memory"

@@ -207,6 +207,7 @@ class Watch:
     stages: list[dict[str, Any]] = field(default_factory=list)
     saved: list[Path] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     def on_step(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -223,6 +224,9 @@ class Watch:
 
     def on_damaged(self, error: RunError, step: int) -> None:
         self.damaged.append(step)
+
+    def on_notice(self, text: str) -> None:
+        self.notices.append(text)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self.saved.append(folder)

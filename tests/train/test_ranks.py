@@ -207,3 +207,31 @@ def test_a_state_moves_from_two_ranks_to_one_and_back(
     launch(2, [{**run, "resume": True}])
     whole = numbers(toy, ran["whole"][1])
     assert numbers(toy, tmp_path / "run") == pytest.approx(whole, rel=1e-4)
+
+
+def test_each_rank_reads_its_share_of_pictures_once_and_finds_the_others(
+    toy: Any, parts: Any, data: Path, launch: Launch, tmp_path: Path
+) -> None:
+    features = {"keep": "disk", "dtype": "fp8"}
+    stage = toy.instruct(rows_per_step=8, row_length=64, steps=4, features=features)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(toy.make_recipe(data, stage)), "utf-8")
+    shared = {"recipe": str(recipe), "parts": str(parts.vision.parent)}
+    names = {2: ("two/cold", "two/warm"), 1: ("one/cold", "two/alone")}
+    for world, folders in names.items():
+        launch(world, [{**shared, "folder": str(tmp_path / folder)} for folder in folders])
+    made = {}
+    for folder in ("one/cold", "two/cold", "two/warm", "two/alone"):
+        (row,) = json.loads((tmp_path / folder / "run.json").read_text("utf-8"))["stages"]
+        made[folder] = row["features"]["made"]
+        assert row["features"]["views"] == 12
+        assert 0.01 < row["features"]["error"] < 0.04
+    assert made == {"one/cold": 12, "two/cold": 12, "two/warm": 0, "two/alone": 0}
+    written = list((tmp_path / "two/.cache/features").glob("*/*.safetensors"))
+    counts = [len(load_file(path)["keys"]) for path in written]
+    assert sum(counts) == 12
+    assert len(counts) == 2, "both ranks wrote"
+    one, two = toy.metrics(tmp_path / "one/cold", "instruct"), toy.metrics(tmp_path / "two/cold", "instruct")
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-4)
+    assert toy.metrics(tmp_path / "two/warm", "instruct") == two, "the same bits, made or found"
+    assert toy.metrics(tmp_path / "two/alone", "instruct") == one, "whoever made them"

@@ -148,10 +148,10 @@ def test_a_resumed_run_sees_the_same_features_whatever_a_tower_rounds(
     prepared: list[str] = []
     prepare = gallery.Pictures.prepare
 
-    def told(pictures: Any, model: Any, paths: Any, progress: Any) -> None:
+    def told(pictures: Any, model: Any, paths: Any, progress: Any) -> int:
         language = next(model.lm.parameters()).requires_grad
         prepared.append("instruct" if language else "align")
-        prepare(pictures, model, paths, progress)
+        return prepare(pictures, model, paths, progress)
 
     monkeypatch.setattr(gallery.Pictures, "prepare", told)
     recipe = toy.make_recipe(data, *stages)

@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from pumice.errors import CheckpointError, DataError, Interrupted, RunError
+from pumice.forecast.load import views_of
 from pumice.image import image_layout
 from pumice.infer import Generator, Request
 from pumice.model import VisionLanguageModel
@@ -26,8 +27,10 @@ from pumice.model.save import load_model
 from pumice.recipes.schema import Recipe
 from pumice.train import pictures as gallery
 from pumice.train.checkpoint import list_states
+from pumice.train.keeping import kept_views
 from pumice.train.losses import Context, stage_losses
 from pumice.train.optim import build_optimizer, check_trainable, freeze
+from pumice.train.parallel import ALONE
 from pumice.train.pictures import Pictures
 from pumice.train.prepare import prepare
 from pumice.train.remember import Budget
@@ -579,3 +582,42 @@ def test_a_trained_model_answers_alike_where_there_is_no_pumice(data: Path, trai
     for (prompt, answer), ours in zip(theirs, generator.generate(requests), strict=True):
         assert (ours.prompt_tokens, list(ours.token_ids)) == (len(prompt), answer)
     assert {len(ours.token_ids) for ours in generator.generate(requests)} != {1}
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp8"])
+def test_tiles_and_frames_on_disk_are_those_in_memory(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, dtype: str
+) -> None:
+    """A picture in tiles, the same one as a square beside another, and frames of videos."""
+    found, told = {}, {}
+    for name, keep in (("memory", "memory"), ("disk", "disk"), ("again", "disk")):
+        watch = toy.Watch()
+        own = stage(sources=["clips"], validation={"source": "held"}, features={"keep": keep, "dtype": dtype})
+        found[name] = toy.run(recipe_of(data, own, video=VIDEO), tmp_path / name, parts, watch)
+        (summary,) = watch.stages
+        told[name] = summary["features"]
+    assert len({toy.weights(final) for final in found.values()}) == 1
+    assert told["memory"]["made"] == told["memory"]["views"] == told["disk"]["views"]
+    assert 0 < told["disk"]["made"] <= told["disk"]["views"]
+    assert told["again"]["made"] == 0
+    frame = data / "walk" / "frame-0.png"
+    shutil.copytree(data, tmp_path / "data")
+    noise((24, 20), 77).save(tmp_path / "data" / "walk" / frame.name)
+    watch = toy.Watch()
+    own = stage(sources=["clips"], validation={"source": "held"}, features={"keep": "disk", "dtype": dtype})
+    toy.run(recipe_of(tmp_path / "data", own, video=VIDEO), tmp_path / "changed", parts, watch)
+    assert watch.stages[0]["features"]["made"] == 1
+
+
+@pytest.mark.parametrize("multi", ["pad", "same"])
+def test_what_the_plan_counts_is_what_training_keeps(toy: Any, parts: Any, data: Path, multi: str) -> None:
+    image = {**ANYRES, "multi_image": multi}
+    own = stage(sources=["clips"], steps=None, epochs=1)
+    here = Prepared(toy, parts, recipe_of(data, own, image=image, video=VIDEO))
+    kept = kept_views(here.ready, here.pictures, here.model, here.stage, ALONE)
+    assert kept is not None
+    shown = {
+        picture: here.pictures.extent(picture) for sample in here.data.samples for picture in sample.images
+    }
+    counted = views_of([(here.data.samples, shown)], here.geometry)
+    assert counted == (len(kept), sum(view.layout.tiles for view in kept))

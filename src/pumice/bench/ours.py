@@ -71,6 +71,9 @@ class Clock:
     def on_damaged(self, error: RunError, step: int) -> None:
         pass
 
+    def on_notice(self, text: str) -> None:
+        pass
+
     def on_saved(self, stage: Stage, folder: Path) -> None:
         pass
 

@@ -132,6 +132,9 @@ class Logged:
     def on_damaged(self, error: UnreadableState, step: int) -> None:
         self._observer.on_damaged(error, step)
 
+    def on_notice(self, text: str) -> None:
+        self._observer.on_notice(text)
+
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self._observer.on_saved(stage, folder)
 

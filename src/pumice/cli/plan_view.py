@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import note, out
-from pumice.cli.progress import describe_counts, describe_rows, rows_said, short
+from pumice.cli.progress import describe_counts, describe_rows, rows_said, short, size_of
 
 if TYPE_CHECKING:
     from pumice.data.problems import Refusal
@@ -67,6 +67,7 @@ def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
     _data(summary)
     _histogram(summary["lengths"])
     _packing(summary)
+    _features(summary["features"], summary["cost"])
     _cost(summary["cost"])
 
 
@@ -157,6 +158,21 @@ def _packing(summary: Mapping[str, Any]) -> None:
         f"(one sample a row, padded: {packing['one_sample_a_row']:.1%})",
     )
     _line("steps", f"{summary['steps']:,}{epochs}, {packing['rows_per_step']:.1f} rows each")
+
+
+def _features(features: Mapping[str, Any], cost: Mapping[str, Any]) -> None:
+    """What becomes of the tower's features, and how long it takes to make them."""
+    if features["keep"] == "none":
+        return
+    size, views = size_of(features["bytes"]), features["views"]
+    made = duration(cost["seconds"] * cost["flops"]["vision"] / cost["flops"]["all"])
+    place = "in memory" if features["keep"] == "memory" else f"on disk (of {size_of(features['budget'])})"
+    _line("features", f"{views:,} pictures, {size} {place} in {features['dtype']}; made in {made}")
+    if features["keep"] == "disk":
+        note("      a run that finds them made does without that part of the time")
+        if features["refused"] is not None:
+            out.print(f"      {features['refused']['what']}", style="red", soft_wrap=True)
+            note(f"      to do: {features['refused']['to do']}")
 
 
 def _cost(cost: Mapping[str, Any]) -> None:

@@ -72,6 +72,14 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
+def size_of(size: float) -> str:
+    """Bytes as one says them: 950 B, 12.3 MB, 4.6 GB."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= limit:
+            return f"{size / limit:.3g} {unit}"
+    return f"{size:.0f} B"
+
+
 def describe_counts(counts: dict[str, Any]) -> str:
     """Parameters by part: ``connector 12.3k, language 4.6M``."""
     return ", ".join(f"{name} {short(number)}" for name, number in counts.items()) or "none"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import out
-from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, short
+from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, short, size_of
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -89,12 +89,26 @@ class RunWatch:
         if summary["cut"]:
             told = f"  {summary['cut']:,} samples lost turns at their end to fit into a row (too_long)"
             self.console.print(told, markup=False)
+        self._features(summary["features"])
         one = self.peak(summary["half"]) if self.peak is not None else None
         self._peak = one and one * summary["ranks"]
         self._loss, self._said = None, time.monotonic()
         self._recent.clear()
         self._open(("{task.completed:,}/{task.total:,}", "{task.fields[figures]}"), transient=False)
         self._start(stage.name, summary["steps"])
+
+    def _features(self, features: dict[str, Any]) -> None:
+        """Where a frozen tower's features are, where a recipe chose something else than memory and fp32."""
+        if features["keep"] == "none" or (features["keep"], features["dtype"]) == ("memory", "fp32"):
+            return
+        off = f", {features['error']:.2%} off" if features["error"] else ""
+        place = "on disk" if features["keep"] == "disk" else "in memory"
+        made, views = features["made"], features["views"]
+        self.console.print(
+            f"  features of {views:,} pictures: {size_of(features['bytes'])} {place} in "
+            f"{features['dtype']}{off}; {made:,} made now, {views - made:,} found",
+            markup=False,
+        )
 
     def on_step(self, row: dict[str, Any]) -> None:
         loss = float(row["loss"])
@@ -122,6 +136,9 @@ class RunWatch:
         self.close()
         told = f"  {error.what}: {error.where}; going on from the state after step {step:,}"
         self.console.print(Text(told, "yellow"), soft_wrap=True)
+
+    def on_notice(self, text: str) -> None:
+        self.console.print(f"  Note: {text}", markup=False, soft_wrap=True)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self.close()

@@ -178,6 +178,11 @@ class Refusals:
             self.rows.append(refusal)
             self._errors.append(refusal.error() if error is None else error)
 
+    @property
+    def any_allowed(self) -> bool:
+        """Whether some source may leave out a row."""
+        return self.unlimited or any(self.allowed.values())
+
     def count(self, source: str) -> int:
         """How many rows of a source were left out."""
         return sum(refusal.source == source for refusal in self.rows)

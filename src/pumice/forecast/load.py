@@ -10,6 +10,7 @@ from pumice.cost.shape import DENSE, Load
 from pumice.data.plan import Plan
 from pumice.data.preflight import Preflight
 from pumice.data.samples import Samples, images_at
+from pumice.image.layout import ImageLayout
 from pumice.image.video import Extent
 from pumice.model.geometry import Geometry
 from pumice.types import IntArray, Picture
@@ -25,6 +26,51 @@ def tiles_of(samples: Samples, extents: Mapping[Picture, Extent], geometry: Geom
         shown = [extents[picture] for picture in images_at(samples, index)]
         counts[index] = sum(layout.tiles for layout in geometry.layouts(shown))
     return counts
+
+
+def views_of(
+    shown: Sequence[tuple[Samples, Mapping[Picture, Extent]]], geometry: Geometry
+) -> tuple[int, int]:
+    """How many different views some samples show all together, and the tower's inputs of them.
+
+    Args:
+        shown: samples to train on and samples to validate on, each with the sizes of their pictures.
+        geometry: how they are laid out.
+    """
+    if geometry.fixed and geometry.settings.video is None:
+        count = len(set().union(*[_pictures(samples) for samples, _ in shown]))
+        return count, count
+    views: set[tuple[Picture, ImageLayout]] = set()
+    for samples, extents in shown:
+        for index in range(len(samples)):
+            pictures = images_at(samples, index)
+            layouts = geometry.layouts([extents[picture] for picture in pictures])
+            views.update(zip(pictures, layouts, strict=True))
+    return len(views), sum(layout.tiles for _, layout in views)
+
+
+def _pictures(samples: Samples) -> set[tuple[str, str, int]]:
+    """What tells the pictures of samples apart; no path is made of any, which would take its time."""
+    found: set[tuple[str, str, int]] = set()
+    for table, rows in samples.parts:
+        columns, root = table.columns, str(table.root)
+        chosen = np.zeros(len(table), np.bool_)
+        chosen[rows] = True
+        for number in np.unique(columns.uses[np.repeat(chosen, np.diff(columns.use_start))]).tolist():
+            file = int(columns.picture_file[number])
+            if file < 0:
+                found.add((root, table.picture_name(number), -1))
+            else:
+                found.add((table.head.files[file], "", int(columns.picture_start[number])))
+    return found
+
+
+def used_samples(samples: Samples, plan: Plan) -> Samples:
+    """The samples that a plan shows."""
+    unused = np.ones(len(samples), np.bool_)
+    for step in range(len(plan)):
+        unused[list(plan.samples(step))] = False
+    return samples.without(np.flatnonzero(unused))
 
 
 def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool, dense: bool = False) -> Load:

@@ -11,7 +11,7 @@ from pumice.cost.estimate import BF16, FP32, Attention, Estimate, Setup, estimat
 from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
 from pumice.cost.shape import Additions, Load, Partly, Shape
-from pumice.errors import DataError, UsageError
+from pumice.errors import DataError, RecipeError, UsageError
 from pumice.forecast.fit import remedies
 from pumice.forecast.machine import measure
 from pumice.forecast.options import Options
@@ -49,10 +49,12 @@ class Forecast:
         return {**self.summary, "stages": [stage.summary for stage in self.stages]}
 
     def check(self) -> None:
-        """Refuse rows that cannot be used, where more are so than their source lets pass.
+        """Refuse rows that cannot be used, where more are so than their source lets pass, and features that
+        do not fit on disk.
 
         Raises:
             DataError: it names the sources and their numbers.
+            RecipeError: it names the stage's budget.
         """
         over = []
         for stage in self.stages:
@@ -65,6 +67,10 @@ class Forecast:
                 remedy="mend or remove them; or leave them out: --allow-bad N, or allow_bad of the source in "
                 "the recipe",
             )
+        for stage in self.stages:
+            refused = stage.summary.get("features", {}).get("refused")
+            if refused is not None:
+                raise RecipeError(refused["what"], where=refused["where"], remedy=refused["to do"])
 
 
 def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:

@@ -16,7 +16,7 @@ from pumice.data.mixture import Mixture, read_mixture, summarise
 from pumice.data.plan import Plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
-from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of
+from pumice.forecast.load import histogram, plan_load, quantiles, tiles_of, used_samples, views_of
 from pumice.forecast.options import Options
 from pumice.image.grid import Size
 from pumice.image.settings import VideoSettings
@@ -24,7 +24,9 @@ from pumice.image.video import Extent, VideoInfo
 from pumice.model.geometry import Geometry, model_geometry
 from pumice.model.planned import Planned
 from pumice.recipes.schema import Recipe, Stage
+from pumice.train.codec import tile_bytes
 from pumice.train.dataset import StageData
+from pumice.train.keeping import budget_error, disk_budget, disk_bytes
 from pumice.train.pictures import Pictures
 from pumice.train.prepare import check_grounding, grounding_words, stage_plan
 from pumice.train.remember import Budget
@@ -104,16 +106,20 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
     plan = stage_plan(stage, mixture, checked, recipe.seed)
     rows = _summaries(mixture, checked, refusals)
     held_out: list[dict[str, Any]] = []
+    shown = [(used_samples(mixture.samples, plan), sizes)]
     if stage.validation is not None:
         names, limit = [stage.validation.source], stage.validation.limit
-        validation, own, found, _ = _read(recipe, stage, names, planned, geometry, refusals, options, limit)
+        validation, own, found, extents = _read(
+            recipe, stage, names, planned, geometry, refusals, options, limit
+        )
+        shown.append((own.samples, extents))
         held_out = _summaries(own, found, refusals)
     if options.images and not planned.estimated:
         check_grounding(stage, data, validation)
     tiles = tiles_of(mixture.samples, sizes, geometry)
-    kept = _kept(planned, stage, mixture, geometry)
-    load = plan_load(plan, checked, tiles, kept=kept, dense=stage.dense)
-    facts = _facts(plan, checked, mixture, geometry, stage, tiles, kept=kept)
+    features = _features(planned, stage, *views_of(shown, geometry), geometry)
+    load = plan_load(plan, checked, tiles, kept=features["keep"] != "none", dense=stage.dense)
+    facts = _facts(plan, checked, mixture, geometry, stage, tiles, features)
     return Counted(plan, load, rows, held_out, refused_rows(stage, refusals), checked.lengths, facts)
 
 
@@ -191,22 +197,29 @@ def _stage_data(mixture: Mixture, stage: Stage, planned: Planned, geometry: Geom
     )
 
 
-def _kept(planned: Planned, stage: Stage, mixture: Mixture, geometry: Geometry) -> bool:
-    """Whether training would keep the features of all pictures: those of a frozen tower that fit."""
-    if "vision" in stage.parts or not geometry.fixed:
-        return False
-    return Pictures(geometry).fits(planned.model, _pictures(mixture))
+def _features(planned: Planned, stage: Stage, views: int, tiles: int, geometry: Geometry) -> dict[str, Any]:
+    """What training would do with the features of a stage's views, to train and to validate.
 
-
-def _pictures(mixture: Mixture) -> int:
-    """How many different pictures the samples show; no path is made of any."""
-    count = 0
-    for table, rows in mixture.samples.parts:
-        chosen = np.zeros(len(table), np.bool_)
-        chosen[rows] = True
-        shown = np.repeat(chosen, np.diff(table.columns.use_start))
-        count += len(np.unique(table.columns.uses[shown]))
-    return count
+    Args:
+        planned: the model.
+        stage: says how.
+        views: that it shows, to train and to validate.
+        tiles: the tower's inputs of them.
+        geometry: of the stage.
+    """
+    way, tower = stage.features, planned.model.tower
+    told: dict[str, Any] = {"keep": "none", "dtype": way.dtype}
+    if "vision" in stage.parts or not views:
+        return told
+    if way.keep == "disk":
+        error = budget_error(stage, tiles, views, tower)
+        size, budget = disk_bytes(tiles, views, tower, way.dtype), disk_budget(stage)
+        refused = None if error is None else {"what": error.what, "where": error.where, "to do": error.remedy}
+        return {**told, "keep": "disk", "views": views, "bytes": size, "budget": budget, "refused": refused}
+    if not Pictures(geometry).fits(planned.model, tiles, way):
+        return told
+    size = tiles * tile_bytes(tower.length, tower.dim, way.dtype)
+    return {**told, "keep": "memory", "views": views, "bytes": size}
 
 
 def _summaries(mixture: Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:
@@ -221,8 +234,7 @@ def _facts(
     geometry: Geometry,
     stage: Stage,
     tiles: IntArray,
-    *,
-    kept: bool,
+    features: dict[str, Any],
 ) -> dict[str, Any]:
     """Numbers of one epoch's samples, and of the plan's rows."""
     lengths = checked.lengths
@@ -254,7 +266,7 @@ def _facts(
         "steps": len(plan),
         "epochs": max(plan.epochs) + 1,
         "digest": plan.digest,
-        "features_kept": kept,
+        "features": features,
         "aspect": geometry.settings.aspect,
     }
 

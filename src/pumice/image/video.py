@@ -107,6 +107,24 @@ def frame_indices(info: VideoInfo, settings: VideoSettings, where: str | None = 
     return indices if len(indices) <= settings.frames else uniform_indices(info.frames, settings.frames)
 
 
+def video_files(info: VideoInfo, indices: Sequence[int], *, where: str | None = None) -> list[Path]:
+    """The files whose content decides what the frames at ``indices`` show: a folder's own, or the video.
+
+    Raises:
+        ImageError: the folder cannot be read, or has lost frames since they were counted.
+    """
+    if info.kind != "folder":
+        return [info.path]
+    files = _frame_files(info.path, where)
+    if len(files) != info.frames:
+        raise ImageError(
+            f"{info.path} has {len(files)} frames, and had {info.frames}",
+            where=where,
+            remedy="let the folder be while it is used, and start again",
+        )
+    return [files[index] for index in indices]
+
+
 def read_frames(
     info: VideoInfo, indices: Sequence[int], *, max_pixels: int = MAX_PIXELS, where: str | None = None
 ) -> Iterator[Image.Image]:

@@ -236,6 +236,10 @@ def _paths(value: dict[str, Any]) -> Iterator[tuple[Any, Key]]:
         for name, source in sources.items():
             if isinstance(source, dict):
                 places += [(source, ("data", name, key)) for key in ("file", "images")]
+    if isinstance(stages := value.get("stages"), list):
+        for number, stage in enumerate(stages):
+            if isinstance(stage, dict) and isinstance(block := stage.get("features"), dict):
+                places.append((block, ("stages", number, "features", "folder")))
     for block, key in places:
         text = block[int(key[-1])] if isinstance(block, list) else block.get(key[-1])
         if isinstance(text, str):

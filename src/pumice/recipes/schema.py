@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pumice.errors import suggest
 from pumice.recipes.evaluation import Evaluation
+from pumice.recipes.features import Features
 from pumice.recipes.image import ImageOptions, VideoOptions
 from pumice.recipes.model import Model
 from pumice.recipes.published import Published
@@ -24,6 +25,7 @@ from pumice.recipes.values import Name, Problem, RecipeName, Strict, as_tuple
 
 __all__ = [
     "Evaluation",
+    "Features",
     "Grounding",
     "ImageOptions",
     "LearningRates",

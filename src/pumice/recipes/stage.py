@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pumice.recipes.features import Features
 from pumice.recipes.trained import Selection, Trainable, read_selection
 from pumice.recipes.training import Grounding, LearningRates, Lora, Preference, Validation
 from pumice.recipes.values import (
@@ -143,6 +144,10 @@ class Stage(Strict):
         default=None,
         description="prefer only: the loss of two answers to one question; left out: DPO with beta 0.1.",
     )
+    features: Features = Field(
+        default=Features(),
+        description="Whether the features of a frozen vision tower are kept, where, and in which numbers.",
+    )
     validation: Validation | None = Field(
         default=None, description="Measure the loss on other data as it trains."
     )
@@ -199,6 +204,7 @@ class Stage(Strict):
                 f"grounding belongs to align stages, and this one is {self.kind}", "remove it", ("grounding",)
             )
         self._check_preference()
+        self._check_features()
         if self.validation is not None and self.validation.source in self.sources:
             raise Problem(
                 f"the stage trains on its own validation data, {self.validation.source!r}",
@@ -244,6 +250,19 @@ class Stage(Strict):
                     "write language, and choose layers with lora.targets; or remove lora",
                     ("trainable",),
                 )
+
+    def _check_features(self) -> None:
+        asked = (
+            self.features.keep == "disk",
+            self.features.dtype != "fp32",
+            self.features.budget_gb is not None,
+        )
+        if "vision" in self.parts and any(asked):
+            raise Problem(
+                "features can be kept of a frozen tower only, and vision trains in this stage",
+                "remove features, or take vision out of trainable",
+                ("features",),
+            )
 
     def _check_rates(self) -> None:
         for part in ("connector", "language", "vision"):

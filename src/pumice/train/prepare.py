@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +15,14 @@ from pumice.data import mixture as mix
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
-from pumice.data.samples import images_at, pictures_of
+from pumice.data.samples import pictures_of
 from pumice.errors import DataError, RecipeError
 from pumice.image.settings import VideoSettings
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Recipe, Stage
 from pumice.text.resolve import resolve_template
 from pumice.train.dataset import StageData
-from pumice.train.pictures import Pictures, View
+from pumice.train.pictures import Pictures
 from pumice.train.remember import Budget
 from pumice.train.sources import fingerprint_of, refusals_of, refused_rows, source_of
 from pumice.types import IntArray
@@ -83,7 +83,7 @@ def prepare(
             budget=budget,
         )
 
-    refusals = refusals_of(recipe, stage)
+    refusals, first = refusals_of(recipe, stage), stage is recipe.stages[0]
     mixture = mix.read_mixture(
         [source_of(recipe, name) for name in stage.sources],
         seed=recipe.seed,
@@ -92,7 +92,7 @@ def prepare(
         refusals=refusals,
     )
     data = stage_data(mixture.samples)
-    checked = _checked(data, stage, model, pictures, observer, cache, refusals)
+    checked = _checked(data, stage, model, pictures, observer, cache, refusals, first=first)
     mixture, checked = mixture.without(checked.refused), checked.usable()
     data.samples = mixture.samples
     lengths = checked.lengths
@@ -106,7 +106,7 @@ def prepare(
         source = dataclasses.replace(source, limit=min(limits, default=None))
         held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache, refusals=refusals)
         validation = stage_data(held_out.samples)
-        checked = _checked(validation, stage, model, pictures, observer, cache, refusals)
+        checked = _checked(validation, stage, model, pictures, observer, cache, refusals, first=first)
         held_out, checked = held_out.without(checked.refused), checked.usable()
         validation.samples = held_out.samples
         held_out_rows = _rows(stage, held_out, checked, refusals)
@@ -129,15 +129,23 @@ def _checked(
     observer: CheckObserver,
     cache: Path | None,
     refusals: Refusals,
+    *,
+    first: bool,
 ) -> Preflight:
-    """Preflight; pictures are decoded where they will be at once anyway, or where they are not many."""
+    """Preflight; pictures are decoded where they will be at once anyway, or where they are not many.
+
+    Features on disk of the first stage are made, or were, before the run's first step: that decodes every
+    picture. Only where rows may be left out must it be known now which.
+    """
     count = len(pictures_of(data.samples))
     geometry = pictures.geometry
-    kept = "vision" not in stage.parts and pictures.fits(model, count * geometry.most_tiles)
+    most = count * geometry.most_tiles
+    kept = "vision" not in stage.parts and pictures.fits(model, most, stage.features)
+    on_disk = first and stage.features.keep == "disk" and not refusals.any_allowed
     checked = preflight(
         data.samples,
         data.encode,
-        decode=kept or count <= DECODED,
+        decode=not on_disk and (kept or count <= DECODED),
         # A model that knows no video refuses it when the row is counted: one frame is enough until then.
         video=geometry.settings.video or VideoSettings(frames=1, newline="none"),
         cache_folder=cache,
@@ -179,32 +187,6 @@ def check_grounding(stage: Stage, data: StageData, validation: StageData | None)
         for part in (data, validation):
             if part is not None:
                 part.check_cells(stage.grounding)
-
-
-def kept_views(ready: Prepared, pictures: Pictures, model: VisionLanguageModel) -> list[View] | None:
-    """All that a stage shows, in its plan in order of first use, then in validation; None where the features
-    are not kept: the tower trains, or they are too many."""
-    if not pictures.keeps(model, 0):
-        return None
-    used: dict[View, None] = {}
-    tiles = 0
-    for view in _views(ready, pictures):
-        if view not in used:
-            used[view] = None
-            tiles += view.layout.tiles
-            if not pictures.fits(model, tiles):
-                return None
-    return list(used)
-
-
-def _views(ready: Prepared, pictures: Pictures) -> Iterator[View]:
-    places = dict.fromkeys(i for step in range(len(ready.plan)) for i in ready.plan.samples(step))
-    for i in places:
-        yield from pictures.views(images_at(ready.data.samples, i))
-    if ready.validation is not None:
-        held_out = ready.validation.samples
-        for i in range(len(held_out)):
-            yield from pictures.views(images_at(held_out, i))
 
 
 def grounding_words(stage: Stage, tokenizer: Any) -> torch.Tensor | None:

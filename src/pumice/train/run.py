@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -46,14 +46,15 @@ from pumice.train.adapters import (
 from pumice.train.arithmetic import Arithmetic
 from pumice.train.attending import attend, check_attention
 from pumice.train.best import Ask, Asking, Best
-from pumice.train.checkpoint import UnreadableState, list_states
-from pumice.train.loop import Observer
+from pumice.train.checkpoint import list_states
+from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.metrics import last_step
+from pumice.train.observe import RunObserver, Silent
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
 from pumice.train.pictures import Pictures
-from pumice.train.prepare import DECODED, CheckObserver, Prepared, kept_views, prepare
+from pumice.train.prepare import DECODED, Prepared, prepare
 from pumice.train.record import (
     Parts,
     check_folder,
@@ -70,22 +71,11 @@ from pumice.train.stage import StageRun, run_stage
 from pumice.train.start import starting_model
 from pumice.train.validate import Validator
 
-__all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "train"]
+__all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "Silent", "train"]
 
 RENDERED_BYTES = 1024**3
 """What the stages of a run remember of their samples, rendered and laid out: room for some 500,000
 conversations. What does not fit is made again."""
-
-
-class RunObserver(Observer, CheckObserver, Protocol):
-    """Who watches a whole run."""
-
-    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Before a stage's first step: steps, tokens, what trains with counts, its sources' rows, whether it
-        multiplies in bfloat16 (``half``), and how many ranks there are."""
-
-    def on_saved(self, stage: Stage, folder: Path) -> None:
-        """After a stage's adapter, and after its model was written."""
 
 
 def train(
@@ -144,9 +134,11 @@ def train(
     ]
     if ranks.lead:
         ranks.wait()
-    for ready in prepared:
-        ranks.check_same(ready.plan.digest, "data or settings")
     finished = finished_stages(folder)
+    for stage, ready in zip(recipe.stages, prepared, strict=True):
+        ranks.check_same(ready.plan.digest, "data or settings")
+        if stage.name not in finished:
+            check_room(stage, ready, galleries[stage.aspect], model, cache)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
         place = folder / "stages" / stage.name
         if stage.name in finished or list_states(place / "state"):
@@ -172,6 +164,7 @@ def train(
             base = partial(base_of, recipe, stage, described, parts, folder)
             _run_one(running, stage, ready, pictures, base)
             ready.forget()
+            pictures.let_go()
     except (Interrupted, KeyboardInterrupt) as error:
         running.close("interrupted")
         what = str(error) if isinstance(error, Interrupted) else _lost(running)
@@ -187,6 +180,9 @@ def train(
     except BaseException:
         running.close("failed")
         raise
+    finally:
+        for pictures in galleries.values():
+            pictures.let_go()
     record["status"] = "finished"
     record["final"] = record["stages"][-1]["model"]
     running.keep()
@@ -209,28 +205,6 @@ def _lost(running: Running) -> str:
         steps = f", and {lost} step{'s' * (lost > 1)} after it must be done again" if lost else ""
         return f"stopped at once in stage {stage.name!r}: {saved}{steps}"
     return "stopped at once; all stages are saved"
-
-
-class Silent:
-    """A ``RunObserver`` that tells nobody."""
-
-    def on_check(self, what: str, done: int, total: int) -> None:
-        pass
-
-    def on_stage(self, stage: Stage, summary: dict[str, Any]) -> None:
-        pass
-
-    def on_step(self, row: dict[str, Any]) -> None:
-        pass
-
-    def on_validation(self, row: dict[str, Any]) -> None:
-        pass
-
-    def on_damaged(self, error: UnreadableState, step: int) -> None:
-        pass
-
-    def on_saved(self, stage: Stage, folder: Path) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +256,8 @@ def _run_one(
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
-    # On several ranks each encodes what its own rows show, when they come.
-    kept = kept_views(ready, pictures, model) if ranks.alone else None
-    if kept is not None:
+    kept = kept_views(ready, pictures, model, stage, ranks)
+    if kept is not None and stage.features.keep == "memory":
         pictures.expect(kept)
     if done is not None:
         _load_weights(model, folder / done["model"])
@@ -299,10 +272,9 @@ def _run_one(
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    if kept is not None:
-        pictures.prepare(model, kept, observer.on_check)
-    else:
-        pictures.forget()
+    worker = split_copy(model, ranks)
+    cache = folder.parent / CACHE_FOLDER
+    features = keep_features(stage, kept, pictures, worker, ranks, observer, cache)
     summary = {
         "steps": len(ready.plan),
         "tokens": sum(ready.plan.tokens),
@@ -315,8 +287,8 @@ def _run_one(
         "validation": ready.held_out,
         "half": computes_half(stage, model.device),
         "ranks": ranks.world,
+        "features": features,
     }
-    worker = split_copy(model, ranks)
     if stage.kind == "prefer":
         path = place / REFERENCE
         read_references(worker, ready, validator, context, path, observer.on_check)
@@ -357,6 +329,7 @@ def _run_one(
             "trainable": counts.trainable,
             "frozen": counts.frozen,
             "entries": counts.entries,
+            "features": features,
             "model": f"stages/{stage.name}/model",
             **({} if attached is None else {"adapter": f"stages/{stage.name}/adapter"}),
         }
