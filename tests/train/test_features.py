@@ -183,6 +183,14 @@ class TestMisses:
     def test_other_numbers_find_nothing(self, toy: Any, place: Path, parts: Any) -> None:
         assert self.made(toy, place, parts, stages(toy, "bf16")[0]) == 12
 
+    def test_another_precision_finds_nothing(self, toy: Any, place: Path, parts: Any) -> None:
+        made = []
+        for how in ("fp32", "bf16"):
+            stage = {**stages(toy)[0], "precision": how}
+            _, watch = run(toy, place / "data", place / how, parts, stage)
+            made.append(told(watch)[0]["made"])
+        assert sorted(made) == [0, 12], "one of them is what was made before"
+
     def test_another_way_to_a_square_finds_nothing(self, toy: Any, place: Path, parts: Any) -> None:
         assert self.made(toy, place, parts, {**stages(toy)[0], "aspect": "squash"}) == 12
 

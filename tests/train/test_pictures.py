@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from pumice.recipes.features import Features
 from pumice.train import pictures as gallery
 from pumice.train.pictures import Pictures, View
 
@@ -130,3 +131,20 @@ def test_a_tower_that_trains_gets_a_gradient(bench: Any) -> None:
         for parameter in parameters:
             parameter.requires_grad_(False)
     assert not bench.context.pictures.features(bench.model, paths).requires_grad
+
+
+def test_a_tower_multiplies_as_the_stage_does(bench: Any) -> None:
+    """Features of another precision are other features: none that were kept are taken over."""
+    pictures, model = bench.context.pictures, bench.model
+    paths = shown(bench)
+    made = {}
+    for half in (False, True, False):
+        pictures.keep_as(Features(), half)
+        pictures.prepare(model, paths, lambda *row: None)
+        with torch.autocast("cpu", torch.bfloat16):  # whatever the caller computes in
+            found = pictures.features(model, paths)
+        pictures.forget()
+        assert torch.equal(pictures.features(model, paths), found), "kept or not"
+        assert torch.equal(made.setdefault(half, found), found)
+    assert not torch.equal(made[False], made[True])
+    assert float((made[True] - made[False]).norm() / made[False].norm()) < 0.02

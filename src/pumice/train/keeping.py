@@ -18,6 +18,7 @@ from pumice.model import Tower, VisionLanguageModel
 from pumice.recipes.features import FeatureType
 from pumice.recipes.schema import Stage
 from pumice.train.codec import tile_bytes
+from pumice.train.losses import computes_half
 from pumice.train.parallel import Ranks
 from pumice.train.pictures import Pictures, View
 from pumice.train.prepare import Prepared
@@ -183,7 +184,7 @@ def keep_features(
         square).
     """
     way = stage.features
-    pictures.keep_as(way)
+    pictures.keep_as(way, computes_half(stage, model.device))
     told: dict[str, Any] = {"keep": "none" if kept is None else way.keep, "dtype": way.dtype}
     if kept is None:
         pictures.forget()
@@ -196,7 +197,7 @@ def keep_features(
         size, sums = tiles * tile_bytes(length, dim, way.dtype), pictures.deviation
     else:
         room = Storeroom(features_folder(stage, cache), disk_budget(stage))
-        space, about = space_of(model.tower, model.device, way.dtype)
+        space, about = space_of(model.tower, model.device, way.dtype, pictures.half)
         shelf = Shelf(room, space, about, way.dtype, (length, dim), observer.on_notice)
         shelved = Shelved(shelf, pictures, Contents(cache), threads_of(ranks))
         pictures.read_from(shelved)

@@ -74,6 +74,7 @@ class Pictures:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self._way = KEPT
+        self.half = False
         self._features: dict[View, Packed] = {}
         self._deviations: dict[View, tuple[float, float]] = {}
         self._disk: OnDisk | None = None
@@ -139,11 +140,12 @@ class Pictures:
         size = tiles * tile_bytes(model.tower.length, model.tower.dim, way.dtype)
         return way.keep == "memory" and size <= budget
 
-    def keep_as(self, way: Features) -> None:
-        """From now on features are those that this way of keeping gives, kept or not."""
-        if way.dtype != self._way.dtype:
+    def keep_as(self, way: Features, half: bool) -> None:
+        """From now on features are those that this way of keeping gives, kept or not; ``half`` says whether a
+        frozen tower multiplies in bfloat16."""
+        if (way.dtype, half) != (self._way.dtype, self.half):
             self.forget()
-        self._way = way
+        self._way, self.half = way, half
 
     def expect(self, views: Iterable[View]) -> None:
         """Put views that are in no chunk yet into new ones, in this order.
@@ -188,7 +190,7 @@ class Pictures:
     def _encode(self, model: VisionLanguageModel, views: Sequence[View]) -> Tensor:
         """Features [M, P, V] of a chunk's tiles, on the CPU; more than ``CHUNK`` of them in pieces."""
         pixels = self.pixels(views)
-        return torch.cat([encode_piece(model, piece) for piece in torch.split(pixels, CHUNK)])
+        return torch.cat([encode_piece(model, piece, self.half) for piece in torch.split(pixels, CHUNK)])
 
     def inputs(self, model: VisionLanguageModel, views: Sequence[View]) -> tuple[Tensor, bool]:
         """What a training pass takes of a batch's views, in order, and whether these are features already.
@@ -233,11 +235,12 @@ class Pictures:
             self._disk = None
 
 
-def encode_piece(model: VisionLanguageModel, pixels: Tensor) -> Tensor:
-    """Features [M, P, V] of tiles [M, 3, H, W] in float32 on the CPU, read together by a frozen tower."""
+def encode_piece(model: VisionLanguageModel, pixels: Tensor, half: bool) -> Tensor:
+    """Features [M, P, V] of tiles [M, 3, H, W] in float32 on the CPU, read together by a frozen tower that
+    multiplies in bfloat16 where ``half``."""
     padded = torch.zeros(-(-len(pixels) // MULTIPLE) * MULTIPLE, *pixels.shape[1:])
     padded[: len(pixels)] = pixels
-    # Without autocast: a stage's precision must not decide what features are, or keeping them would.
-    with torch.autocast(model.device.type, enabled=False):
+    # Not as the caller happens to compute: what is kept must be what would be made again.
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=half):
         features: Tensor = model.encode_tower(padded.to(model.device))
     return features[: len(pixels)].float().cpu()

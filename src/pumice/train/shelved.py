@@ -187,7 +187,7 @@ class Shelved:
             start = chunk.start(seat)
             pixels_M3HW[start : start + chunk.tiles] = torch.from_numpy(own)
         features_MPV: Tensor = torch.cat(
-            [encode_piece(model, piece) for piece in torch.split(pixels_M3HW, SEATS)]
+            [encode_piece(model, piece, self.pictures.half) for piece in torch.split(pixels_M3HW, SEATS)]
         )
         for number, seat in chunk.members:
             own_NPV = features_MPV[chunk.start(seat) : chunk.start(seat) + chunk.tiles]

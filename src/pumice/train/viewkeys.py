@@ -44,13 +44,15 @@ _CODE = (
 )
 
 
-def space_of(tower: Tower, device: torch.device, kind: FeatureType) -> tuple[str, dict[str, Any]]:
-    """The name of the folder for what a tower gives on a device, and what it stands for."""
+def space_of(tower: Tower, device: torch.device, kind: FeatureType, half: bool) -> tuple[str, dict[str, Any]]:
+    """The name of the folder for what a tower gives on a device, multiplying in bfloat16 or not, and what it
+    stands for."""
     about = {
         "format": FORMAT,
         "tower": tower_digest(tower),
         "shape": [tower.length, tower.dim],
         "dtype": kind,
+        "half": half,
         "seats": SEATS,
         "device": _device(device),
         "libraries": {name: _version(name) for name in _LIBRARIES},
