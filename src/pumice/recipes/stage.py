@@ -63,6 +63,16 @@ class Stage(Strict):
         default=0.0, description="AdamW's weight decay on matrices."
     )
     betas: Betas = Field(default=(0.9, 0.999), description="AdamW's two averages.")
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        default="adamw",
+        description="adamw, or adamw_8bit: its averages in 8 bits, about 2 bytes for each parameter that "
+        "trains instead of 8. The result differs a little.",
+    )
+    offload: Literal["none", "optimizer", "all"] = Field(
+        default="none",
+        description="What lies in host memory and not on the GPU. optimizer: AdamW's averages; all: weights "
+        "and gradients too, several GPUs only. On a CPU it changes nothing.",
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine",
         description="How learning rates fall from their peak to 0 at the last step, or do not.",
@@ -116,6 +126,11 @@ class Stage(Strict):
         default=False,
         description="Keep one activation a layer and compute the rest again in the backward pass: less "
         "memory, about a third more arithmetic, the same result.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the layers with torch.compile: a minute or more before the first step, faster "
+        "ones after. Needs a C++ compiler. The result differs by rounding.",
     )
     template: str | None = Field(
         default=None,
@@ -198,6 +213,12 @@ class Stage(Strict):
                 "lora is for the language model, which is frozen in this stage",
                 "add language to trainable, or remove lora",
                 ("lora",),
+            )
+        if self.offload == "all" and self.lora is not None and self.lora.quantize is not None:
+            raise Problem(
+                "offload all takes apart all weights, and those of 4 bits stay whole on each device",
+                "choose offload optimizer, or leave lora.quantize out",
+                ("offload",),
             )
         if self.grounding is not None and self.kind != "align":
             raise Problem(

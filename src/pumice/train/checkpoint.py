@@ -30,6 +30,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from pumice.errors import RunError
+from pumice.train.adamw import counts_on, rows_like
 from pumice.train.parallel import ALONE, Ranks
 
 Weights = Mapping[str, nn.Parameter]
@@ -222,7 +223,7 @@ def load_state(
     # New tensors, and only when all were read do they go in: a damaged file changes nothing.
     tensors: dict[str, Any] = {f"weights/{name}": torch.empty_like(value) for name, value in weights.items()}
     for name, parameter in weights.items():
-        tensors |= _placeholders(name, parameter, stored)
+        tensors |= _placeholders(name, parameter, stored, on_host=getattr(optimizer, "on_host", False))
     try:
         with _quiet():
             load(tensors, storage_reader=reader, no_dist=ranks.alone)
@@ -238,19 +239,21 @@ def load_state(
     return seconds
 
 
-def _placeholders(name: str, parameter: Tensor, stored: dict[str, Any]) -> dict[str, Tensor]:
-    """Where the optimiser's tensors of a parameter go: laid out as it is, where they have its shape."""
+def _placeholders(
+    name: str, parameter: Tensor, stored: dict[str, Any], *, on_host: bool
+) -> dict[str, Tensor]:
+    """Where the optimiser's tensors of a parameter go: cut over ranks as it is, with as many rows."""
     found: dict[str, Tensor] = {}
     lead = f"optimizer/{name}/"
     for key, facts in stored.items():
         if not key.startswith(lead) or not isinstance(facts, TensorStorageMetadata):
             continue
-        shape, dtype = tuple(facts.size), facts.properties.dtype
-        if shape == tuple(parameter.shape):
-            found[key] = torch.empty_like(parameter, dtype=dtype)
-        else:  # a step's number, or what an optimiser of 8 bits keeps: whole on every rank
-            device = "cpu" if not shape else parameter.device
-            found[key] = torch.empty(shape, dtype=dtype, device=device)
+        dtype = facts.properties.dtype
+        if facts.size:
+            found[key] = rows_like(parameter, facts.size, dtype, on_host=on_host)
+        else:  # the number of steps: whole on every rank, and where the optimiser counts it
+            host = on_host or f"{lead}exp_avg_root" in stored
+            found[key] = torch.zeros((), dtype=dtype, device=counts_on(parameter, on_host=host))
     return found
 
 
