@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,3 +64,27 @@ def whole(toy: Any, parts: Any, data: Path, tmp_path_factory: pytest.TempPathFac
     model = toy.run(toy.make_recipe(data), folder, parts, watch)
     torch.set_num_threads(before)
     return Whole(folder, model, watch)
+
+
+Launch = Callable[[int, list[dict[str, Any]]], None]
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """Carry out runs on so many ranks, all in one start of processes."""
+
+    def carry_out(world: int, runs: list[dict[str, Any]]) -> None:
+        spec = tmp_path_factory.mktemp("spec") / "runs.json"
+        spec.write_text(json.dumps(runs), "utf-8")
+        script = [str(Path(__file__).with_name("ranks.py")), str(spec)]
+        command = [sys.executable, *script]
+        if world > 1:
+            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+            command = [sys.executable, *launcher, *script]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=600
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    return carry_out

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,8 @@ from safetensors.torch import load_file
 
 from pumice.recipes.load import dump_recipe
 from pumice.train.parallel import ALONE, shares
+
+from .conftest import Launch
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
 GROUNDING = {"weight": 2.0, "center_word": "a", "position_words": ["b", "c", "d", "is"]}
@@ -52,30 +50,6 @@ def test_alone_nothing_is_added_up() -> None:
     assert ALONE.total({"a": 2.0}) == {"a": 2.0}
     assert ALONE.any(True)
     assert not ALONE.any(False)
-
-
-Launch = Callable[[int, list[dict[str, Any]]], None]
-
-
-@pytest.fixture(scope="module")
-def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
-    """Carry out runs on so many ranks, all in one start of processes."""
-
-    def carry_out(world: int, runs: list[dict[str, Any]]) -> None:
-        spec = tmp_path_factory.mktemp("spec") / "runs.json"
-        spec.write_text(json.dumps(runs), "utf-8")
-        script = [str(Path(__file__).with_name("ranks.py")), str(spec)]
-        command = [sys.executable, *script]
-        if world > 1:
-            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-            command = [sys.executable, *launcher, *script]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=600
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-
-    return carry_out
 
 
 def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:

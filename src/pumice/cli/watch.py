@@ -90,6 +90,8 @@ class RunWatch:
             told = f"  {summary['cut']:,} samples lost turns at their end to fit into a row (too_long)"
             self.console.print(told, markup=False)
         self._features(summary["features"])
+        for note in summary["notes"]:
+            self.console.print(f"  Note: {note}.", markup=False)
         one = self.peak(summary["half"]) if self.peak is not None else None
         self._peak = one and one * summary["ranks"]
         self._loss, self._said = None, time.monotonic()

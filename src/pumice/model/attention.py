@@ -122,6 +122,8 @@ def windowed(mask_BQK: Tensor, window: int | None) -> Tensor:
     return mask_BQK & (behind_BQK <= window)
 
 
+# Blocks differ from batch to batch, and so would compiled code: what calls it is compiled, and this is not.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def auto_attention(
     module: nn.Module,
     query_BHQD: Tensor,

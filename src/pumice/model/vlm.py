@@ -63,6 +63,7 @@ class VisionLanguageModel(nn.Module):
         image_newline: the embedding [D] that ends a line of patches, where ``config.newline`` says so.
         packs: whether the language model may attend over the blocks of packed rows alone; it does so under
             ``auto`` attention.
+        computes_on: the device of a model whose weights wait in host memory; None where they do not.
         masks_by_layer: whether the language model takes a mask for each kind of layer (``layer_types``).
     """
 
@@ -72,6 +73,7 @@ class VisionLanguageModel(nn.Module):
         self.connector = connector
         self.lm = lm
         self.config = config
+        self.computes_on: torch.device | None = None
         self.image_newline: nn.Parameter | None = None
         if config.newline:
             table_VD = lm.get_input_embeddings().weight
@@ -91,7 +93,9 @@ class VisionLanguageModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the language model's embeddings lie."""
+        """Where it computes: where the language model's embeddings lie, unless ``computes_on`` says other."""
+        if self.computes_on is not None:
+            return self.computes_on
         device = self.lm.get_input_embeddings().weight.device
         assert isinstance(device, torch.device)
         return device

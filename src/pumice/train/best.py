@@ -86,7 +86,9 @@ class Asking:
             model = self.whole.model
             modes = {module: module.training for module in model.modules()}
             model.eval()
-            with torch.no_grad(), autocast(self.stage, model.device):
+            # Answers go token by token and with a cache: what is compiled for training is not for them.
+            eager = torch.compiler.set_stance("force_eager")
+            with torch.no_grad(), autocast(self.stage, model.device), eager:
                 row |= self.ask(self.whole)
             for module, mode in modes.items():
                 module.training = mode

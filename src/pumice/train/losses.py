@@ -161,7 +161,7 @@ def word_table(model: VisionLanguageModel, stage: Stage) -> Tensor | None:
     """The language model's embeddings [V, D], whole, where a stage is grounded in them."""
     if stage.grounding is None:
         return None
-    return whole(model.lm.get_input_embeddings().weight.detach())
+    return whole(model.lm.get_input_embeddings().weight.detach()).to(model.device)
 
 
 def step_spread(

@@ -18,6 +18,7 @@ from pumice.model.shape import partly_trained
 from pumice.recipes.schema import Stage
 from pumice.recipes.values import PartName
 from pumice.train.adamw import AdamW
+from pumice.train.machine import offloads
 
 PARTS: tuple[PartName, ...] = ("connector", "language", "vision")
 
@@ -143,11 +144,6 @@ def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.Opt
     if eight_bits or on_host:
         return AdamW(groups, stage.betas, eight_bits=eight_bits, on_host=on_host)
     return torch.optim.AdamW(groups, betas=stage.betas, fused=True)
-
-
-def offloads(stage: Stage, device: torch.device) -> str:
-    """The stage's ``offload``; none where the device computes in host memory."""
-    return "none" if device.type == "cpu" else stage.offload
 
 
 def rate_factor(stage: Stage, step: int, steps: int) -> float:

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from pumice.errors import RunError
@@ -229,16 +229,18 @@ def _balanced(
     return [[rows[i] for i in sorted(own)] for own in taken]
 
 
-def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> None:
+def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False, offload: bool = False) -> None:
     """Split a model's weights over the ranks, in place; nothing where there is one rank.
 
     What trains decides how: call it after ``freeze``. A frozen tower stays whole on every rank, since it runs
     outside the model's forward pass and not on every rank alike.
 
     Args:
-        model: on this rank's device.
+        model: on this rank's device; on the CPU where it is to be offloaded.
         ranks: all of them.
         half: gather weights in bfloat16 (gradients are added up in float32).
+        offload: keep this rank's weights and gradients in host memory, where the optimiser then works; a
+            layer comes to the device when it is needed. What is not split goes there for good.
     """
     if ranks.alone:
         return
@@ -246,6 +248,11 @@ def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False) -> No
     options: dict[str, Any] = {"mesh": mesh}
     if half:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    if offload:
+        options["offload_policy"] = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda")
+        model.computes_on = ranks.device
+        if model.tower.frozen:
+            model.tower.to(ranks.device)
     # Numbers of 4 bits are not split either.
     ignored = {p for p in model.parameters() if not p.is_floating_point()}
     if model.tower.frozen:
@@ -270,15 +277,18 @@ def let_go(model: VisionLanguageModel) -> None:
             module.reshard()
 
 
-def split_copy(model: VisionLanguageModel, ranks: Ranks) -> VisionLanguageModel:
+def split_copy(model: VisionLanguageModel, ranks: Ranks, *, offload: bool = False) -> VisionLanguageModel:
     """The model itself where there is one rank, else a copy on this rank's device, split over all.
 
-    The model stays whole, on the CPU: stages are saved from it, and the next one begins with it.
+    The model stays whole, on the CPU: stages are saved from it, and the next one begins with it. ``offload``
+    is as in ``shard``.
     """
     if ranks.alone:
         return model
-    worker = copy.deepcopy(model).to(ranks.device)
-    shard(worker, ranks)
+    worker = copy.deepcopy(model)
+    if not offload:  # else splitting brings one layer after the other there, and its share back
+        worker.to(ranks.device)
+    shard(worker, ranks, offload=offload)
     return worker
 
 

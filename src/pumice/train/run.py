@@ -49,6 +49,7 @@ from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import list_states
 from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.losses import Context, computes_half, lays_flat
+from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step
 from pumice.train.observe import RunObserver, Silent
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of
@@ -121,6 +122,7 @@ def train(
         check_targets(model, stage)
         check_attention(model, stage, ranks.device)
         checkpoint_activations(model, stage)
+    check_machine(recipe, model, ranks)
     if ranks.alone:  # else a copy of it goes there, stage by stage
         model.to(ranks.device)
     galleries = _galleries(recipe, model, processor)
@@ -272,7 +274,7 @@ def _run_one(
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    worker = split_copy(model, ranks)
+    worker = split_copy(model, ranks, offload=offloads(stage, ranks.device) == "all")
     cache = folder.parent / CACHE_FOLDER
     features = keep_features(stage, kept, pictures, worker, ranks, observer, cache)
     summary = {
@@ -288,10 +290,12 @@ def _run_one(
         "half": computes_half(stage, model.device),
         "ranks": ranks.world,
         "features": features,
+        "notes": machine_notes(stage, ranks.device),
     }
     if stage.kind == "prefer":
         path = place / REFERENCE
-        read_references(worker, ready, validator, context, path, observer.on_check)
+        with compiled_layers(worker, stage):
+            read_references(worker, ready, validator, context, path, observer.on_check)
     observer.on_stage(stage, summary)
     run = StageRun(
         context,
@@ -306,7 +310,8 @@ def _run_one(
         _best(running, stage, worker, attached, base),
         _asking(running, stage, worker),
     )
-    seconds = run_stage(worker, run, observer)
+    with compiled_layers(worker, stage):
+        seconds = run_stage(worker, run, observer)
     bring_back(model, worker)
     model.eval()
     set_attention(model.lm, "auto")

@@ -1,0 +1,161 @@
+"""Layers that are compiled compute what they compute uncompiled; runs stop and resume as others do."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from pumice.errors import CheckpointError, Interrupted, RunError
+from pumice.model import compiling
+from pumice.model.build import build_model
+from pumice.model.compiling import check_compiler, compiled
+from pumice.recipes.schema import Stage
+from pumice.train.loop import _accumulate
+from pumice.train.machine import compiled_layers
+from pumice.train.optim import checkpoint_activations
+
+CPU = torch.device("cpu")
+EVERYTHING = {
+    "trainable": ["connector", "language", "vision"],
+    "lr": {"connector": 0.01, "language": 0.003, "vision": 0.001},
+}
+
+
+def graphs() -> int:
+    """How many pieces of code were compiled so far."""
+    return int(counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"activation_checkpointing": True, "branch_turns": True},
+        {"lora": {"rank": 4, "alpha": 8.0, "dropout": 0.1}},
+        {"lora": {"rank": 4, "alpha": 8.0, "dora": True}, "activation_checkpointing": True},
+        EVERYTHING,
+    ],
+    ids=["plain", "checkpointing", "lora", "dora", "tower"],
+)
+def test_a_compiled_run_has_the_same_losses(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    rows, names = [], []
+    for compile in (False, True):
+        counters.clear()
+        folder = tmp_path / str(compile)
+        model = toy.run(toy.make_recipe(data, toy.instruct(compile=compile, **changes)), folder, parts)
+        assert (graphs() > 0) == compile
+        rows.append(toy.metrics(folder, "instruct"))
+        names.append({path.relative_to(folder) for path in folder.rglob("*") if path.is_file()})
+        names[-1] |= set(toy.load_file(model / "model.safetensors"))
+    plain, quick = rows
+    assert names[0] == names[1]
+    assert [row["kind"] for row in quick] == [row["kind"] for row in plain]
+    assert [row["loss"] for row in quick] == pytest.approx([row["loss"] for row in plain], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_stopped_and_resumed_is_bit_identical(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    """Stopped where the rest begins with another number of rows than the whole run did."""
+    recipe = toy.make_recipe(data, toy.instruct(compile=True, optimizer="adamw_8bit"))
+    whole = toy.run(recipe, tmp_path / "whole", parts)
+    for after in (1, 3):
+        calls = itertools.count()
+        folder = tmp_path / f"cut-{after}"
+        with pytest.raises(Interrupted):
+            toy.run(recipe, folder, parts, stop=lambda calls=calls, after=after: next(calls) == after)
+        cut = toy.run(recipe, folder, parts, resume=True)
+        assert toy.weights(cut) == toy.weights(whole)
+        assert toy.metrics(folder, "instruct") == toy.metrics(tmp_path / "whole", "instruct")
+
+
+@pytest.mark.slow
+def test_new_batches_need_no_new_code(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    """Once one row and several were met: other lengths, blocks and branches use the code that is there."""
+    bench = toy.bench(data, parts, tmp_path, toy.instruct(steps=16, row_length=100, branch_turns=True))
+    counters.clear()
+    shapes, seen = set(), []
+    with compiled([bench.model.lm]):
+        for step in range(16):
+            batch = bench.data.batch(bench.run.plan.steps[step])
+            shapes.add(batch.input_ids.shape)
+            _accumulate(bench.model, bench.run, step)
+            seen.append(graphs())
+    assert len(shapes) > 3
+    assert {shape[0] for shape in shapes} == {1, 2}
+    # Before, between and behind the attention of a layer; for one row, and for several.
+    assert seen[-1] <= 8
+    assert len(set(seen)) <= 2
+    assert all("disable" in reason for reason in counters["graph_break"])
+    assert not bench.model.lm.model.layers[0].__dict__.get("forward")
+
+
+@pytest.mark.slow
+def test_what_is_computed_again_is_compiled(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
+    bench = toy.bench(data, parts, tmp_path, toy.instruct(activation_checkpointing=True))
+    checkpoint_activations(bench.model, bench.context.stage)
+    layer = bench.model.lm.model.layers[0]
+    before = layer.__dict__["forward"]
+    with compiled([bench.model.lm]):
+        assert layer.__dict__["forward"] is not before
+        assert layer.__dict__["forward"].func is before.func
+    assert layer.__dict__["forward"] is before
+
+
+def test_only_what_gradients_meet_is_compiled(toy: Any, parts: Any) -> None:
+    model, _, _ = build_model(parts.vision, parts.language, template="tiny")
+    layers = {name: model.get_submodule(name) for name in ("lm.model.layers.0", "lm.model.layers.1")}
+    towers = dict(model.tower.named_modules())
+    (first,) = (name for name in towers if name.endswith("layers.0"))
+    for changes, tower in (({}, False), (EVERYTHING, True)):
+        stage = Stage.model_validate(toy.instruct(compile=True, **changes))
+        names = set(model.state_dict())
+        with compiled_layers(model, stage):
+            assert all("forward" in layer.__dict__ for layer in layers.values())
+            assert ("forward" in towers[first].__dict__) is tower
+            assert set(model.state_dict()) == names
+        assert not any("forward" in module.__dict__ for module in model.modules())
+    with compiled_layers(model, Stage.model_validate(toy.instruct())):
+        assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_a_part_without_layers_is_told() -> None:
+    with (
+        pytest.raises(CheckpointError, match="no layers that can be compiled"),
+        compiled([torch.nn.Linear(2, 2)]),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_machine_that_compiles_is_one() -> None:
+    check_compiler(CPU, "here")
+
+
+def test_without_a_compiler_a_run_ends_before_it_begins(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    monkeypatch.setattr("torch._inductor.cpp_builder._IS_LINUX", True)
+    from torch._inductor import cpp_builder
+
+    for function in ("get_cpp_compiler", "check_compiler_exist_windows"):
+        cached = getattr(cpp_builder, function, None)
+        if cached is not None and hasattr(cached, "cache_clear"):
+            cached.cache_clear()
+    torch._dynamo.reset()
+    with pytest.raises(RunError, match="torch.compile does not work here") as caught:
+        toy.run(toy.make_recipe(data, toy.instruct(compile=True)), tmp_path / "run", parts)
+    assert "stages.instruct.compile" in str(caught.value)
+    assert "install a C++ compiler" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    assert compiling._reason(ValueError("")).startswith("no C++ compiler was found")
