@@ -27,6 +27,7 @@ SUMMARY: dict[str, Any] = {
     "steps": 2, "tokens": 900, "fill": 0.5, "cut": 0, "trainable": {}, "frozen": {}, "sources": [],
     "entries": {}, "validation": [], "half": True, "ranks": 4,
     "features": {"keep": "none", "dtype": "fp32"},
+    "notes": ["offload all changes nothing"],
 }  # fmt: skip
 
 

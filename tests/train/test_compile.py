@@ -11,11 +11,10 @@ import torch
 from torch._dynamo.utils import counters
 
 from pumice.errors import CheckpointError, Interrupted, RunError
-from pumice.model import compiling
 from pumice.model.build import build_model
 from pumice.model.compiling import check_compiler, compiled
 from pumice.recipes.schema import Stage
-from pumice.train.loop import _accumulate
+from pumice.train.losses import stage_losses
 from pumice.train.machine import compiled_layers
 from pumice.train.optim import checkpoint_activations
 
@@ -79,22 +78,20 @@ def test_stopped_and_resumed_is_bit_identical(toy: Any, parts: Any, data: Path, 
 @pytest.mark.slow
 def test_new_batches_need_no_new_code(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
     """Once one row and several were met: other lengths, blocks and branches use the code that is there."""
-    bench = toy.bench(data, parts, tmp_path, toy.instruct(steps=16, row_length=100, branch_turns=True))
+    bench = toy.bench(data, parts, tmp_path, toy.instruct(row_length=200, branch_turns=True))
     counters.clear()
     shapes, seen = set(), []
+    some: list[list[list[int]]] = [[[0], [1]], [[2]], [[0, 1], [2]], [[1, 2]], [[0], [1], [2]]]
     with compiled([bench.model.lm]):
-        for step in range(16):
-            batch = bench.data.batch(bench.run.plan.steps[step])
+        for rows in [*some, [[0, 1, 2]], [[8], [9, 1]], [[2, 3, 4], [5]], [[7]], [[3], [4], [5, 6], [7]]]:
+            batch = bench.data.batch(rows)
             shapes.add(batch.input_ids.shape)
-            _accumulate(bench.model, bench.run, step)
+            torch.autograd.backward(stage_losses(bench.model, batch, bench.data, bench.context).text)
             seen.append(graphs())
-    assert len(shapes) > 3
-    assert {shape[0] for shape in shapes} == {1, 2}
+    assert len(shapes) > 6
     # Before, between and behind the attention of a layer; for one row, and for several.
-    assert seen[-1] <= 8
-    assert len(set(seen)) <= 2
+    assert seen[-1] == seen[1] <= 8
     assert all("disable" in reason for reason in counters["graph_break"])
-    assert not bench.model.lm.model.layers[0].__dict__.get("forward")
 
 
 @pytest.mark.slow
@@ -127,35 +124,24 @@ def test_only_what_gradients_meet_is_compiled(toy: Any, parts: Any) -> None:
 
 
 def test_a_part_without_layers_is_told() -> None:
-    with (
-        pytest.raises(CheckpointError, match="no layers that can be compiled"),
-        compiled([torch.nn.Linear(2, 2)]),
-    ):
+    told = pytest.raises(CheckpointError, match="no layers that can be compiled")
+    with told, compiled([torch.nn.Linear(2, 2)]):
         pass
 
 
 @pytest.mark.slow
-def test_a_machine_that_compiles_is_one() -> None:
-    check_compiler(CPU, "here")
-
-
 def test_without_a_compiler_a_run_ends_before_it_begins(
     toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
     monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    monkeypatch.setattr("torch._inductor.cpp_builder._IS_LINUX", True)
-    from torch._inductor import cpp_builder
-
-    for function in ("get_cpp_compiler", "check_compiler_exist_windows"):
-        cached = getattr(cpp_builder, function, None)
-        if cached is not None and hasattr(cached, "cache_clear"):
-            cached.cache_clear()
     torch._dynamo.reset()
-    with pytest.raises(RunError, match="torch.compile does not work here") as caught:
+    with pytest.raises(RunError, match=r"torch\.compile does not work here") as caught:
         toy.run(toy.make_recipe(data, toy.instruct(compile=True)), tmp_path / "run", parts)
     assert "stages.instruct.compile" in str(caught.value)
     assert "install a C++ compiler" in str(caught.value)
     assert not (tmp_path / "run").exists()
-    assert compiling._reason(ValueError("")).startswith("no C++ compiler was found")
+    assert "no C++ compiler was found" in str(caught.value)
+    monkeypatch.undo()
+    check_compiler(CPU, "here")  # what failed is not remembered

@@ -110,6 +110,8 @@ def _remedy(device: torch.device) -> str:
 
 def _reason(error: BaseException) -> str:
     """The first line of what went wrong, and whether a compiler is there at all."""
+    while isinstance(inner := getattr(error, "inner_exception", None), BaseException):
+        error = inner
     said = str(error).strip()
     line = said.splitlines()[0] if said else type(error).__name__
     missing = not any(shutil.which(name) for name in ("g++", "clang++", "c++"))
