@@ -2,6 +2,7 @@
 
 ``torchrun --nproc-per-node 2 ranks.py SPEC.json``; a run is ``{recipe, folder, parts, resume, stop, kill}``.
 ``kill: [RANK, CALLS]`` ends a rank, with no chance to clean up, when it asks for the next step so often.
+``offload: true`` obeys a stage's ``offload`` on a CPU, too, as if its memory were not the host's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ import torch
 
 from pumice.errors import Interrupted
 from pumice.recipes import load_recipe
+from pumice.recipes.schema import Stage
+from pumice.train import optim
+from pumice.train import run as carry_out
+from pumice.train.machine import offloads
 from pumice.train.parallel import join_ranks, leave_ranks
 from pumice.train.run import Parts, Silent, train
 
@@ -36,6 +41,11 @@ def stopping(after: int | None, killed: int | None) -> Callable[[], bool]:
     return stop
 
 
+def as_asked(stage: Stage, device: torch.device) -> str:
+    """What a stage offloads from whatever device."""
+    return stage.offload
+
+
 def main() -> None:
     """Carry the runs out."""
     torch.set_num_threads(1)
@@ -43,6 +53,8 @@ def main() -> None:
     runs: list[dict[str, Any]] = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     for run in runs:
         parts, kill = Path(run["parts"]), run.get("kill")
+        for module in (optim, carry_out):
+            module.offloads = as_asked if run.get("offload") else offloads
         try:
             train(
                 load_recipe(run["recipe"], variables={}),

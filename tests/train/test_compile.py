@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +14,15 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from pumice.errors import CheckpointError, Interrupted, RunError
+from pumice.errors import CheckpointError, Interrupted
 from pumice.model.build import build_model
 from pumice.model.compiling import check_compiler, compiled
+from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Stage
 from pumice.train.losses import stage_losses
 from pumice.train.machine import compiled_layers
 from pumice.train.optim import checkpoint_activations
 
-CPU = torch.device("cpu")
 EVERYTHING = {
     "trainable": ["connector", "language", "vision"],
     "lr": {"connector": 0.01, "language": 0.003, "vision": 0.001},
@@ -131,17 +135,32 @@ def test_a_part_without_layers_is_told() -> None:
 
 @pytest.mark.slow
 def test_without_a_compiler_a_run_ends_before_it_begins(
-    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Any, parts: Any, data: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    torch._dynamo.reset()
-    with pytest.raises(RunError, match=r"torch\.compile does not work here") as caught:
-        toy.run(toy.make_recipe(data, toy.instruct(compile=True)), tmp_path / "run", parts)
-    assert "stages.instruct.compile" in str(caught.value)
-    assert "install a C++ compiler" in str(caught.value)
+    """In a process of its own: torch remembers which compilers there are."""
+    recipe, spec = tmp_path / "recipe.yaml", tmp_path / "runs.json"
+    recipe.write_text(dump_recipe(toy.make_recipe(data, toy.instruct(compile=True))), "utf-8")
+    run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
+    spec.write_text(json.dumps([run]), "utf-8")
+    none = {"PATH": str(tmp_path), "CXX": "no-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("ranks.py")), str(spec)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **none},
+        timeout=600,
+    )
+    assert done.returncode == 1
+    for words in (
+        "torch.compile does not work here (no C++ compiler was found",
+        "where: stages.instruct.compile",
+        "to do: install a C++ compiler",
+    ):
+        assert words in done.stderr
     assert not (tmp_path / "run").exists()
-    assert "no C++ compiler was found" in str(caught.value)
-    monkeypatch.undo()
-    check_compiler(CPU, "here")  # what failed is not remembered
+
+
+@pytest.mark.slow
+def test_a_machine_that_compiles_is_one() -> None:
+    check_compiler(torch.device("cpu"), "here")
