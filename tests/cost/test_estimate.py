@@ -111,6 +111,31 @@ def test_memory_by_what_is_split() -> None:
     assert frozen.optimizer == 12 * 100
 
 
+def test_averages_of_8_bits_take_a_quarter() -> None:
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 1, "none", weights="fp32", optimizer="adamw_8bit")
+    plain = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, optimizer="adamw"))
+    small = stage_memory(SHAPE, LOAD, setup)
+    assert plain.optimizer == 8 * 11_380
+    assert small.optimizer == 11_380 * (2 + 8 / 256)
+    assert plain.total - small.total == plain.optimizer - small.optimizer
+
+
+def test_what_is_offloaded_is_beside_the_device() -> None:
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 4, "full")
+    plain = stage_memory(SHAPE, LOAD, setup)
+    assert plain.host == 0
+    some = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, offload="optimizer"))
+    assert (some.host, some.optimizer) == (8 * 11_380 / 4, 4 * 11_380 / 4)
+    assert some.total + some.host == plain.total
+    everything = stage_memory(SHAPE, LOAD, dataclasses.replace(setup, offload="all"))
+    assert everything.optimizer == 0
+    assert everything.weights < some.weights
+    assert everything.host > some.host
+    assert (everything.activations, everything.logits) == (plain.activations, plain.logits)
+    cpu = dataclasses.replace(setup, offload="all", spare=False)
+    assert stage_memory(SHAPE, LOAD, cpu) == plain
+
+
 def test_unknown_hardware_lists_what_there_is() -> None:
     with pytest.raises(UsageError, match="no hardware 'a100'") as caught:
         get_hardware("a100")

@@ -75,6 +75,21 @@ def test_the_least_change_is_named_first(large: tuple[Shape, Additions, Addition
     assert not any("LoRA" in word for word in words)
 
 
+def test_smaller_averages_and_host_memory_are_named(large: tuple[Shape, Additions, Additions]) -> None:
+    """16 devices of 80 GB: 8 bits save 26 GB of each, offload of all nearly everything that is split."""
+    shape = large[0]
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 16, "full", micro_rows=2)
+    assert stage_memory(shape, load(64), setup).total > 80e9
+    found = {one.words: one for one in remedies(shape, load(64), setup, None)}
+    assert found["optimizer: adamw_8bit"].host == 0
+    assert found["offload: optimizer"].host == pytest.approx(8 * 69.0e9 / 16, rel=0.01)
+    assert found["offload: all"].bytes < found["offload: optimizer"].bytes
+    alike = dataclasses.replace(setup, optimizer="adamw_8bit", offload="optimizer")
+    assert "optimizer: adamw_8bit" not in {one.words for one in remedies(shape, load(64), alike, None)}
+    without = dataclasses.replace(setup, spare=False)
+    assert not any("offload" in one.words for one in remedies(shape, load(64), without, None))
+
+
 def test_what_no_single_change_mends_is_mended_by_several(large: tuple[Shape, Additions, Additions]) -> None:
     shape = large[0]
     setup = Setup(INSTRUCT, get_hardware("rtx4090"), 8, "none", checkpointing=False, micro_rows=8)

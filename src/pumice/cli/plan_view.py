@@ -195,18 +195,21 @@ def _cost(cost: Mapping[str, Any]) -> None:
 
 def _memory(cost: Mapping[str, Any]) -> None:
     memory = dict(cost["memory"])
-    whole, device = memory.pop("all"), memory.pop("device")
+    whole, device, host = memory.pop("all"), memory.pop("device"), memory.pop("host")
     parts = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in memory.items())
     rows = cost["rows_at_once"]
     fits = "" if cost["fits"] else ": does not fit"
     _line("memory", f"{whole / 1e9:.3g} of {device / 1e9:.3g} GB a device, {rows:,} rows at once{fits}")
     note(f"      GB: {parts}")
+    if host:
+        note(f"      beside each device, in host memory: {host / 1e9:.3g} GB (offload)")
     if cost["fits"]:
         return
     if not cost["would_fit"]:
         out.print("      nothing that is known here makes it fit", style="red")
     for one in cost["would_fit"]:
-        out.print(f"      it fits with {one['words']}: {one['bytes'] / 1e9:.3g} GB", markup=False)
+        host = f", and {one['host'] / 1e9:.3g} of host memory" if one["host"] else ""
+        out.print(f"      it fits with {one['words']}: {one['bytes'] / 1e9:.3g} GB{host}", markup=False)
 
 
 def _published(stages: list[StageForecast]) -> None:

@@ -15,8 +15,9 @@ from pumice.cost.hardware import Hardware, Sharding
 from pumice.cost.shape import Additions, Load, Partly, Shape
 
 BF16, FP32 = 2, 4
-ADAM = 2 * FP32
-"""Bytes of AdamW's two averages."""
+AVERAGES: dict[str, float] = {"adamw": 2 * FP32, "adamw_8bit": 2 * (1 + FP32 / 256)}
+"""Bytes of AdamW's two averages for a parameter, by the optimiser's name: in float32, or in 8 bits with a
+float32 scale for every 256."""
 OVERHEAD = 2.0e9
 """Bytes a device needs beside what is counted: CUDA's context, libraries' work space, fragments."""
 ACTIVATION = 34
@@ -42,7 +43,8 @@ class Setup:
     rows a device takes at once; a step takes as many such parts as it needs. ``weights`` is how weights are
     held, ``activation`` the bytes of a number in between. ``additions`` train in place of the language
     model's weights. ``reference`` is the share of the load that is read once more before the first step,
-    forward alone (stages of kind prefer).
+    forward alone (stages of kind prefer). ``optimizer`` and ``offload`` are as in a recipe; ``spare`` is
+    whether the device has host memory beside its own, which a CPU has not.
     """
 
     trainable: frozenset[str]
@@ -57,11 +59,14 @@ class Setup:
     reference: float = 0.0
     partly: Mapping[str, Partly] = field(default_factory=dict)
     attention: Attention = "blocks"
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    offload: Literal["none", "optimizer", "all"] = "none"
+    spare: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on one device, by what they hold."""
+    """Bytes on one device, by what they hold; ``host`` are those that its process keeps beside it."""
 
     weights: float
     gradients: float
@@ -69,10 +74,11 @@ class Memory:
     activations: float
     logits: float
     overhead: float
+    host: float = 0.0
 
     @property
     def total(self) -> float:
-        """All together."""
+        """All together on the device."""
         parts = (self.weights, self.gradients, self.optimizer, self.activations, self.logits, self.overhead)
         return sum(parts)
 
@@ -192,9 +198,28 @@ def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
     gradients = trained * number * (1.0 if whole else split)
     # AdamW's averages, and float32 copies of what trains where weights are in bfloat16.
     copies = FP32 if setup.weights == "bf16" else 0
-    optimizer = trained * (copies + ADAM) * (1.0 if whole else split)
+    share = 1.0 if whole else split
+    averages = trained * AVERAGES[setup.optimizer] * share
+    optimizer, host = trained * copies * share, 0.0
+    if setup.offload == "none" or not setup.spare:
+        optimizer += averages
+    else:
+        host = averages
+    if setup.offload == "all" and setup.spare:
+        # Two layers are there at a time, and the gradients of one, in float32 as they are added up.
+        layer = shape.language.body / shape.language.layers
+        tower = 0.0 if "vision" in setup.trainable else shape.tower.params * number
+        there = 2 * number * layer + tower
+        host += weights + gradients + optimizer - there
+        weights, gradients, optimizer = there, FP32 * layer * ("language" in setup.trainable), 0.0
     return Memory(
-        weights, gradients, optimizer, _activations(shape, load, setup), _logits(shape, load, setup), OVERHEAD
+        weights,
+        gradients,
+        optimizer,
+        _activations(shape, load, setup),
+        _logits(shape, load, setup),
+        OVERHEAD,
+        max(host, 0.0),
     )
 
 

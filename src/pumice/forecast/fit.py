@@ -14,10 +14,11 @@ _DEVICES = "--devices"
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """Something that makes a stage fit: in words, and the bytes of a device then."""
+    """Something that makes a stage fit: in words, and the bytes of a device and beside it then."""
 
     words: str
     bytes: float
+    host: float = 0.0
 
 
 def remedies(
@@ -36,11 +37,15 @@ def remedies(
     def needs(changed: Setup) -> float:
         return stage_memory(shape, load, changed).total
 
+    def remedy(words: str, changed: Setup) -> Remedy:
+        memory = stage_memory(shape, load, changed)
+        return Remedy(words, memory.total, memory.host)
+
     found: list[Remedy] = []
     for words, changed in _singles(setup, additions):
         more = words.startswith(_DEVICES) and any(one.words.startswith(_DEVICES) for one in found)
         if not more and needs(changed) <= limit:
-            found.append(Remedy(words, needs(changed)))
+            found.append(remedy(words, changed))
     if found:
         return found
     every = replace(setup, checkpointing=True, micro_rows=1)
@@ -48,17 +53,17 @@ def remedies(
         every = replace(every, sharding="full")
     words = _together(setup, every)
     if words and needs(every) <= limit:
-        return [Remedy(words, needs(every))]
+        return [remedy(words, every)]
     spread = replace(every, sharding="full", devices=max(2, setup.devices))
     while needs(spread) > limit and spread.devices < MOST_DEVICES:
         spread = replace(spread, devices=spread.devices * 2)
     if needs(spread) <= limit:
-        found.append(Remedy(_together(setup, spread), needs(spread)))
+        found.append(remedy(_together(setup, spread), spread))
     if additions is not None and "language" in setup.trainable:
         for label, quantised in (("LoRA", False), ("QLoRA", True)):
             low = _adding(every, additions(quantised))
             if needs(low) <= limit:
-                found.append(Remedy(", ".join(filter(None, [words, label])), needs(low)))
+                found.append(remedy(", ".join(filter(None, [words, label])), low))
                 break
     return found
 
@@ -68,6 +73,12 @@ def _singles(setup: Setup, additions: Callable[[bool], Additions] | None) -> Ite
         yield "activation_checkpointing: true", replace(setup, checkpointing=True)
     if setup.micro_rows > 1:
         yield f"one row at a time (it takes {setup.micro_rows}; accumulation)", replace(setup, micro_rows=1)
+    if setup.optimizer == "adamw":
+        yield "optimizer: adamw_8bit", replace(setup, optimizer="adamw_8bit")
+    if setup.spare and setup.offload == "none":
+        yield "offload: optimizer", replace(setup, offload="optimizer")
+    if setup.spare and setup.offload != "all" and setup.sharding == "full":
+        yield "offload: all", replace(setup, offload="all")
     if setup.devices > 1:
         for sharding in ("grads", "full"):
             if setup.sharding == "none" or (setup.sharding == "grads" and sharding == "full"):

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
+
 from pumice.cost.estimate import BF16, FP32, Attention, Estimate, Setup, estimate
 from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
@@ -136,6 +138,9 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
         "activation_checkpointing": stage.activation_checkpointing,
         "precision": stage.precision,
         "attention": stage.attention,
+        "optimizer": stage.optimizer,
+        "offload": stage.offload,
+        "compile": stage.compile,
     }
     counted = None
     if options.data:
@@ -208,7 +213,15 @@ class _Place:
             activation=FP32 if self.fp32 else BF16,
             additions=additions,
             reference=1 / (stage.epochs or 1) if stage.kind == "prefer" else 0.0,
+            optimizer=stage.optimizer,
+            offload="none" if stage.offload == "all" and self.devices == 1 else stage.offload,
+            spare=self.spare,
         )
+
+    @property
+    def spare(self) -> bool:
+        """Whether the device has host memory beside its own."""
+        return self.hardware.name != THIS_MACHINE or torch.cuda.is_available()
 
 
 def _cost(shape: Shape, load: Load, setup: Setup, stage: Stage, planned: Planned) -> dict[str, Any]:
@@ -226,6 +239,10 @@ def _cost(shape: Shape, load: Load, setup: Setup, stage: Stage, planned: Planned
         )
     if setup.activation == FP32 and setup.hardware.name != THIS_MACHINE:
         notes.append("the stage trains in fp32, which is slower than the bf16 that the time is for")
+    if stage.offload != "none" and not setup.spare:
+        notes.append(f"offload {stage.offload} changes nothing: a CPU computes in host memory")
+    elif stage.offload == "all" and setup.devices == 1:
+        notes.append("offload all takes weights apart over several devices: with one, training refuses it")
     return {
         **_described(found, setup),
         "seconds": seconds,

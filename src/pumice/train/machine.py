@@ -56,5 +56,5 @@ def compiled_layers(model: VisionLanguageModel, stage: Stage) -> AbstractContext
 def _compiled_parts(model: VisionLanguageModel, stage: Stage) -> list[nn.Module]:
     if not stage.compile:
         return []
-    towers = [member.model for member in model.tower.members] if "vision" in stage.trainable else []
+    towers = [member.model for member in model.tower.members] if "vision" in stage.parts else []
     return [model.lm, *towers]

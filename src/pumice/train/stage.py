@@ -185,6 +185,10 @@ def _lighter(run: StageRun, step: int) -> str:
         changes.append(f"{key}.accumulation={more} (the same result)")
     if not stage.activation_checkpointing:
         changes.append(f"{key}.activation_checkpointing=true (the same result, more time)")
+    if stage.optimizer == "adamw":
+        changes.append(f"{key}.optimizer=adamw_8bit (nearly the same result)")
+    if run.context.ranks.device.type != "cpu" and stage.offload == "none":
+        changes.append(f"{key}.offload=optimizer (the same result, more time)")
     if stage.row_length > 1:
         changes.append(f"a {key}.row_length below {stage.row_length}")
     if "language" in stage.parts and stage.lora is None:
