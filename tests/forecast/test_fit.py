@@ -90,6 +90,21 @@ def test_smaller_averages_and_host_memory_are_named(large: tuple[Shape, Addition
     assert not any("offload" in one.words for one in remedies(shape, load(64), without, None))
 
 
+def test_seven_billion_train_in_full_on_one_device_of_eighty() -> None:
+    """By several changes together; QLoRA, which would do alone, is still told."""
+    vision, language = "hub:openai/clip-vit-large-patch14-336", "hub:lmsys/vicuna-7b-v1.5"
+    planned = plan_model(Model(vision=vision, language=language, template="v1"), nowhere)
+    shape, lm = model_shape(planned.model), planned.model.lm
+    setup = Setup(INSTRUCT, get_hardware("a100-80g"), 1, "none", micro_rows=60, weights="fp32")
+    found = remedies(
+        shape, load(64), setup, lambda low: additions_of(lm, Lora(quantize="nf4" if low else None))
+    )
+    assert found[0].words == "one row at a time (accumulation), optimizer: adamw_8bit"
+    assert found[0].bytes < 80e9
+    assert found[0].host == 0
+    assert any("QLoRA" in one.words for one in found[1:])
+
+
 def test_what_no_single_change_mends_is_mended_by_several(large: tuple[Shape, Additions, Additions]) -> None:
     shape = large[0]
     setup = Setup(INSTRUCT, get_hardware("rtx4090"), 8, "none", checkpointing=False, micro_rows=8)

@@ -46,14 +46,17 @@ def remedies(
         more = words.startswith(_DEVICES) and any(one.words.startswith(_DEVICES) for one in found)
         if not more and needs(changed) <= limit:
             found.append(remedy(words, changed))
-    if found:
+    if any("LoRA" not in one.words for one in found):
         return found
     every = replace(setup, checkpointing=True, micro_rows=1)
     if setup.devices > 1:
         every = replace(every, sharding="full")
     words = _together(setup, every)
-    if words and needs(every) <= limit:
-        return [remedy(words, every)]
+    for changed in _several(every):
+        if changed != setup and needs(changed) <= limit:
+            return [remedy(_together(setup, changed), changed), *found]
+    if found:
+        return found
     spread = replace(every, sharding="full", devices=max(2, setup.devices))
     while needs(spread) > limit and spread.devices < MOST_DEVICES:
         spread = replace(spread, devices=spread.devices * 2)
@@ -104,6 +107,16 @@ def _adding(setup: Setup, additions: Additions) -> Setup:
     return replace(setup, additions=additions, partly=others)
 
 
+def _several(every: Setup) -> Iterator[Setup]:
+    """All that saves memory on these devices and gives the same result; then what gives nearly the same, and
+    what takes more time."""
+    yield every
+    yield (small := replace(every, optimizer="adamw_8bit"))
+    if every.spare and every.offload == "none":
+        yield replace(every, offload="optimizer")
+        yield replace(small, offload="optimizer")
+
+
 def _together(old: Setup, new: Setup) -> str:
     """What differs between two setups, in words."""
     words = []
@@ -115,4 +128,8 @@ def _together(old: Setup, new: Setup) -> str:
         words.append("activation_checkpointing: true")
     if new.micro_rows != old.micro_rows:
         words.append("one row at a time (accumulation)")
+    if new.optimizer != old.optimizer:
+        words.append(f"optimizer: {new.optimizer}")
+    if new.offload != old.offload:
+        words.append(f"offload: {new.offload}")
     return ", ".join(words)
