@@ -12,16 +12,22 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 from pumice.errors import CheckpointError, Interrupted
+from pumice.model import Checkpoint
 from pumice.model.build import build_model
 from pumice.model.compiling import check_compiler, compiled
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Stage
+from pumice.train.best import Asking
 from pumice.train.losses import stage_losses
 from pumice.train.machine import compiled_layers
 from pumice.train.optim import checkpoint_activations
+from pumice.train.parallel import ALONE
+
+from .conftest import Launch
 
 EVERYTHING = {
     "trainable": ["connector", "language", "vision"],
@@ -57,7 +63,7 @@ def test_a_compiled_run_has_the_same_losses(
         assert (graphs() > 0) == compile
         rows.append(toy.metrics(folder, "instruct"))
         names.append({path.relative_to(folder) for path in folder.rglob("*") if path.is_file()})
-        names[-1] |= set(toy.load_file(model / "model.safetensors"))
+        names[-1] |= set(load_file(model / "model.safetensors"))
     plain, quick = rows
     assert names[0] == names[1]
     assert [row["kind"] for row in quick] == [row["kind"] for row in plain]
@@ -164,3 +170,43 @@ def test_without_a_compiler_a_run_ends_before_it_begins(
 @pytest.mark.slow
 def test_a_machine_that_compiles_is_one() -> None:
     check_compiler(torch.device("cpu"), "here")
+
+
+@pytest.mark.slow
+def test_two_ranks_compile_and_compute_what_one_does(
+    toy: Any, parts: Any, data: Path, launch: Launch, tmp_path: Path
+) -> None:
+    stage = toy.instruct(rows_per_step=4, steps=3, activation_checkpointing=True, validation=None)
+    folders = []
+    for world, compile in ((1, False), (2, True)):
+        recipe = tmp_path / f"{world}.yaml"
+        recipe.write_text(dump_recipe(toy.make_recipe(data, {**stage, "compile": compile})), "utf-8")
+        folders.append(tmp_path / f"run-{world}")
+        run = {"recipe": str(recipe), "folder": str(folders[-1]), "parts": str(parts.vision.parent)}
+        launch(world, [run])
+    one, two = ([row["loss"] for row in toy.metrics(folder, "instruct")] for folder in folders)
+    assert two == pytest.approx(one, rel=1e-4)
+    names = [set(load_file(folder / "stages/instruct/model/model.safetensors")) for folder in folders]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_questions_on_the_way_are_answered_uncompiled(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    bench = toy.bench(data, parts, tmp_path, toy.instruct())
+    batch = bench.data.batch([[0], [1]])
+    whole, told = Checkpoint(bench.model, None, None), []  # type: ignore[arg-type]
+
+    def ask(checkpoint: Checkpoint) -> dict[str, Any]:
+        before = graphs()
+        loss = stage_losses(checkpoint.model, batch, bench.data, bench.context).text
+        told.append((graphs() - before, float(loss.detach())))
+        return {"score": 1.0}
+
+    asking = Asking(whole, bench.model, ask, bench.context.stage, 1, ALONE)
+    with compiled([bench.model.lm]):
+        asking(1)
+    ask(whole)
+    assert told[0] == told[1]
+    assert told[0][0] == 0

@@ -124,7 +124,7 @@ def build_optimizer(model: VisionLanguageModel, stage: Stage) -> torch.optim.Opt
     """AdamW over what trains (``freeze``), two groups a part: matrices with weight decay, vectors without.
 
     Each group's ``peak`` is the learning rate its schedule scales. torch's own, fused: on one core 40 million
-    parameters take 30 ms a step and 171 ms unfused (docs/LOG.md). Ours where averages are to take 8 bits or
+    parameters take 30 ms a step and 212 ms unfused (docs/LOG.md). Ours where averages are to take 8 bits or
     to lie in host memory.
     """
     groups: list[dict[str, Any]] = []
