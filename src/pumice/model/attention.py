@@ -157,6 +157,7 @@ def auto_attention(
     return plain_attention(query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap), None
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def kernel_attention(
     kernel: Kernel,
     module: nn.Module,
@@ -176,9 +177,10 @@ def kernel_attention(
     """
     carried: Carried | None = getattr(attention_mask, CARRIED, None)
     if carried is None:
-        return auto_attention(
+        found: tuple[Tensor, Tensor | None] = auto_attention(
             module, query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap, **kwargs
         )
+        return found
     need = need_of(
         query_BHQD,
         value_BHKD,
