@@ -42,9 +42,11 @@ class Setup:
     ``checkpointing`` keeps one activation a layer and computes the rest again. ``micro_rows`` is how many
     rows a device takes at once; a step takes as many such parts as it needs. ``weights`` is how weights are
     held, ``activation`` the bytes of a number in between. ``additions`` train in place of the language
-    model's weights. ``reference`` is the share of the load that is read once more before the first step,
-    forward alone (stages of kind prefer). ``optimizer`` and ``offload`` are as in a recipe; ``spare`` is
-    whether the device has host memory beside its own, which a CPU has not.
+    model's weights. ``lean`` counts frozen numbers that are held in bfloat16 where ``weights`` are fp32 and
+    ``activation`` is bf16: of the language model's layers (``language``), its ``head``, the ``connector``.
+    ``reference`` is the share of the load that is read once more before the first step, forward alone (stages
+    of kind prefer). ``optimizer`` and ``offload`` are as in a recipe; ``spare`` is whether the device has
+    host memory beside its own, which a CPU has not.
     """
 
     trainable: frozenset[str]
@@ -62,6 +64,12 @@ class Setup:
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     offload: Literal["none", "optimizer", "all"] = "none"
     spare: bool = True
+    lean: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def cast(self) -> bool:
+        """Whether float32 weights are cast to bf16 as they are used."""
+        return self.weights == "fp32" and self.activation == BF16
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +197,15 @@ def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
         weights += additions.params * number
         if additions.bits is not None:
             weights += additions.covered * (additions.bits / 8 - number)
+    if setup.cast:
+        weights -= (FP32 - BF16) * sum(setup.lean.values())
     weights *= held
     if setup.sharding == "full":
         # One block of the language model is gathered at a time, and the next one ahead of its turn.
         weights += 2 * number * shape.language.body / shape.language.layers
-    if setup.weights == "fp32" and setup.activation == BF16 and not setup.checkpointing:
-        weights += shape.language.body * BF16  # what autocast made of them stays for the backward pass
+    if setup.cast and not setup.checkpointing:
+        # What autocast made of them stays for the backward pass.
+        weights += (shape.language.body - setup.lean.get("language", 0)) * BF16
     gradients = trained * number * (1.0 if whole else split)
     # AdamW's averages, and float32 copies of what trains where weights are in bfloat16.
     copies = FP32 if setup.weights == "bf16" else 0

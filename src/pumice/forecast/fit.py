@@ -42,7 +42,7 @@ def remedies(
         return Remedy(words, memory.total, memory.host)
 
     found: list[Remedy] = []
-    for words, changed in _singles(setup, additions):
+    for words, changed in _singles(shape, setup, additions):
         more = words.startswith(_DEVICES) and any(one.words.startswith(_DEVICES) for one in found)
         if not more and needs(changed) <= limit:
             found.append(remedy(words, changed))
@@ -64,14 +64,16 @@ def remedies(
         found.append(remedy(_together(setup, spread), spread))
     if additions is not None and "language" in setup.trainable:
         for label, quantised in (("LoRA", False), ("QLoRA", True)):
-            low = _adding(every, additions(quantised))
+            low = _adding(shape, every, additions(quantised))
             if needs(low) <= limit:
                 found.append(remedy(", ".join(filter(None, [words, label])), low))
                 break
     return found
 
 
-def _singles(setup: Setup, additions: Callable[[bool], Additions] | None) -> Iterator[tuple[str, Setup]]:
+def _singles(
+    shape: Shape, setup: Setup, additions: Callable[[bool], Additions] | None
+) -> Iterator[tuple[str, Setup]]:
     if not setup.checkpointing:
         yield "activation_checkpointing: true", replace(setup, checkpointing=True)
     if setup.micro_rows > 1:
@@ -93,18 +95,20 @@ def _singles(setup: Setup, additions: Callable[[bool], Additions] | None) -> Ite
     if additions is not None and "language" in setup.trainable:
         yield (
             "LoRA (lora: {} in the stage)",
-            _adding(setup, additions(False)),
+            _adding(shape, setup, additions(False)),
         )
         yield (
             "QLoRA (lora: {quantize: nf4})",
-            _adding(setup, additions(True)),
+            _adding(shape, setup, additions(True)),
         )
 
 
-def _adding(setup: Setup, additions: Additions) -> Setup:
+def _adding(shape: Shape, setup: Setup, additions: Additions) -> Setup:
     """The same with additions in the place of whatever trains of the language model."""
     others = {part: some for part, some in setup.partly.items() if part != "language"}
-    return replace(setup, additions=additions, partly=others)
+    covered = additions.covered if additions.bits is None else 0
+    lean = {**setup.lean, "language": covered, "head": shape.language.head}
+    return replace(setup, additions=additions, partly=others, lean=lean)
 
 
 def _several(every: Setup) -> Iterator[Setup]:

@@ -25,6 +25,7 @@ from pumice.model.shape import additions_of, model_shape
 from pumice.recipes import load_recipe, recipe_names
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
 from pumice.train.attending import check_attention
+from pumice.train.lean import lean_sizes
 from pumice.train.optim import check_trainable, partly_of
 
 _HOLDS: dict[str, Attention] = {
@@ -147,7 +148,12 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
         counted = count_stage(recipe, stage, planned, options)
         load = counted.load
         where = _Place.of(options, told, shape, load, stage)
-        setup = replace(where.setup(stage, load, additions), partly=partly, attention=_HOLDS[stage.attention])
+        setup = replace(
+            where.setup(stage, load, additions),
+            partly=partly,
+            attention=_HOLDS[stage.attention],
+            lean=lean_sizes(planned.model, stage),
+        )
         summary |= {
             **counted.facts,
             "sources": counted.sources,

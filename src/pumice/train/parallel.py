@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import heapq
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -277,15 +277,23 @@ def let_go(model: VisionLanguageModel) -> None:
             module.reshard()
 
 
-def split_copy(model: VisionLanguageModel, ranks: Ranks, *, offload: bool = False) -> VisionLanguageModel:
+def split_copy(
+    model: VisionLanguageModel,
+    ranks: Ranks,
+    change: Callable[[VisionLanguageModel], None] | None = None,
+    *,
+    offload: bool = False,
+) -> VisionLanguageModel:
     """The model itself where there is one rank, else a copy on this rank's device, split over all.
 
-    The model stays whole, on the CPU: stages are saved from it, and the next one begins with it. ``offload``
-    is as in ``shard``.
+    The model stays whole, on the CPU: stages are saved from it, and the next one begins with it. ``change``
+    is made to the copy before it goes to the device. ``offload`` is as in ``shard``.
     """
     if ranks.alone:
         return model
     worker = copy.deepcopy(model)
+    if change is not None:
+        change(worker)
     if not offload:  # else splitting brings one layer after the other there, and its share back
         worker.to(ranks.device)
     shard(worker, ranks, offload=offload)

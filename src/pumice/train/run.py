@@ -48,6 +48,8 @@ from pumice.train.attending import attend, check_attention
 from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import list_states
 from pumice.train.keeping import check_room, keep_features, kept_views
+from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
+from pumice.train.loop import Observer
 from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step
@@ -123,8 +125,6 @@ def train(
         check_attention(model, stage, ranks.device)
         checkpoint_activations(model, stage)
     check_machine(recipe, model, ranks)
-    if ranks.alone:  # else a copy of it goes there, stage by stage
-        model.to(ranks.device)
     galleries = _galleries(recipe, model, processor)
     cache = folder.parent / CACHE_FOLDER
     budget = Budget(RENDERED_BYTES)
@@ -185,6 +185,9 @@ def train(
     finally:
         for pictures in galleries.values():
             pictures.let_go()
+        if ranks.lead:
+            for stage in recipe.stages:
+                drop_frozen(folder / "stages" / stage.name)
     record["status"] = "finished"
     record["final"] = record["stages"][-1]["model"]
     running.keep()
@@ -255,6 +258,8 @@ def _run_one(
     shape = model_shape(model)
     additions = additions_of(model.lm, stage.lora) if stage.lora is not None else None
     partly = partly_of(model, stage, shape)
+    if done is None and ranks.alone and quantises(stage):
+        model.to(ranks.device)  # weights of 4 bits are made where they are used
     attached = attach(model, stage, recipe.seed) if done is None else None
     counts = freeze(model, stage)
     checkpoint_activations(model, stage)
@@ -270,11 +275,13 @@ def _run_one(
     if ranks.lead:
         place.mkdir(parents=True, exist_ok=True)
         ready.plan.save(place / "plan.json")
+    lean = begin_lean(model, stage, ranks, place)
     context = Context(stage, pictures, ready.position_ids_4, ranks, lays_flat(model, stage))
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    worker = split_copy(model, ranks, offload=offloads(stage, ranks.device) == "all")
+    change = make_lean if computes_half(stage, ranks.device) else None
+    worker = split_copy(model, ranks, change, offload=offloads(stage, ranks.device) == "all")
     cache = folder.parent / CACHE_FOLDER
     features = keep_features(stage, kept, pictures, worker, ranks, observer, cache)
     summary = {
@@ -287,7 +294,7 @@ def _run_one(
         "entries": counts.entries,
         "sources": ready.mixture,
         "validation": ready.held_out,
-        "half": computes_half(stage, model.device),
+        "half": computes_half(stage, ranks.device),
         "ranks": ranks.world,
         "features": features,
         "notes": machine_notes(stage, ranks.device),
@@ -307,12 +314,13 @@ def _run_one(
         recipe.seed,
         running.stop,
         Arithmetic(shape, stage, additions, kept is not None, context.flat, partly),
-        _best(running, stage, worker, attached, base),
+        _best(running, stage, worker, attached, base, lean),
         _asking(running, stage, worker),
     )
     with compiled_layers(worker, stage):
         seconds = run_stage(worker, run, observer)
     bring_back(model, worker)
+    lean.end(model)
     model.eval()
     set_attention(model.lm, "auto")
     saved = place / "model"
@@ -351,6 +359,7 @@ def _best(
     worker: VisionLanguageModel,
     attached: Attached | None,
     base: Callable[[], dict[str, BasePart]],
+    lean: Lean,
 ) -> Best | None:
     """What keeps the best model of a stage, where its recipe asks for one."""
     if stage.validation is None or not stage.validation.keep_best:
@@ -358,11 +367,12 @@ def _best(
     recipe, whole = running.recipe, running.whole
 
     def write(folder: Path, step: int) -> None:
-        if attached is None:
-            save_model(*whole, folder, dtype="float32")
-        else:
-            made = lineage(recipe, stage, step)
-            write_adapter(attached, whole, folder, base(), made, tower="vision" in stage.parts)
+        with lean.exact():
+            if attached is None:
+                save_model(*whole, folder, dtype="float32")
+            else:
+                made = lineage(recipe, stage, step)
+                write_adapter(attached, whole, folder, base(), made, tower="vision" in stage.parts)
 
     place = running.folder / "stages" / stage.name / "best"
     before = running.record["best"].get(stage.name)
