@@ -21,6 +21,7 @@ from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.build import build_model
 from pumice.model.geometry import model_geometry
+from pumice.recipes import load_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.train.dataset import StageData
 from pumice.train.losses import Context
@@ -302,11 +303,13 @@ def bench(data: Path, parts: Parts, folder: Path, stage: dict[str, Any]) -> Benc
 
 
 if __name__ == "__main__":
-    # FOLDER PARTS DATA STAGE STEP: train, or go on, and be killed on the way; a stage of kind prefer alone.
+    # FOLDER PARTS DATA STAGE STEP [RECIPE]: train, or go on, and be killed on the way; without a recipe's
+    # file both stages, or a stage of kind prefer alone.
     folder, parts, data = (Path(word) for word in sys.argv[1:4])
     torch.set_num_threads(1)
+    given = [load_recipe(word, variables={}) for word in sys.argv[6:]]
     run(
-        make_recipe(data, *([prefer()] if sys.argv[4] == "prefer" else [])),
+        given[0] if given else make_recipe(data, *([prefer()] if sys.argv[4] == "prefer" else [])),
         folder,
         Parts(parts / "vision", parts / "language"),
         Watch(killer(sys.argv[4], int(sys.argv[5]))),

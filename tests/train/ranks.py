@@ -3,6 +3,7 @@
 ``torchrun --nproc-per-node 2 ranks.py SPEC.json``; a run is ``{recipe, folder, parts, resume, stop, kill}``.
 ``kill: [RANK, CALLS]`` ends a rank, with no chance to clean up, when it asks for the next step so often.
 ``offload: true`` obeys a stage's ``offload`` on a CPU, too, as if its memory were not the host's.
+``lean: false`` trains copies whose frozen weights stay float32; ``true`` looks whether they do not.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any
 import torch
 
 from pumice.errors import Interrupted
+from pumice.model import VisionLanguageModel
 from pumice.recipes import load_recipe
 from pumice.recipes.schema import Stage
 from pumice.train import optim
 from pumice.train import run as carry_out
+from pumice.train.lean import make_lean
 from pumice.train.machine import offloads
 from pumice.train.parallel import join_ranks, leave_ranks
 from pumice.train.run import Parts, Silent, train
@@ -46,6 +49,18 @@ def as_asked(stage: Stage, device: torch.device) -> str:
     return stage.offload
 
 
+def set_lean(wanted: bool | None) -> None:
+    """How copies of the model are made for the steps."""
+
+    def watched(model: VisionLanguageModel) -> None:
+        if wanted is not False:
+            make_lean(model)
+        if wanted:
+            assert any(p.dtype == torch.bfloat16 for p in model.parameters())
+
+    carry_out.make_lean = watched
+
+
 def main() -> None:
     """Carry the runs out."""
     torch.set_num_threads(1)
@@ -55,6 +70,7 @@ def main() -> None:
         parts, kill = Path(run["parts"]), run.get("kill")
         for module in (optim, carry_out):
             module.offloads = as_asked if run.get("offload") else offloads
+        set_lean(run.get("lean"))
         try:
             train(
                 load_recipe(run["recipe"], variables={}),
