@@ -171,6 +171,18 @@ def test_weights_in_float32_need_no_copies() -> None:
     assert stage_memory(SHAPE, LOAD, single).activations == 2 * own.activations
 
 
+def test_frozen_layers_take_two_bytes_where_they_are_multiplied_in_two() -> None:
+    lean = {"language": 9_000, "head": 640, "connector": 0}
+    setup = Setup(ALIGN, get_hardware("a100-80g"), 1, "none", weights="fp32", lean=lean)
+    everything = 1000 + 100 + 11_280
+    assert stage_memory(SHAPE, LOAD, setup).weights == 4 * everything - 2 * 9_640
+    kept = dataclasses.replace(setup, checkpointing=False)
+    assert stage_memory(SHAPE, LOAD, kept).weights == 4 * everything - 2 * 9_640 + 2 * (10_000 - 9_000)
+    for other in (dataclasses.replace(setup, activation=4), dataclasses.replace(setup, weights="bf16")):
+        plain = dataclasses.replace(other, lean={})
+        assert stage_memory(SHAPE, LOAD, other) == stage_memory(SHAPE, LOAD, plain)
+
+
 def test_of_a_part_that_trains_in_part_only_that_is_counted() -> None:
     some = {"vision": Partly(params=90, own=0.1, reach=0.5), "language": Partly(400, 0.04, 0.25, head=False)}
     setup = Setup(ALL, get_hardware("a100-80g"), 1, "none", checkpointing=False, partly=some)

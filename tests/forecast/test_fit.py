@@ -115,3 +115,20 @@ def test_what_no_single_change_mends_is_mended_by_several(large: tuple[Shape, Ad
     count = int(found.words.split()[1].rstrip(",").replace(",", ""))
     changed = dataclasses.replace(setup, devices=count, sharding="full", checkpointing=True, micro_rows=1)
     assert stage_memory(shape, load(64), changed).total == found.bytes <= 24e9
+
+
+def test_weights_beside_additions_take_two_bytes(large: tuple[Shape, Additions, Additions]) -> None:
+    """On one device, where Pumice holds float32: LoRA is told as its own plan would be."""
+    shape, low, lower = large
+    hardware = dataclasses.replace(get_hardware("h100"), memory=200e9)
+    setup = Setup(INSTRUCT, hardware, 1, "none", weights="fp32")
+    found = {
+        one.words: one.bytes
+        for one in remedies(shape, load(1), setup, lambda quantised: lower if quantised else low)
+    }
+    (lora,) = (number for words, number in found.items() if words.startswith("LoRA"))
+    lean = {"language": low.covered, "head": shape.language.head}
+    told = dataclasses.replace(setup, additions=low, lean=lean)
+    assert lora == stage_memory(shape, load(1), told).total
+    plain = stage_memory(shape, load(1), dataclasses.replace(told, lean={}))
+    assert plain.total - lora == 2 * (low.covered + shape.language.head)

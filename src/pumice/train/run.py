@@ -2,6 +2,7 @@
 
     runs/NAME/recipe.yaml, run.json, mixture.json
     runs/NAME/stages/STAGE/plan.json, metrics.jsonl, state/, best/, model/, adapter/, reference.safetensors
+    and, while it trains, frozen/
 
 Everything that can fail is tried before the first step: all files of all stages are read, all pictures'
 headers checked (and all decoded where they are not too many), all samples rendered and counted, the
