@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pumice.model import tiles
 from pumice.model.shape import model_shape
 from pumice.train.arithmetic import Arithmetic
-from pumice.train.optim import checkpoint_activations
+from pumice.train.optim import checkpoint_activations, trimmed_of
 from pumice.train.stage import accumulate
 
 
@@ -43,14 +43,16 @@ def test_a_step_computes_what_torch_counts(
     bench = toy.bench(data, parts, tmp_path, stage)
     model, run = bench.model, bench.run
     checkpoint_activations(model, run.context.stage)
-    count = Arithmetic(model_shape(model), run.context.stage, None, kept=False)
+    trimmed = trimmed_of(model, run.context.stage)
+    assert (trimmed > 0) is not checkpointing
+    count = Arithmetic(model_shape(model), run.context.stage, None, kept=False, trimmed=trimmed)
     with FlopCounterMode(display=False) as counter:
         losses = accumulate(model, run, 0)
     own = count.step(run.plan, run.lengths, 0, losses["tiles"], losses["image_tokens"])
     assert own == pytest.approx(counter.get_total_flops(), rel=0.2)
     assert losses["tiles"] == losses["images"] > 0
     assert losses["image_tokens"] == losses["tiles"] * model.config.image_seq_length
-    kept = Arithmetic(model_shape(model), run.context.stage, None, kept=True)
+    kept = Arithmetic(model_shape(model), run.context.stage, None, kept=True, trimmed=trimmed)
     assert kept.step(run.plan, run.lengths, 0, losses["tiles"], losses["image_tokens"]) < own
 
 

@@ -136,6 +136,7 @@ def test_a_dense_mask_is_counted_in_full(toy: Any, parts: Any, data: Path, tmp_p
     """All places of a row with all others: plain products, which torch's own counter sees all of."""
     chosen = toy.instruct(attention="eager", rows_per_step=4, row_length=160)
     bench = toy.bench(data, parts, tmp_path, chosen)
+    bench.model.trims = False  # that is counted beside (test_arithmetic)
     attend(bench.model, bench.run.context.stage)
     with FlopCounterMode(display=False) as counter:
         losses = accumulate(bench.model, bench.run, 0)

@@ -16,6 +16,7 @@ from pumice.image.settings import MultiImage
 from pumice.model.attention import KERNELS, set_attention, visibility_mask
 from pumice.model.config import Flavour, VLMConfig
 from pumice.model.connector import build_connector
+from pumice.model.last_layer import only_at
 from pumice.model.packing import Packing, packing_of
 from pumice.model.parts import load_tokenizer, torch_dtype
 from pumice.model.sources import load_language, load_vision, read_processor
@@ -224,6 +225,20 @@ def check_language(lm: Any, model: VisionLanguageModel) -> None:
                 where="attention",
                 remedy="choose auto, sdpa or eager",
             )
+    model.trims = _trims(model, embeds_BTD, position_ids_BT, mask_BTT, hidden_BTD)
+
+
+def _trims(
+    model: VisionLanguageModel, embeds_BTD: Tensor, positions_BT: Tensor, mask_BTT: Tensor, hidden_BTD: Tensor
+) -> bool:
+    """Whether the last layer gives the same at a place when it is computed there alone."""
+    place = torch.tensor([1], device=model.device)
+    try:
+        with torch.no_grad(), only_at(model.lm, place * 0, place, (1, 4)):
+            some_BTD = model.hidden(embeds_BTD, positions_BT, mask_BTT)
+    except (RuntimeError, TypeError, AttributeError, ValueError, IndexError):  # what it gives is no tensor
+        return False
+    return _close(some_BTD[:, 1], hidden_BTD[:, 1])
 
 
 def _hidden(model: VisionLanguageModel, embeds_BTD: Tensor, positions_BT: Tensor, mask_BTT: Tensor) -> Tensor:

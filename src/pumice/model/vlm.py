@@ -9,6 +9,7 @@ row's), Q queries.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ from pumice.model.attention import (
 )
 from pumice.model.config import VLMConfig
 from pumice.model.cross_entropy import linear_cross_entropy, sums_linear
+from pumice.model.last_layer import only_at
 from pumice.model.packing import Packing, packing_of
 from pumice.model.tower import Tower
 from pumice.types import IGNORE_INDEX
@@ -64,6 +66,7 @@ class VisionLanguageModel(nn.Module):
         packs: whether the language model may attend over the blocks of packed rows alone; it does so under
             ``auto`` attention.
         computes_on: the device of a model whose weights wait in host memory; None where they do not.
+        trims: whether the last layer's feed-forward part may be computed at some places alone.
         masks_by_layer: whether the language model takes a mask for each kind of layer (``layer_types``).
     """
 
@@ -80,6 +83,7 @@ class VisionLanguageModel(nn.Module):
             self.image_newline = nn.Parameter(torch.zeros(table_VD.shape[1], dtype=table_VD.dtype))
         self._windows = attention_windows(lm.config)
         self.packs = True
+        self.trims = True
         self.masks_by_layer = getattr(lm.config, "layer_types", None) is not None
         self._softcap: float | None = getattr(lm.config, "final_logit_softcapping", None)
         marks = 0 if config.image_marks is None else 2
@@ -416,9 +420,11 @@ class VisionLanguageModel(nn.Module):
         if touch is not None:
             embeds_BTD = embeds_BTD + (touch * 0).to(embeds_BTD.dtype)
         seen = self.see(segment_ids_BT, branch_ids_BT)
-        hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, seen)
         rows_S, columns_S = torch.nonzero(labels_BT != IGNORE_INDEX, as_tuple=True)
         before_S = predecessors(rows_S, columns_S, segment_ids_BT, branch_ids_BT)
+        rows, tokens = labels_BT.shape
+        with only_at(self.lm, rows_S, before_S, (rows, tokens)) if self.trims else nullcontext():
+            hidden_BTD = self.hidden(embeds_BTD, position_ids_BT, seen)
         groups_S = None if groups is None else groups.of_BT[rows_S, columns_S]
         number = None if groups is None else groups.number
         hidden_SD, labels_S = hidden_BTD[rows_S, before_S], labels_BT[rows_S, columns_S]

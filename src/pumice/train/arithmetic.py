@@ -10,6 +10,7 @@ import numpy as np
 from pumice.cost.estimate import stage_flops
 from pumice.cost.shape import DENSE, Additions, Load, Partly, Shape
 from pumice.data.plan import Plan
+from pumice.model.last_layer import MOST
 from pumice.recipes.schema import Stage
 from pumice.types import IntArray
 
@@ -25,6 +26,7 @@ class Arithmetic:
         kept: the tower's features were made before the first step.
         flat: rows are laid end to end, so that nothing pads them.
         partly: parts of which some trains (``optim.partly_of``).
+        trimmed: parameters of the last layer that are computed at supervised places alone.
     """
 
     shape: Shape
@@ -33,6 +35,7 @@ class Arithmetic:
     kept: bool
     flat: bool = False
     partly: Mapping[str, Partly] = field(default_factory=dict)
+    trimmed: int = 0
 
     def step(self, plan: Plan, lengths: IntArray, step: int, tiles: float, image_tokens: float) -> float:
         """FLOP of a step over all ranks, what is computed twice counted twice.
@@ -69,4 +72,7 @@ class Arithmetic:
             additions=self.additions,
             partly=self.partly,
         )
+        if self.trimmed and load.logits <= MOST * load.tokens:
+            often = found["language"] / stage_flops(self.shape, load, (), checkpointing=False)["language"]
+            found["language"] -= often * 2.0 * self.trimmed * (load.tokens - load.logits)
         return sum(found.values())

@@ -12,6 +12,7 @@ from torch import nn
 from pumice.cost.shape import Partly, Shape
 from pumice.model import VisionLanguageModel
 from pumice.model.attach import is_addition
+from pumice.model.last_layer import last_feed_forward
 from pumice.model.nf4 import parameter_count
 from pumice.model.select import chosen, part_modules, part_parameters, stacks
 from pumice.model.shape import partly_trained
@@ -97,6 +98,12 @@ def writes_newline(model: VisionLanguageModel) -> bool:
     """Whether ``image_newline`` stands among the tokens of this model's pictures."""
     config = model.config
     return config.newline and config.tiled and config.merge_type == "spatial_unpad"
+
+
+def trimmed_of(model: VisionLanguageModel, stage: Stage) -> int:
+    """Parameters of the language model that a step applies at supervised places alone."""
+    part = last_feed_forward(model.lm) if model.trims and not stage.compile else None
+    return 0 if part is None else sum(parameter_count(p) for p in part.parameters())
 
 
 def checkpoint_activations(model: VisionLanguageModel, stage: Stage) -> None:

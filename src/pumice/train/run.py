@@ -54,7 +54,7 @@ from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step
 from pumice.train.observe import RunObserver, Silent
-from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of
+from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of, trimmed_of
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
 from pumice.train.pictures import Pictures
 from pumice.train.prepare import DECODED, Prepared, prepare
@@ -313,7 +313,7 @@ def _run_one(
         validator,
         recipe.seed,
         running.stop,
-        Arithmetic(shape, stage, additions, kept is not None, context.flat, partly),
+        Arithmetic(shape, stage, additions, kept is not None, context.flat, partly, trimmed_of(model, stage)),
         _best(running, stage, worker, attached, base, lean),
         _asking(running, stage, worker),
     )
