@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import pumice
 from pumice.errors import CheckpointError, Interrupted, MissingExtraError, RunError
-from pumice.model import build
-from pumice.model import attach, build_model, nf4
+from pumice.model import attach, build, build_model, nf4
 from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Recipe
 from pumice.train import adapters
