@@ -33,8 +33,7 @@ FROZEN = "frozen"
 
 HALF = torch.bfloat16
 PARTS: tuple[PartName, ...] = ("language", "connector")
-"""Parts that compute under a stage's autocast alone. Features of a frozen tower are computed without it
-(``train.pictures``); were they not, ``vision`` would stand here, too."""
+"""Parts of which it is done. A tower is small beside them."""
 
 _TENSORS = ("weight", "bias")
 _KEY = "tensor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import resource
 import sys
@@ -57,6 +58,17 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
+
+
+def return_memory() -> None:
+    """Give the system what was freed and is kept for what may come, where the C library can (glibc).
+
+    Between two phases that need much at different times: what one leaves in small holes does not serve the
+    other.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def peak_memory(device: torch.device) -> int:

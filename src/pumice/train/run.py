@@ -52,7 +52,7 @@ from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
 from pumice.train.losses import Context, computes_half, lays_flat
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
-from pumice.train.metrics import last_step
+from pumice.train.metrics import last_step, return_memory
 from pumice.train.observe import RunObserver, Silent
 from pumice.train.optim import check_trainable, checkpoint_activations, freeze, partly_of, trimmed_of
 from pumice.train.parallel import ALONE, Ranks, bring_back, split_copy
@@ -317,8 +317,10 @@ def _run_one(
         _best(running, stage, worker, attached, base, lean),
         _asking(running, stage, worker),
     )
+    return_memory()
     with compiled_layers(worker, stage):
         seconds = run_stage(worker, run, observer)
+    return_memory()
     bring_back(model, worker)
     lean.end(model)
     model.eval()
