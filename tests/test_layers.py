@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("recipes", "cost"),
     ("text", "image"),
     ("data", "model"),
-    ("train", "infer"),
+    ("train", "infer", "score"),
     ("serve", "evaluate", "generate", "export", "forecast", "trust", "bench"),
     ("report", "world"),
     ("cli",),
@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """Lowest first. A package imports from lower floors and from itself, never from a sibling."""
 
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-WITHOUT_TORCH = ("types", "errors", "files", "processes", "recipes", "cost", "text", "image", "data")
+WITHOUT_TORCH = ("types", "errors", "files", "processes", "recipes", "cost", "text", "image", "data", "score")
 HEAVY = ("torch", "transformers")
 
 

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import pumice
-from pumice.cli import bench, chat, data, evaluate, export, merge, plan, recipes, report, runs, train, world
+from pumice.cli import (
+    bench,
+    chat,
+    data,
+    evaluate,
+    export,
+    merge,
+    plan,
+    recipes,
+    report,
+    runs,
+    score,
+    train,
+    world,
+)
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 
@@ -29,6 +43,7 @@ app.add_typer(data.app, name="data")
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("score", epilog=score.EPILOG)(score.score)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(runs.app, name="runs")

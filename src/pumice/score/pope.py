@@ -1,0 +1,271 @@
+"""POPE: is the object there? Yes is the positive class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pumice.errors import DataError
+from pumice.score.answers import Answer, counted, match, names, read_answers, row_id, said
+from pumice.score.files import Row, read, text_of
+from pumice.score.inputs import Inputs
+from pumice.score.result import Floats, Group, Item, Result, ends, resample, stratified
+
+FIGURES = ("f1", "accuracy", "precision", "recall", "yes_ratio")
+PREFIX = "coco_pope_"
+"""Begins the names of the official label files; the category follows."""
+
+
+def pope_answer(raw: str) -> Literal["yes", "no"]:
+    """What an answer says, by POPE's own rule (evaluate.py of RUCAIBox/POPE, also LLaVA's eval_pope.py).
+
+    The text up to the first full stop, without commas, is split at spaces; the words "No", "not" or
+    "no" mean no, anything else yes. White space around the whole answer is not part of it.
+
+    >>> pope_answer("No, there is none. Yes."), pope_answer("nothing"), pope_answer("")
+    ('no', 'yes', 'yes')
+    """
+    words = raw.strip().split(".")[0].replace(",", "").split(" ")
+    return "no" if any(word in ("No", "not", "no") for word in words) else "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class PopeScore:
+    """Counts of a yes/no task with yes as the positive class, and POPE's five figures, each 0..1.
+
+    A ratio without a denominator is 0: no yes said, no precision.
+    """
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @property
+    def n(self) -> int:
+        return self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+
+    @property
+    def accuracy(self) -> float:
+        return _ratio(self.true_positives + self.true_negatives, self.n)
+
+    @property
+    def precision(self) -> float:
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float:
+        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float:
+        errors = self.false_positives + self.false_negatives
+        return _ratio(2 * self.true_positives, 2 * self.true_positives + errors)
+
+    @property
+    def yes_ratio(self) -> float:
+        return _ratio(self.true_positives + self.false_positives, self.n)
+
+
+def pope_score(answers: Sequence[str], truths: Sequence[str]) -> PopeScore:
+    """Counts raw ``answers`` (read by ``pope_answer``) against ``truths``, each "yes" or "no"."""
+    assert len(answers) == len(truths), f"{len(answers)} answers for {len(truths)} truths"
+    counts = {("yes", "yes"): 0, ("yes", "no"): 0, ("no", "yes"): 0, ("no", "no"): 0}
+    for answer, truth in zip(answers, truths, strict=True):
+        counts[pope_answer(answer), truth] += 1
+    return PopeScore(counts["yes", "yes"], counts["yes", "no"], counts["no", "yes"], counts["no", "no"])
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The labelled questions of one category: id and truth, in the order of the label file."""
+
+    category: str
+    ids: tuple[str, ...]
+    truths: tuple[str, ...]
+
+
+def pope(inputs: Inputs) -> Result:
+    """The five figures per category, and their means over the categories, which is what papers report.
+
+    A question without an answer that counts as wrong is read as the opposite of its truth.
+    """
+    questions = None if inputs.questions is None else read(inputs.questions, "question file")
+    files = label_files(inputs.truth if inputs.labels is None else inputs.labels)
+    read_in_order = None if questions is not None else read_answers(inputs.said)
+    asked = [_asked(path, questions, read_in_order) for path in files]
+    answers = read_in_order if read_in_order is not None else read_answers(inputs.said)
+    answers, left = _of_categories(answers, questions, asked, whole=len(files) > 1)
+    wanted = [name for one in asked for name in one.ids]
+    scored = set(match(answers, wanted, inputs.missing, str(inputs.said)))
+    items = [
+        _item(name, truth, said(answers, name), one.category)
+        for one in asked
+        for name, truth in zip(one.ids, one.truths, strict=True)
+        if name in scored
+    ]
+    return _result(items, [one.category for one in asked], left)
+
+
+def label_files(path: Path) -> list[Path]:
+    """The label files of a folder (``coco_pope_CATEGORY.json``), or the one file."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob(f"{PREFIX}*.json"))
+    if not found:
+        raise DataError(
+            f"the folder holds no {PREFIX}CATEGORY.json",
+            where=str(path),
+            remedy="give the folder output/coco of POPE, or one label file",
+        )
+    return found
+
+
+def _asked(path: Path, questions: Sequence[Row] | None, answers: Mapping[str, Answer] | None) -> Asked:
+    """Finds the question of each label: the k-th of a category is the k-th of its file, and says the same."""
+    labels = read(path, "label file")
+    truths = []
+    for label in labels:
+        truth = text_of(label.value, "label", label.where)
+        if truth not in ("yes", "no"):
+            raise DataError(f"the label is {truth!r}", where=label.where, remedy="a label is yes or no")
+        truths.append(truth)
+    category = path.stem.removeprefix(PREFIX) if path.stem.startswith(PREFIX) else ""
+    if questions is None:
+        assert answers is not None
+        return Asked(category, _by_answers(labels, answers, path), tuple(truths))
+    categories = {str(row.value.get("category", "")) for row in questions}
+    if category not in categories:
+        if len(categories) > 1:
+            raise DataError(
+                f"the labels are of no category of the questions ({', '.join(sorted(categories))})",
+                where=str(path),
+                remedy=f"name the file {PREFIX}CATEGORY.json, as it was published",
+            )
+        category = next(iter(categories))
+    own = [row for row in questions if str(row.value.get("category", "")) == category]
+    _same_length(labels, len(own), f"questions of the category {category!r}", path)
+    for label, row in zip(labels, own, strict=True):
+        _same_question(label, str(row.value.get("text", "")), row.where)
+    return Asked(category, tuple(row_id(row) for row in own), tuple(truths))
+
+
+def _by_answers(labels: Sequence[Row], answers: Mapping[str, Answer], path: Path) -> tuple[str, ...]:
+    """Without a question file: labels and answers of the same ids, or else both in the same order."""
+    ids = [str(label.value.get("question_id", "")) for label in labels]
+    if set(ids) >= set(answers):
+        return tuple(ids)
+    _same_length(labels, len(answers), "answers", path)
+    for label, answer in zip(labels, answers.values(), strict=True):
+        if "prompt" in answer.row:
+            _same_question(label, str(answer.row["prompt"]), answer.where)
+    return tuple(answers)
+
+
+def _same_length(labels: Sequence[Row], count: int, what: str, path: Path) -> None:
+    if len(labels) != count:
+        raise DataError(
+            f"{counted(len(labels), 'label')} for {count:,} {what}",
+            where=str(path),
+            remedy="labels belong to questions by their order: take both files as they were published, whole",
+        )
+
+
+def _same_question(label: Row, text: str, where: str) -> None:
+    own = label.value.get("text")
+    if isinstance(own, str) and text and text.split("\n")[0].strip() != own.strip():
+        raise DataError(
+            f"the label is for {own!r}, the question is {text.split(chr(10))[0]!r}",
+            where=f"{label.where}, and {where}",
+            remedy="labels belong to questions by their order: take both files as they were published",
+        )
+
+
+def _of_categories(
+    answers: dict[str, Answer], questions: Sequence[Row] | None, asked: Sequence[Asked], *, whole: bool
+) -> tuple[dict[str, Answer], int]:
+    """Without the answers to categories that have no label file; how many these are.
+
+    Raises:
+        DataError: they are of a folder, which should have all.
+    """
+    if questions is None:
+        return answers, 0
+    labelled = {name for one in asked for name in one.ids}
+    others = {row_id(row) for row in questions} - labelled
+    outside = [name for name in answers if name in others]
+    if outside and whole:
+        raise DataError(
+            f"{counted(len(outside), 'answer')} in categories without labels: {names(outside)}",
+            where=answers[outside[0]].where,
+            remedy=f"put {PREFIX}CATEGORY.json of every category into the folder, or name one label file",
+        )
+    return {name: answer for name, answer in answers.items() if name not in others}, len(outside)
+
+
+def _item(name: str, truth: str, text: str | None, category: str) -> Item:
+    opposite = "no" if truth == "yes" else "yes"
+    given = opposite if text is None else pope_answer(text)
+    return Item(name, given, float(given == truth), (category,))
+
+
+def _cells(items: Sequence[Item]) -> Floats:
+    """Per question one-hot TP, FP, FN, TN, ``(N, 4)``."""
+    places = [
+        (0 if item.parsed == "yes" else 3) if item.score else (1 if item.parsed == "yes" else 2)
+        for item in items
+    ]
+    return np.eye(4)[places]
+
+
+def _mean(each_RS: Floats) -> Floats:
+    return np.asarray(each_RS.mean(axis=1))
+
+
+def _figure(name: str, cells_R4: Floats) -> Floats:
+    return _figures(cells_R4)[name]
+
+
+def _figures(cells_R4: Floats) -> dict[str, Floats]:
+    tp, fp, fn, tn = (cells_R4[:, place] for place in range(4))
+
+    def ratio(part: Floats, whole: Floats) -> Floats:
+        return np.asarray(100 * np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+
+    return {
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
+        "yes_ratio": ratio(tp + fp, tp + fp + fn + tn),
+    }
+
+
+def _group(cells_N4: Floats) -> Group:
+    figures = {name: float(value[0]) for name, value in _figures(cells_N4.mean(axis=0)[None]).items()}
+    return Group(len(cells_N4), figures, ends(_figure("f1", resample(cells_N4))))
+
+
+def _result(items: Sequence[Item], categories: Sequence[str], left: int) -> Result:
+    strata = {name: _cells([item for item in items if item.groups == (name,)]) for name in categories}
+    strata = {name: cells for name, cells in strata.items() if len(cells)}
+    groups = {name: _group(cells) for name, cells in strata.items()}
+    intervals = {name: stratified(strata.values(), partial(_figure, name), _mean) for name in FIGURES}
+    metrics = {k: float(np.mean([group.metrics[k] for group in groups.values()])) for k in FIGURES}
+    notes = ["figures of all are means over the categories"] if len(groups) > 1 else []
+    if left:
+        notes.append(f"{counted(left, 'answer')} to other categories left out: they have no labels here")
+    if list(groups) == [""]:
+        groups = {}
+        items = [dataclasses.replace(item, groups=()) for item in items]
+    return Result("pope", len(items), metrics, intervals, groups, notes=tuple(notes), items=tuple(items))
