@@ -13,10 +13,10 @@ PUMICE := $(BIN)/pumice
 PYTHON ?=
 PIP_ARGS ?=
 
-.PHONY: help venv demo test test-all check clean
+.PHONY: help venv demo test test-all check verify-published clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(READY) ## build .venv with the exact versions of constraints.txt
 
@@ -64,6 +64,11 @@ test: check ## check, then every test that takes seconds
 
 test-all: check ## check, then every test; those that need a GPU are skipped without one
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(SPREAD) -m ""
+
+DATA ?=
+verify-published: $(READY) ## score published answers in DATA=FOLDER and compare with the published figures
+	@test -n "$(DATA)" || { echo "Say where the published answers lie: make verify-published DATA=FOLDER" >&2; exit 2; }
+	@$(BIN)/python -m pumice.score.published "$(DATA)"
 
 clean: ## remove caches and build products; data/, runs/ and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumice.evaluate.scorers import PopeScore
 from pumice.evaluate.statistics import chance, f1_interval, guess_floor, mcnemar, mode_floor, wilson
+from pumice.score.pope import PopeScore
 
 
 def test_wilson_of_published_examples() -> None:

@@ -13,8 +13,9 @@ from typing import Any, TypedDict, cast
 
 from pumice.errors import DataError
 from pumice.evaluate.questions import SETTINGS, Question, QuestionSet
-from pumice.evaluate.scorers import exact_match, normalise, pope_score
+from pumice.evaluate.scorers import exact_match, normalise
 from pumice.evaluate.statistics import chance, f1_interval, guess_floor, mcnemar, mode_floor, wilson
+from pumice.score.pope import pope_score
 
 TITLES = {"wrong-image": "wrong image"}
 ORDER = ("aligned", "blind", "wrong-image")

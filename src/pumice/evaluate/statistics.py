@@ -14,7 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pumice.evaluate.scorers import PopeScore, normalise
+from pumice.evaluate.scorers import normalise
+from pumice.score.pope import PopeScore
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

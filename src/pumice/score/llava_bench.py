@@ -48,7 +48,8 @@ def relative(pairs: Sequence[tuple[float, float]]) -> float:
     """The second's mean score in per cent of the first's, each mean rounded to three places first, as in
     LLaVA's summary (summarize_gpt_review.py)."""
     first, second = (round(float(mean), 3) for mean in np.asarray(pairs).mean(axis=0))
-    return 100 * second / first if first else 0.0
+    # in this order, as there: 52.65 is the score of a published run, and its last bit decides how it rounds
+    return second / first * 100 if first else 0.0
 
 
 def llava_bench(inputs: Inputs) -> Result:
@@ -61,15 +62,13 @@ def llava_bench(inputs: Inputs) -> Result:
     if inputs.questions is not None:
         asked = [row_id(row) for row in read(inputs.questions, "question file")]
     runs = [_Run(path, asked) for path in inputs.reviews]
-    kinds = {kind for run in runs for kind in run.pairs if kind != ALL}
-    order = [ALL, *sorted(kinds, key=lambda kind: (KINDS.index(kind) if kind in KINDS else len(KINDS), kind))]
+    kinds = sorted({kind for run in runs for kind in run.pairs if kind != ALL}, key=_place)
     metrics = {
-        kind: float(np.mean([run.relative(kind) for run in runs if kind in run.pairs])) for kind in order
+        kind: float(np.mean([run.relative(kind) for run in runs if kind in run.pairs]))
+        for kind in (ALL, *kinds)
     }
-    intervals = {kind: _interval(runs, kind) for kind in order}
-    groups = {
-        kind: Group(_size(runs, kind), {"relative": metrics[kind]}, intervals[kind]) for kind in order[1:]
-    }
+    intervals = {kind: _interval(runs, kind) for kind in metrics}
+    groups = {kind: Group(_size(runs, kind), {"relative": metrics[kind]}, intervals[kind]) for kind in kinds}
     if len(runs) > 1:
         for number, run in enumerate(runs, 1):
             own = {"relative": run.relative(ALL)}
@@ -88,6 +87,10 @@ def llava_bench(inputs: Inputs) -> Result:
         tuple(_notes(runs, whole=asked is not None)),
         tuple(item for run in runs[:1] for item in run.items),
     )
+
+
+def _place(kind: str) -> tuple[int, str]:
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS), kind)
 
 
 def _size(runs: Sequence[_Run], kind: str) -> int:
@@ -191,7 +194,7 @@ def _check(seen: dict[str, str], asked: list[str], path: Path) -> None:
 
 
 def _interval(runs: Sequence[_Run], kind: str) -> tuple[float, float]:
-    """Of the mean over runs. A question is drawn with its scores in all of them, 0 and 0 where one lacks it."""
+    """Of the mean over runs. A question is drawn with its scores in all, 0 and 0 where one lacks it."""
     kept = [run.pairs[kind] for run in runs if kind in run.pairs]
     questions = list(dict.fromkeys(name for pairs in kept for name in pairs))
     scores_N2R = np.asarray([[pairs.get(name, (0.0, 0.0)) for pairs in kept] for name in questions])

@@ -80,7 +80,8 @@ def mme(inputs: Inputs) -> Result:
 def read_folder(path: Path) -> dict[str, Asked]:
     """The questions of the official folder.
 
-    They lie in CATEGORY/questions_answers_YN/PICTURE.txt, or CATEGORY/PICTURE.txt. Each file has two lines of question, tab, and Yes or No.
+    They lie in CATEGORY/questions_answers_YN/PICTURE.txt, or CATEGORY/PICTURE.txt. Each file has two lines of
+    question, tab, and Yes or No.
 
     Raises:
         DataError: there is no category, or a file that is not so; the line is named.
