@@ -45,11 +45,13 @@ def parse_review(text: str) -> tuple[float, float] | None:
 
 
 def relative(pairs: Sequence[tuple[float, float]]) -> float:
-    """The second's mean score in per cent of the first's, each mean rounded to three places first, as in
-    LLaVA's summary (summarize_gpt_review.py)."""
-    first, second = (round(float(mean), 3) for mean in np.asarray(pairs).mean(axis=0))
-    # in this order, as there: 52.65 is the score of a published run, and its last bit decides how it rounds
-    return second / first * 100 if first else 0.0
+    """The second's mean score in per cent of the first's.
+
+    LLaVA's summary (summarize_gpt_review.py) rounds both means to three places before it divides, and prints
+    one place: where the ratio lies at the edge, it may print 0.1 less or more.
+    """
+    first, second = (float(mean) for mean in np.asarray(pairs, dtype=np.float64).mean(axis=0))
+    return 100 * second / first if first else 0.0
 
 
 def llava_bench(inputs: Inputs) -> Result:

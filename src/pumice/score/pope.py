@@ -18,6 +18,7 @@ from pumice.score.inputs import Inputs
 from pumice.score.result import Floats, Group, Item, Result, ends, resample, stratified
 
 FIGURES = ("f1", "accuracy", "precision", "recall", "yes_ratio")
+CATEGORIES = ("random", "popular", "adversarial")
 PREFIX = "coco_pope_"
 """Begins the names of the official label files; the category follows."""
 
@@ -101,11 +102,11 @@ def pope(inputs: Inputs) -> Result:
     A question without an answer that counts as wrong is read as the opposite of its truth.
     """
     questions = None if inputs.questions is None else read(inputs.questions, "question file")
-    files = label_files(inputs.truth if inputs.labels is None else inputs.labels)
+    files = label_files(inputs.truth)
     read_in_order = None if questions is not None else read_answers(inputs.said)
     asked = [_asked(path, questions, read_in_order) for path in files]
     answers = read_in_order if read_in_order is not None else read_answers(inputs.said)
-    answers, left = _of_categories(answers, questions, asked, whole=len(files) > 1)
+    answers, left = _of_categories(answers, questions, asked, whole=inputs.truth.is_dir())
     wanted = [name for one in asked for name in one.ids]
     scored = set(match(answers, wanted, inputs.missing, str(inputs.said)))
     items = [
@@ -121,7 +122,7 @@ def label_files(path: Path) -> list[Path]:
     """The label files of a folder (``coco_pope_CATEGORY.json``), or the one file."""
     if not path.is_dir():
         return [path]
-    found = sorted(path.glob(f"{PREFIX}*.json"))
+    found = sorted(path.glob(f"{PREFIX}*.json"), key=lambda file: (_order(file), file.name))
     if not found:
         raise DataError(
             f"the folder holds no {PREFIX}CATEGORY.json",
@@ -129,6 +130,11 @@ def label_files(path: Path) -> list[Path]:
             remedy="give the folder output/coco of POPE, or one label file",
         )
     return found
+
+
+def _order(file: Path) -> int:
+    name = file.stem.removeprefix(PREFIX)
+    return CATEGORIES.index(name) if name in CATEGORIES else len(CATEGORIES)
 
 
 def _asked(path: Path, questions: Sequence[Row] | None, answers: Mapping[str, Answer] | None) -> Asked:
