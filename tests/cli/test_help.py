@@ -25,6 +25,7 @@ VERBS = (
     ("plan",),
     ("train",),
     ("eval",),
+    ("score",),
     ("chat",),
     ("report",),
     ("runs", "compare"),
@@ -42,7 +43,7 @@ VERBS = (
 )
 
 
-ORDER = ("world", "data", "plan", "train", "eval", "chat", "report", "export", "recipes")
+ORDER = ("world", "data", "plan", "train", "eval", "score", "chat", "report", "export", "recipes")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

@@ -141,3 +141,26 @@ def test_textvqa_finds_questions_by_picture_and_prompt_or_by_id(lines: Any, whol
     with pytest.raises(DataError, match="no question 'why\\?'") as caught:
         score("textvqa", Inputs(lines("b.jsonl", rows), labels=labels))
     assert "b.jsonl, line 1" in str(caught.value.where)
+
+
+def test_a_question_file_beside_the_labels_says_what_is_asked(lines: Any, whole: Any, answers: Any) -> None:
+    labels = whole("v2.json", annotations(["yes"] * 10, ["2"] * 10))
+    given = answers({11: "2"})
+    with pytest.raises(DataError, match="1 of 2 questions have no answer: 10"):
+        score("vqav2", Inputs(given, labels=labels))
+    asked = whole("questions.json", {"questions": [{"question_id": 11, "question": "?"}]})
+    assert score("vqav2", Inputs(given, asked, labels)).n == 1
+    other = lines("q.jsonl", [{"question_id": 12, "text": "?"}])
+    with pytest.raises(DataError, match="1 question without a label: 12") as caught:
+        score("vqav2", Inputs(given, other, labels))
+    assert str(caught.value.where).endswith("q.jsonl, line 1")
+
+
+def test_the_question_file_of_llava_for_textvqa(lines: Any, whole: Any) -> None:
+    row = {"question_id": 1, "image_id": "p", "question": "Who?", "answers": ["me"] * 10}
+    labels = whole("t.json", {"data": [row, row | {"question_id": 2, "question": "What?"}]})
+    prompt = "who?\nReference OCR token: A\nAnswer."
+    asked = lines("q.jsonl", [{"question_id": "p", "text": prompt}])
+    given = lines("a.jsonl", [{"question_id": "p", "prompt": prompt, "text": "Me"}])
+    result = score("textvqa", Inputs(given, asked, labels))
+    assert (result.n, result.metrics["accuracy"]) == (1, 100)

@@ -13,7 +13,7 @@ from pumice.score.result import Item, Result, means
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTER = re.compile(r"\(?([A-Z])\)?(?:[.:,)]|$)")
-_SAYS = re.compile(r"answer is:? \(?([A-Z])\b")
+_SAYS = re.compile(r"[Aa]nswer is:? \(?([A-Z])\b")
 
 
 def mmstar_correct(raw: str, truth: str) -> bool:

@@ -77,7 +77,7 @@ def docvqa(inputs: Inputs) -> Result:
     answers = read_answers(inputs.said)
     rows = {row_id(row): row for row in rows_or_under(inputs.truth, "data", "annotation file")}
     items, exact = [], []
-    for name in match(answers, rows, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
         truths = strings_of(row.value, "answers", row.where)
         value = 0.0 if text is None else anls(text, truths)
@@ -116,7 +116,7 @@ def chartqa(inputs: Inputs) -> Result:
     answers = read_answers(inputs.said)
     rows = _chart_rows(inputs.truth)
     items = []
-    for name in match(answers, rows, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         (row, kind), text = rows[name], said(answers, name)
         truth = _label(row)
         correct = text is not None and relaxed_correct(text, truth)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pumice.errors import UsageError
-from pumice.score.answers import Missing
+from pumice.errors import DataError, UsageError
+from pumice.score.answers import Missing, counted, names, row_id
+from pumice.score.files import Row, rows_or_under
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,43 @@ class Inputs:
 
     @property
     def asked(self) -> Path:
-        """The questions, whichever of the two options named them."""
+        """The questions of a task whose question file has the true answers, too.
+
+        Raises:
+            UsageError: both options are given: one of them would not be read.
+        """
+        if self.questions is not None and self.labels is not None:
+            raise UsageError(
+                "questions and true answers are one file here, and two are given",
+                where="--labels",
+                remedy="leave out --labels",
+            )
         return self.need(self.questions or self.labels, "questions")
+
+    def wanted(self, labelled: Collection[str], name: Callable[[Row], str] = row_id) -> list[str]:
+        """The questions that must be answered.
+
+        They are those of the question file, where one is given beside the labels, or all that have labels.
+
+        Args:
+            labelled: the ids that have labels.
+            name: the id of a row of the question file.
+
+        Raises:
+            DataError: a question has no label.
+        """
+        if self.questions is None or self.labels is None:
+            return list(labelled)
+        rows = rows_or_under(self.questions, "questions", "question file")
+        found = {name(row): row for row in rows}
+        without = [own for own in found if own not in labelled]
+        if without:
+            raise DataError(
+                f"{counted(len(without), 'question')} without a label: {names(without)}",
+                where=found[without[0]].where,
+                remedy="check that questions and labels are of the same split",
+            )
+        return list(found)
 
     def need(self, path: Path | None, name: str) -> Path:
         """A file that must be there.

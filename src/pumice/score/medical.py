@@ -105,7 +105,7 @@ def _score(task: str, inputs: Inputs) -> Result:
     items: list[Item] = []
     extra: list[tuple[float, float, float, float, float]] = []
     published: list[bool] = []
-    for name in match(answers, rows, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name) or ""
         truth = _truth(row)
         form = _form(row, truth)

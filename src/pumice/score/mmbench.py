@@ -81,8 +81,9 @@ def _score(task: str, inputs: Inputs) -> Result:
             remedy="only the server can score this split: say --submission OUT.xlsx",
         )
     answers = read_answers(inputs.said, _round_key)
-    rounds = {name for name in answers if "#" in name and name.partition("#")[0] in rows}
-    asked = [*rows, *sorted(rounds)]
+    asked = list(rows)
+    if any("#" in name for name in answers):
+        asked = [name for index, row in rows.items() for name in _rounds(index, row)]
     scored = set(match(answers, asked, inputs.missing, str(inputs.said)))
     verdicts: dict[str, list[tuple[str, float]]] = {}
     whole: dict[str, int] = {}
@@ -140,6 +141,11 @@ def _result(
 def _base(row: Row) -> str:
     index = row_id(row)
     return str(int(index) % ROTATIONS) if index.isdecimal() else index
+
+
+def _rounds(index: str, row: Row) -> list[str]:
+    """The rounds of a question, one for each option in the first place."""
+    return [index, *(f"{index}#{number}" for number in range(1, len(options_of(row))))]
 
 
 def _round_key(answer: Answer, row: Row) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pumice.data.rows import kind
 from pumice.errors import DataError, suggest
-from pumice.score.answers import Answer, match, read_answers, said
+from pumice.score.answers import Answer, match, read_answers, row_id, said
 from pumice.score.files import Row, missing_file
 from pumice.score.inputs import Inputs
 from pumice.score.result import Floats, Group, Item, Result, ends, resample, stratified
@@ -66,8 +66,9 @@ def mme(inputs: Inputs) -> Result:
         asked, answers = _results(inputs.said)
     else:
         asked = read_folder(inputs.truth)
-        answers = read_answers(inputs.said, lambda answer, row: _find(answer, row, asked))
-    scored = set(match(answers, asked, inputs.missing, str(inputs.said)))
+        answers = read_answers(inputs.said, lambda answer, row: _find(answer.id, row, "prompt", asked))
+    wanted = inputs.wanted(asked, lambda row: _find(row_id(row), row, "text", asked))
+    scored = set(match(answers, wanted, inputs.missing, str(inputs.said)))
     items = {name: _item(one, said(answers, name)) for name, one in asked.items() if name in scored}
     pictures: dict[tuple[str, str], list[float]] = {}
     for name, item in items.items():
@@ -147,13 +148,13 @@ def _plain(question: str) -> str:
     return " ".join(question.replace(SHORT, " ").replace(YES_NO, " ").split())
 
 
-def _find(answer: Answer, row: Row, asked: Mapping[str, Asked]) -> str:
-    """The question of one of LLaVA's answers: question_id names the picture, the prompt has it."""
-    parts = answer.id.split("/")
-    prompt = row.value.get("prompt")
+def _find(id: str, row: Row, key: str, asked: Mapping[str, Asked]) -> str:
+    """The question of one of LLaVA's rows: its id names the picture, ``key`` has the question's words."""
+    parts = id.split("/")
+    prompt = row.value.get(key)
     if len(parts) < BOTH or not isinstance(prompt, str):
         raise DataError(
-            f"the answer to {answer.id!r} does not tell its question (its prompt is {kind(prompt)})",
+            f"the row of {id!r} does not tell its question (its {key} is {kind(prompt)})",
             where=row.where,
             remedy='write {"question_id": "CATEGORY/PICTURE.jpg", "prompt": "the question", "text": "Yes"}',
         )

@@ -128,7 +128,7 @@ def mmmu(inputs: Inputs) -> Result:
     answers = read_answers(inputs.said)
     items, unread = [], 0
     rows = _rows(inputs)
-    for name in match(answers, rows, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
         truths = _truths(row)
         if _type(row) == "open":

@@ -56,7 +56,7 @@ def scienceqa(inputs: Inputs) -> Result:
     answers = _answers(inputs.said)
     problems = _problems(inputs.labels or inputs.questions or inputs.said)
     items, unread = [], 0
-    for name in match(answers, problems, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(problems), inputs.missing, str(inputs.said)):
         problem, text = problems[name], said(answers, name)
         letter = None if text is None else scienceqa_letter(text)
         choices = LETTERS if problem.choices is None else LETTERS[: problem.choices]

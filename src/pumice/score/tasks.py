@@ -107,6 +107,8 @@ def score(name: str, inputs: Inputs) -> Result:
     """
     task = task_of(name)
     check_takes(task, inputs)
+    if "answers" in task.takes:
+        inputs.need(inputs.answers, "answers")
     return task.score(inputs)
 
 

@@ -69,7 +69,7 @@ def vqav2(inputs: Inputs) -> Result:
     answers = read_answers(inputs.said)
     rows = {row_id(row): row for row in rows_or_under(inputs.truth, "annotations", "annotation file")}
     items = []
-    for name in match(answers, rows, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
         given = None if text is None else submission_answer(text)
         score = 0.0 if given is None else vqa_accuracy(given, _people(row))
@@ -104,23 +104,29 @@ def textvqa(inputs: Inputs) -> Result:
         for row in rows
     }
 
-    def find(answer: Answer, row: Row) -> str:
-        if answer.id in by_id:
-            return answer.id
-        prompt = text_of(row.value, "prompt", row.where)
-        asked = prompt_question(prompt, row.where)
-        name = by_text.get((answer.id, asked.lower()))
+    def find(id: str, prompt: str, where: str) -> str:
+        if id in by_id:
+            return id
+        asked = prompt_question(prompt, where)
+        name = by_text.get((id, asked.lower()))
         if name is None:
             raise DataError(
-                f"no question {asked!r} is asked about the picture {answer.id!r}",
-                where=row.where,
+                f"no question {asked!r} is asked about the picture {id!r}",
+                where=where,
                 remedy="check that answers and questions are of the same split",
             )
         return name
 
-    answers = read_answers(inputs.said, find)
+    def find_answer(answer: Answer, row: Row) -> str:
+        return find(answer.id, str(row.value.get("prompt", "")), row.where)
+
+    def find_question(row: Row) -> str:
+        return find(row_id(row), text_of(row.value, "text", row.where), row.where)
+
+    wanted = inputs.wanted(by_id, find_question)
+    answers = read_answers(inputs.said, find_answer)
     items = []
-    for name in match(answers, by_id, inputs.missing, str(inputs.said)):
+    for name in match(answers, wanted, inputs.missing, str(inputs.said)):
         text = said(answers, name)
         score = 0.0 if text is None else textvqa_accuracy(text, _people(by_id[name]))
         items.append(Item(name, "" if text is None else submission_answer(text), score))

@@ -1,0 +1,122 @@
+"""docs/evaluation.md: its commands run on stand-ins, its tables are those of the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pumice.score import TASKS
+from pumice.score.answers import IDS, TEXTS
+from pumice.score.published import CASES
+
+from .cli.conftest import run_pumice
+
+TEXT = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text("utf-8")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.S | re.M)
+    lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
+    return [line.strip() for line in lines if line.startswith("pumice score ")]
+
+
+def table(heading: str) -> list[list[str]]:
+    part = TEXT[TEXT.index(f"\n## {heading}\n") :].split("\n## ")[1]
+    rows = [line for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def lines(name: str, rows: Iterable[Any]) -> None:
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def whole(name: str, value: Any) -> None:
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def stand_ins() -> None:
+    """Files of the names that the page uses, a question or two in each."""
+    for name in ("answers", "sqa", "seed", "mmbench", "vqav2"):
+        lines(f"{name}.jsonl", [{"question_id": 1, "text": "A"}])
+    lines("llava_pope_test.jsonl", [{"question_id": 1, "text": "Is it?", "category": "random"}])
+    lines("coco/coco_pope_random.json", [{"question_id": 1, "text": "Is it?", "label": "yes"}])
+    whole("scienceqa/problems.json", {"1": {"choices": ["x", "y"], "answer": 0, "image": "image.png"}})
+    inner = Path("MME_Benchmark_release_version/existence/questions_answers_YN")
+    inner.mkdir(parents=True)
+    (inner / "1.txt").write_text(
+        "Is it? Please answer yes or no.\tYes\nWas it? Please answer yes or no.\tNo\n"
+    )
+    asked = {"question_id": "existence/1.jpg", "text": "Yes"}
+    lines("mme.jsonl", [asked | {"prompt": "Is it?"}, asked | {"prompt": "Was it?"}])
+    question = {"question_id": "1", "answer": "A", "question_type_id": 1, "data_type": "image"}
+    whole("SEED-Bench.json", {"questions": [question], "question_type": {"Scene": 1}})
+    for name in ("mmbench_dev_20230712.tsv", "mmbench_dev_cn_20231003.tsv"):
+        head = (
+            "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tsource\tl2-category\tcomment\tsplit"
+        )
+        Path(name).write_text(head + "\n1\tWhich?\t\tx\ty\t\t\tA\tc\t\ts\tl\t\tdev\n")
+    for name in ("eval1", "eval2"):
+        lines(f"{name}.jsonl", [{"question_id": 0, "tuple": [8, 4], "category": "llava_bench_conv"}])
+    whole("grades.json", {"v1_0": {"model": ["m"], "content": ["0.5"], "score": [0.5]}})
+    whole("mm-vet.json", {"v1_0": {"question": "?", "answer": "x", "capability": ["ocr"]}})
+    lines("llava_vqav2_mscoco_test2015.jsonl", [{"question_id": 1, "text": "What?"}])
+
+
+def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stand_ins()
+    found = commands()
+    assert len(found) >= 9
+    for line in found:
+        result = run_pumice(*shlex.split(line)[1:])
+        assert result.code == 0, f"{line}\n{result.both}"
+
+
+def test_the_tasks_and_their_figures_are_those_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {cells[0].strip("`"): cells[2] for cells in table("Tasks")}
+    assert list(rows) == list(TASKS)
+    monkeypatch.chdir(tmp_path)
+    stand_ins()
+    for line in commands():
+        words = shlex.split(line)[1:]
+        if "--submission" in words or words[1] == "mme":
+            continue
+        named = set(re.findall(r"`(\w+)`", rows[words[1]]))
+        result = run_pumice(*words, *([] if "--json" in words else ["--json"]))
+        told = set(json.loads(result.out)) - {"task", "n", "interval", "groups", "counts", "notes"}
+        assert told <= named, line
+
+
+def test_the_submissions_are_those_of_the_code() -> None:
+    assert [cells[0].strip("`") for cells in table("Submissions")] == [
+        name for name, task in TASKS.items() if task.submit
+    ]
+
+
+def test_every_name_of_a_key_is_told() -> None:
+    part = TEXT[TEXT.index("## Answer files") : TEXT.index("## What is missing")]
+    assert set(IDS + TEXTS) <= set(re.findall(r"`(\w+)`", part)) | {"question_id", "text"}
+
+
+def test_every_published_figure_is_told() -> None:
+    told = " ".join(cell for cells in table("Published figures") for cell in cells)
+    for case in CASES:
+        for figure in case.figures:
+            value = figure.published
+            assert (
+                value in told
+                or f"{int(float(value)):,}" in told
+                or figure.what in ("questions", "right answers")
+            ), value
