@@ -164,3 +164,22 @@ def test_the_question_file_of_llava_for_textvqa(lines: Any, whole: Any) -> None:
     given = lines("a.jsonl", [{"question_id": "p", "prompt": prompt, "text": "Me"}])
     result = score("textvqa", Inputs(given, asked, labels))
     assert (result.n, result.metrics["accuracy"]) == (1, 100)
+
+
+def test_a_picture_that_is_asked_the_same_twice_is_scored_with_the_last_answers(
+    lines: Any, whole: Any
+) -> None:
+    row = {"question_id": 1, "image_id": "p", "question": "Who?", "answers": ["me"] * 10}
+    labels = whole("t.json", {"data": [row, row | {"question_id": 2, "answers": ["you"] * 10}]})
+    said = {"question_id": "p", "prompt": "Who?\nAnswer.", "text": "you"}
+    result = score("textvqa", Inputs(lines("a.jsonl", [said, said]), labels=labels))
+    assert (result.n, result.metrics["accuracy"]) == (2, 100)
+    with pytest.raises(DataError, match="answered twice"):
+        score("textvqa", Inputs(lines("b.jsonl", [said] * 3), labels=labels))
+
+
+def test_labels_that_stand_twice(whole: Any, answers: Any) -> None:
+    twice = annotations(["yes"] * 10)
+    twice["annotations"] *= 2
+    with pytest.raises(DataError, match="'10' stands twice"):
+        score("vqav2", Inputs(answers({10: "yes"}), labels=whole("v2.json", twice)))

@@ -124,6 +124,33 @@ def row_id(row: Row) -> str:
     raise DataError("the row names no question", where=row.where, remedy="give it a question_id")
 
 
+def by_id(
+    rows: Iterable[Row], name: Callable[[Row], str] = row_id, *, numbered: bool = False
+) -> dict[str, Row]:
+    """Rows of questions or labels by their ids.
+
+    Args:
+        rows: the rows of a file.
+        name: the id of a row.
+        numbered: whether a row without an id is named by its number, from 0.
+
+    Raises:
+        DataError: two rows have one id; the second one's line is named.
+    """
+    found: dict[str, Row] = {}
+    for number, row in enumerate(rows):
+        bare = numbered and not any(key in row.value for key in IDS)
+        own = str(number) if bare else name(row)
+        if own in found:
+            raise DataError(
+                f"{own!r} stands twice, before in {found[own].where}",
+                where=row.where,
+                remedy="take the file as it was published",
+            )
+        found[own] = row
+    return found
+
+
 def _answer(row: Row) -> Answer:
     id = row_id(row)
     for key in TEXTS:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pumice.errors import DataError
-from pumice.score.answers import match, read_answers, row_id, said
+from pumice.score.answers import by_id, match, read_answers, said
 from pumice.score.files import Row, need, read, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, means
@@ -59,7 +59,7 @@ def choice_letter(raw: str, options: Sequence[str]) -> str | None:
 def mmstar(inputs: Inputs) -> Result:
     """Accuracy over all questions, by category and by its finer kind."""
     answers = read_answers(inputs.said)
-    rows = {row_id(row): row for row in read(inputs.asked, "question file")}
+    rows = by_id(read(inputs.asked, "question file"))
     items = []
     for name in match(answers, rows, inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
@@ -75,7 +75,7 @@ def ai2d(inputs: Inputs) -> Result:
     Rows without an id are counted from 0, as in the files of the hub.
     """
     answers = read_answers(inputs.said)
-    rows = {_id(row, number): row for number, row in enumerate(read(inputs.asked, "question file"))}
+    rows = by_id(read(inputs.asked, "question file"), numbered=True)
     items, unread = [], 0
     for name in match(answers, rows, inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
@@ -84,10 +84,6 @@ def ai2d(inputs: Inputs) -> Result:
         unread += text is not None and letter is None
         items.append(Item(name, letter or "", float(letter == _truth(row, options))))
     return means("ai2d", items, counts={"unparsed": unread})
-
-
-def _id(row: Row, number: int) -> str:
-    return row_id(row) if any(key in row.value for key in ("question_id", "id", "index")) else str(number)
 
 
 def _truth(row: Row, options: Sequence[str]) -> str:

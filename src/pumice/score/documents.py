@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pumice.errors import DataError
 from pumice.files import write_text
-from pumice.score.answers import match, read_answers, row_id, said
+from pumice.score.answers import by_id, match, read_answers, row_id, said
 from pumice.score.files import Row, need, read, rows_or_under, strings_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, mean_interval, means, percent
@@ -75,7 +75,7 @@ def _number(text: str) -> float | None:
 def docvqa(inputs: Inputs) -> Result:
     """ANLS over all questions and by their types, and how many answers are exactly a true one."""
     answers = read_answers(inputs.said)
-    rows = {row_id(row): row for row in rows_or_under(inputs.truth, "data", "annotation file")}
+    rows = by_id(rows_or_under(inputs.truth, "data", "annotation file"))
     items, exact = [], []
     for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
@@ -135,6 +135,8 @@ def _chart_rows(path: Path) -> dict[str, tuple[Row, str]]:
         for number, row in enumerate(read(file, "label file")):
             has_id = any(key in row.value for key in ("question_id", "id"))
             name = row_id(row) if has_id else f"{file.stem}/{number}"
+            if name in found:
+                raise DataError(f"{name!r} stands twice", where=row.where, remedy="give each its own id")
             found[name] = (row, _chart_kind(row, file))
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pumice.errors import DataError, UsageError
-from pumice.score.answers import Missing, counted, names, row_id
+from pumice.score.answers import Missing, by_id, counted, names, row_id
 from pumice.score.files import Row, rows_or_under
 
 
@@ -76,7 +76,7 @@ class Inputs:
         if self.questions is None or self.labels is None:
             return list(labelled)
         rows = rows_or_under(self.questions, "questions", "question file")
-        found = {name(row): row for row in rows}
+        found = by_id(rows, name)
         without = [own for own in found if own not in labelled]
         if without:
             raise DataError(

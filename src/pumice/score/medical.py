@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pumice.errors import DataError
-from pumice.score.answers import match, names, read_answers, row_id, said
+from pumice.score.answers import by_id, match, read_answers, said
 from pumice.score.files import Row, need, read, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, mean_interval, percent
@@ -158,23 +158,13 @@ def _result(
 
 
 def _rows(path: Path) -> tuple[dict[str, Row], set[str]]:
-    """Questions by id, and the ids of those in another language (SLAKE has Chinese ones)."""
-    rows: dict[str, Row] = {}
-    foreign: set[str] = set()
-    twice: list[str] = []
-    for number, row in enumerate(read(path, "label file")):
-        has_id = any(key in row.value for key in ("question_id", "id", "qid"))
-        name = row_id(row) if has_id else str(number)
-        twice += [name] if name in rows else []
-        if row.value.get("q_lang", "en") == "en":
-            rows[name] = row
-        else:
-            foreign.add(name)
-    if twice:
-        raise DataError(
-            f"ids stand twice: {names(twice)}", where=rows[twice[0]].where, remedy="give each its own"
-        )
-    return rows, foreign
+    """Questions by id, or by number where they have none; and the ids of those in another language.
+
+    SLAKE has Chinese ones.
+    """
+    rows = by_id(read(path, "label file"), numbered=True)
+    foreign = {own for own, row in rows.items() if row.value.get("q_lang", "en") != "en"}
+    return {own: row for own, row in rows.items() if own not in foreign}, foreign
 
 
 def _truth(row: Row) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pumice.errors import DataError, UsageError
 from pumice.files import replacing
-from pumice.score.answers import Answer, match, read_answers, row_id, said
+from pumice.score.answers import Answer, by_id, match, read_answers, row_id, said
 from pumice.score.files import Row, read, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, mean_interval, means, percent
@@ -72,7 +72,7 @@ def _score(task: str, inputs: Inputs) -> Result:
 
     Rotations are rows of the table (index above a million) or rounds of LLaVA's --all-rounds.
     """
-    rows = {row_id(row): row for row in read(inputs.asked, "question table")}
+    rows = by_id(read(inputs.asked, "question table"))
     first = next(iter(rows.values()))
     if "answer" not in first.value:
         raise DataError(
@@ -183,7 +183,7 @@ def submit_mmbench(inputs: Inputs, target: Path) -> int:
             where="--submission",
             remedy="name a file .xlsx (or .tsv)",
         )
-    rows = {row_id(row): row for row in read(inputs.asked, "question table")}
+    rows = by_id(read(inputs.asked, "question table"))
     answers = {k: v for k, v in read_answers(inputs.said, _round_key).items() if "#" not in k}
     scored = match(answers, rows, inputs.missing, str(inputs.said))
     kept = [key for key in next(iter(rows.values())).value if key not in DROPPED]

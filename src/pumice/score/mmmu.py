@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pumice.errors import DataError
-from pumice.score.answers import match, read_answers, row_id, said
+from pumice.score.answers import by_id, match, read_answers, said
 from pumice.score.choice import ALPHABET
 from pumice.score.files import Row, is_object, need, object_rows, read
 from pumice.score.inputs import Inputs
@@ -145,7 +145,7 @@ def _rows(inputs: Inputs) -> dict[str, Row]:
     path = inputs.truth
     if is_object(path, "label file"):
         return dict(object_rows(path, "", "label file"))
-    return {row_id(row): row for row in read(path, "label file")}
+    return by_id(read(path, "label file"))
 
 
 def _type(row: Row) -> str:

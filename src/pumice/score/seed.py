@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pumice.errors import DataError
-from pumice.score.answers import match, read_answers, row_id, said
+from pumice.score.answers import by_id, match, read_answers, said
 from pumice.score.files import object_rows, read_under, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, mean_interval, means, percent
@@ -21,7 +21,7 @@ def seed(inputs: Inputs) -> Result:
     path = inputs.asked
     types = {str(value): name for name, value in read_under(path, "question_type", "question file")}
     answers = read_answers(inputs.said)
-    rows = {row_id(row): row for _, row in object_rows(path, "questions", "question file")}
+    rows = by_id(row for _, row in object_rows(path, "questions", "question file"))
     items: list[Item] = []
     unread = 0
     for name in match(answers, rows, inputs.missing, str(inputs.said)):

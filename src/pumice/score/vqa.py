@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pumice.errors import DataError
 from pumice.files import write_text
-from pumice.score.answers import Answer, match, read_answers, row_id, said
+from pumice.score.answers import Answer, by_id, match, read_answers, row_id, said
 from pumice.score.files import Row, need, rows_or_under, strings_of, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, means
@@ -67,7 +67,7 @@ def textvqa_accuracy(answer: str, truths: Sequence[str]) -> float:
 def vqav2(inputs: Inputs) -> Result:
     """VQAv2 with labels at hand (the validation set); answers are processed as for a submission first."""
     answers = read_answers(inputs.said)
-    rows = {row_id(row): row for row in rows_or_under(inputs.truth, "annotations", "annotation file")}
+    rows = by_id(rows_or_under(inputs.truth, "annotations", "annotation file"))
     items = []
     for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
@@ -84,9 +84,9 @@ def vizwiz(inputs: Inputs) -> Result:
     answers = read_answers(
         inputs.said, lambda answer, row: by_image.get(answer.id) or str(row.value.get("image", answer.id))
     )
-    rows = {text_of(row.value, "image", row.where): row for row in _vizwiz_rows(inputs.truth)}
+    rows = by_id(_vizwiz_rows(inputs.truth), _image)
     items = []
-    for name in match(answers, rows, inputs.missing, str(inputs.said)):
+    for name in match(answers, inputs.wanted(rows, _image), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
         given = None if text is None else submission_answer(text)
         score = 0.0 if given is None else vqa_accuracy(given, _people(row))
@@ -97,40 +97,56 @@ def vizwiz(inputs: Inputs) -> Result:
 
 def textvqa(inputs: Inputs) -> Result:
     """TextVQA's validation set. LLaVA's answers have the picture's id and the prompt to find it by."""
-    rows = rows_or_under(inputs.truth, "data", "question file")
-    by_id = {row_id(row): row for row in rows}
-    by_text = {
-        (str(row.value.get("image_id")), text_of(row.value, "question", row.where).lower()): row_id(row)
-        for row in rows
-    }
+    rows = by_id(rows_or_under(inputs.truth, "data", "question file"))
+    wanted = inputs.wanted(rows, _Finder(rows).question)
+    finder = _Finder(rows)
+    answers = read_answers(inputs.said, finder.answer)
+    items = []
+    for name in match(answers, wanted, inputs.missing, str(inputs.said)):
+        text, truths = said(answers, name), _people(rows[finder.last[name]])
+        score = 0.0 if text is None else textvqa_accuracy(text, truths)
+        items.append(Item(name, "" if text is None else submission_answer(text), score))
+    return means("textvqa", items)
 
-    def find(id: str, prompt: str, where: str) -> str:
-        if id in by_id:
+
+class _Finder:
+    """Finds questions of TextVQA, each row of a file another one where a picture is asked the same twice.
+
+    ``last`` names, for each question, the one whose answers it is scored with: LLaVA's evaluation looks
+    annotations up by picture and question, so of equal ones the last stands for all.
+    """
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self.rows = rows
+        self.same: dict[tuple[str, str], list[str]] = {}
+        for name, row in rows.items():
+            question = text_of(row.value, "question", row.where).lower()
+            self.same.setdefault((str(row.value.get("image_id")), question), []).append(name)
+        self.last = {name: every[-1] for every in self.same.values() for name in every}
+        self.given: dict[tuple[str, str], int] = {}
+
+    def answer(self, answer: Answer, row: Row) -> str:
+        """The question of an answer."""
+        return self._find(answer.id, str(row.value.get("prompt", "")), row.where)
+
+    def question(self, row: Row) -> str:
+        """The question of a row of LLaVA's question file."""
+        return self._find(row_id(row), text_of(row.value, "text", row.where), row.where)
+
+    def _find(self, id: str, prompt: str, where: str) -> str:
+        if id in self.rows:
             return id
         asked = prompt_question(prompt, where)
-        name = by_text.get((id, asked.lower()))
-        if name is None:
+        key = (id, asked.lower())
+        if key not in self.same:
             raise DataError(
                 f"no question {asked!r} is asked about the picture {id!r}",
                 where=where,
                 remedy="check that answers and questions are of the same split",
             )
-        return name
-
-    def find_answer(answer: Answer, row: Row) -> str:
-        return find(answer.id, str(row.value.get("prompt", "")), row.where)
-
-    def find_question(row: Row) -> str:
-        return find(row_id(row), text_of(row.value, "text", row.where), row.where)
-
-    wanted = inputs.wanted(by_id, find_question)
-    answers = read_answers(inputs.said, find_answer)
-    items = []
-    for name in match(answers, wanted, inputs.missing, str(inputs.said)):
-        text = said(answers, name)
-        score = 0.0 if text is None else textvqa_accuracy(text, _people(by_id[name]))
-        items.append(Item(name, "" if text is None else submission_answer(text), score))
-    return means("textvqa", items)
+        number = self.given.get(key, 0)
+        self.given[key] = number + 1
+        return self.same[key][min(number, len(self.same[key]) - 1)]
 
 
 def prompt_question(prompt: str, where: str) -> str:
@@ -186,6 +202,10 @@ def _given(answers: dict[str, Answer], name: str) -> str:
 def _write(target: Path, rows: list[dict[str, Any]]) -> int:
     write_text(target, json.dumps(rows))
     return len(rows)
+
+
+def _image(row: Row) -> str:
+    return text_of(row.value, "image", row.where)
 
 
 def _vizwiz_rows(path: Path) -> list[Row]:
