@@ -112,3 +112,35 @@ def test_a_question_that_stands_twice(whole: Any) -> None:
     )
     with pytest.raises(DataError, match="question 1 stands twice"):
         score("scienceqa", Inputs(file))
+
+
+def test_the_question_file_of_llava(whole: Any, answers: Any, lines: Any) -> None:
+    def one(id: str, truth: str, **more: str) -> dict[str, Any]:
+        return {
+            "id": id,
+            "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": truth}],
+            **more,
+        }
+
+    asked = whole(
+        "llava_test_CQM-A.json", [one("1", "The answer is B.", image="1.png"), one("2", "The answer is A.")]
+    )
+    result = score("scienceqa", Inputs(answers({"1": "B", "2": "B"}), asked))
+    assert (result.metrics["accuracy"], result.metrics["accuracy_img"]) == (50, 100)
+    both = Inputs(answers({"1": "A", "2": "C"}), asked, whole("problems.json", PROBLEMS))
+    assert score("scienceqa", both).metrics["accuracy"] == 100
+    bad = whole("bad.json", [one("1", "Blue.")])
+    with pytest.raises(DataError, match="names no letter"):
+        score("scienceqa", Inputs(answers({"1": "B"}), bad))
+
+
+def test_the_prompt_tells_of_a_picture_where_problems_do_not(whole: Any, lines: Any) -> None:
+    labels = whole(
+        "p.json", {"1": {"choices": ["x", "y"], "answer": 0}, "2": {"choices": ["x", "y"], "answer": 1}}
+    )
+    rows = [
+        {"question_id": "1", "prompt": "<image>\nWhich?", "text": "A"},
+        {"question_id": "2", "prompt": "Which?", "text": "A"},
+    ]
+    result = score("scienceqa", Inputs(lines("a.jsonl", rows), labels=labels))
+    assert (result.metrics["accuracy"], result.metrics["accuracy_img"]) == (50, 100)

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pumice.data.rows import kind
 from pumice.errors import DataError
-from pumice.score.answers import Answer, match, read_answers, said
-from pumice.score.files import Row, missing_file, need, object_rows, read_under, text_of
+from pumice.score.answers import Answer, by_id, match, read_answers, said
+from pumice.score.files import Row, is_object, missing_file, need, object_rows, read, read_under, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, mean_interval, percent
 
@@ -40,11 +40,14 @@ def scienceqa_letter(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question: the letter of its answer, how many choices it has (None: not known), and its picture."""
+    """A question: the letter of its answer, how many choices it has, and whether it has a picture.
+
+    None is what a file does not tell; the prompt of the answer then says whether there was a picture.
+    """
 
     truth: str
     choices: int | None
-    pictured: bool
+    pictured: bool | None
 
 
 def scienceqa(inputs: Inputs) -> Result:
@@ -54,7 +57,7 @@ def scienceqa(inputs: Inputs) -> Result:
     output file of LLaVA's evaluation, which holds answers and truth both.
     """
     answers = _answers(inputs.said)
-    problems = _problems(inputs.labels or inputs.questions or inputs.said)
+    problems = _problems(inputs)
     items, unread = [], 0
     for name in match(answers, inputs.wanted(problems), inputs.missing, str(inputs.said)):
         problem, text = problems[name], said(answers, name)
@@ -63,7 +66,10 @@ def scienceqa(inputs: Inputs) -> Result:
         if letter is None or letter not in choices:
             unread += text is not None
             letter = None
-        groups = ("image",) if problem.pictured else ("text",)
+        pictured = problem.pictured
+        if pictured is None:
+            pictured = name in answers and "<image>" in str(answers[name].row.get("prompt", ""))
+        groups = ("image",) if pictured else ("text",)
         items.append(Item(name, letter or "", float(letter == problem.truth), groups))
     return _result(items, unread)
 
@@ -125,18 +131,21 @@ def _analysis(path: Path) -> dict[str, Row]:
     return rows
 
 
-def _problems(path: Path) -> dict[str, Problem]:
+def _problems(inputs: Inputs) -> dict[str, Problem]:
+    path = inputs.labels or inputs.questions or inputs.said
     if path.is_dir():
         path = path / "problems.json"
     form = _form(path)
     if form == "analysis":
         return {name: _of_analysis(row) for name, row in _analysis(path).items()}
-    if form == "results" or path.suffix == ".jsonl":
+    if form == "results" or path == inputs.answers:
         raise DataError(
             "this file holds answers and no truth",
             where=str(path),
             remedy="say --labels problems.json of ScienceQA (with pid_splits.json beside it)",
         )
+    if not is_object(path, "problem file"):
+        return {name: _of_turns(row) for name, row in by_id(read(path, "problem file")).items()}
     problems = {name: _of_problem(row) for name, row in object_rows(path, "", "problem file")}
     splits = path.with_name(SPLITS)
     if not splits.is_file():
@@ -165,4 +174,21 @@ def _of_problem(row: Row) -> Problem:
             where=row.where,
             remedy="take problems.json as it was published",
         )
-    return Problem(LETTERS[answer], len(choices), row.value.get("image") is not None)
+    return Problem(
+        LETTERS[answer], len(choices), row.value["image"] is not None if "image" in row.value else None
+    )
+
+
+def _of_turns(row: Row) -> Problem:
+    """A row of LLaVA's own question file: the second turn is the answer, "The answer is B."."""
+    turns = need(row.value, "conversations", row.where)
+    truth = None
+    if isinstance(turns, list) and len(turns) > 1 and isinstance(turns[1], dict):
+        truth = scienceqa_letter(text_of(turns[1], "value", row.where))
+    if truth is None:
+        raise DataError(
+            "the second turn names no letter",
+            where=row.where,
+            remedy="say --labels problems.json of ScienceQA (with pid_splits.json beside it)",
+        )
+    return Problem(truth, None, "image" in row.value)
