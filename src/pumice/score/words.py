@@ -25,7 +25,7 @@ STOPS = 32
 """Full stops that are taken out at most."""
 
 _STOP = re.compile(r"\.(?!\d)")
-_COMMA = re.compile(r"\d,+\d")
+_COMMA = re.compile(r"\d,\d")
 
 _CONTRACTED = """
 ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's
