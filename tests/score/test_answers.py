@@ -10,7 +10,7 @@ import pytest
 
 from pumice.errors import DataError
 from pumice.score.answers import match, names, read_answers
-from pumice.score.files import is_object, read, rows_or_under
+from pumice.score.files import is_object, object_rows, read, rows_or_under
 
 
 def test_names_of_keys_by_precedence(lines: Any) -> None:
@@ -124,3 +124,19 @@ def test_parquet_rows(tmp_path: Path) -> None:
     rows = read(tmp_path / "m.parquet", "question file")
     assert rows[1].value == {"index": 1, "answer": "B"}
     assert rows[1].where.endswith("m.parquet, row 2")
+
+
+def test_objects_inside_an_object_have_lines(whole: Any) -> None:
+    path = whole("o.json", {"info": [1, 2], "data": [{"a": 1}, {"a": 2}, 3]})
+    rows = object_rows(path, "data", "file")
+    lines = path.read_text().splitlines()
+    for number in range(2):
+        name, row = next(rows)
+        assert name == str(number)
+        line = int(row.where.split("line ")[1].split(" ")[0])
+        assert lines[line - 1].strip() == "{"
+        assert lines[line].strip() == f'"a": {number + 1}'
+    with pytest.raises(DataError, match="a number, not an object") as caught:
+        next(rows)
+    assert str(caught.value.where).endswith("o.json, line 13 ('2')")
+    assert lines[12].strip() == "3"

@@ -75,8 +75,13 @@ def read_items(path: Path, key: str, *, what: str = "data file") -> Iterator[tup
     Raises:
         DataError: the file cannot be read, is no such object, or has no such key.
     """
+    yield from ((name, value) for name, _, value in read_placed_items(path, key, what=what))
+
+
+def read_placed_items(path: Path, key: str, *, what: str = "data file") -> Iterator[tuple[str, int, Any]]:
+    """As ``read_items``, with the byte of the file where each value begins."""
     with _opened(path, what) as (handle, start, _):
-        yield from Window(handle, start, path, what).under(key)
+        yield from ((name, at, value) for at, name, value in Window(handle, start, path, what).under(key))
 
 
 def read_objects(

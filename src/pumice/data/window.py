@@ -63,10 +63,13 @@ class Window:
         if self._next():
             raise self._bad("more text stands behind the end of the list")
 
-    def under(self, key: str) -> Iterator[tuple[str, Any]]:
-        """The members that stand under a key of the object that the text is; see ``rows.read_items``."""
+    def under(self, key: str) -> Iterator[tuple[int, str, Any]]:
+        """The members that stand under a key of the object that the text is, with their first byte.
+
+        See ``rows.read_items``.
+        """
         if not key:
-            yield from ((name, value) for _, name, value in self._members("{"))
+            yield from self._members("{")
             return
         self._take("{")
         while self._next() != "}":
@@ -74,7 +77,7 @@ class Window:
             if name == key:
                 if first not in ("[", "{"):
                     raise self._bad(f"{key!r} is neither a list nor an object")
-                yield from ((name, value) for _, name, value in self._members(first))
+                yield from self._members(first)
                 return
             self._value()
             if self._next() != "}":

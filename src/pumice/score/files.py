@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pumice.data.parquet import parquet_rows
 from pumice.data.problems import Problems, Refusal
-from pumice.data.rows import as_object, kind, read_items, read_rows
+from pumice.data.rows import as_object, kind, read_placed_items, read_rows
 from pumice.errors import DataError, suggest
 
 _BYTE = re.compile(r"byte (\d+)")
@@ -61,19 +61,28 @@ def read_under(path: Path, key: str, what: str) -> Iterator[tuple[str, Any]]:
     Raises:
         DataError: the file cannot be read, is no such object, or has no such key; the line is named.
     """
-    if not path.is_file():
-        raise missing_file(path, what)
-    try:
-        yield from read_items(path, key, what=what)
-    except DataError as error:
-        raise _lined(error, path) from error
+    yield from ((name, value) for name, value, _ in _placed(path, key, what))
 
 
 def object_rows(path: Path, key: str, what: str) -> Iterator[tuple[str, Row]]:
     """As ``read_under``, of values that are objects."""
-    for name, value in read_under(path, key, what):
-        where = f"{path}, {key}[{name}]" if key else f"{path}, {name!r}"
+    for name, value, line in _placed(path, key, what):
+        where = f"{path}, line {line} ({name!r})"
         yield name, Row(as_object(value, where), where)
+
+
+def _placed(path: Path, key: str, what: str) -> Iterator[tuple[str, Any, int]]:
+    """Name, value and line."""
+    if not path.is_file():
+        raise missing_file(path, what)
+    try:
+        with path.open("rb") as file:
+            line = 1
+            for name, start, value in read_placed_items(path, key, what=what):
+                line += file.read(start - file.tell()).count(b"\n")
+                yield name, value, line
+    except DataError as error:
+        raise _lined(error, path) from error
 
 
 def rows_or_under(path: Path, key: str, what: str) -> list[Row]:
@@ -146,7 +155,7 @@ def _is_lines(path: Path) -> bool:
 def _json_rows(path: Path, what: str) -> Iterator[Row]:
     lines = _first(path, what) != b"["
     problems = Problems()
-    line, done = 1, 0
+    line = 1
     try:
         with path.open("rb") as file:
             for row in read_rows(path, problems, what=what):
@@ -155,8 +164,7 @@ def _json_rows(path: Path, what: str) -> Iterator[Row]:
                 if lines:
                     line = row.number + 1
                 else:
-                    line += file.read(row.start - done).count(b"\n")
-                    done = row.start
+                    line += file.read(row.start - file.tell()).count(b"\n")
                 where = f"{path}, line {line}"
                 yield Row(as_object(row.value, where), where)
     except DataError as error:

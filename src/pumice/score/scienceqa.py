@@ -109,7 +109,7 @@ def _answers(path: Path) -> dict[str, Answer]:
         return read_answers(path)
     found = {}
     for name, text in read_under(path, "outputs", "result file"):
-        where = f"{path}, outputs[{name!r}]"
+        where = f"{path}, outputs of {name!r}"
         if not isinstance(text, str):
             raise DataError(f"the output is {kind(text)}", where=where, remedy="an output is text")
         found[name] = Answer(name, text, where)
