@@ -178,3 +178,26 @@ def test_the_results_file_of_mm_vet(answers: Any, whole: Any, tmp_path: Path) ->
     asked = whole("mm-vet.json", {"v1_0": {}, "v1_1": {}, "v1_2": {}})
     with pytest.raises(DataError, match="1 of 3 questions have no answer: v1_2"):
         submit("mm-vet", Inputs(answers({0: "x is 3", 1: "y"}), asked), target)
+
+
+def test_missing_reviews_may_be_skipped_where_the_questions_are_known(lines: Any, whole: Any) -> None:
+    reviews = (lines("one.jsonl", [review(0, 10, 5)]),)
+    asked = lines("q.jsonl", [{"question_id": 0, "text": "?"}, {"question_id": 7, "text": "?"}])
+    assert (
+        score("llava-bench", Inputs(questions=asked, reviews=reviews, missing="skip")).metrics["overall"]
+        == 50
+    )
+    with pytest.raises(UsageError, match="told by its questions alone"):
+        score("llava-bench", Inputs(reviews=reviews, missing="skip"))
+    with pytest.raises(UsageError, match="no score stands for"):
+        score("llava-bench", Inputs(questions=asked, reviews=reviews, missing="wrong"))
+    with pytest.raises(UsageError, match="told by its questions alone"):
+        score("mm-vet", Inputs(grades=whole("g.json", {"a": graded(1)}), missing="wrong"))
+
+
+def test_a_grade_that_stands_twice_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "g.json"
+    path.write_text('{"a": {"score": [1]},\n "a": {"score": [0]}}')
+    with pytest.raises(DataError, match="'a' stands twice, before in line 1") as caught:
+        score("mm-vet", Inputs(grades=path))
+    assert str(caught.value.where) == f"{path}, line 2 ('a')"

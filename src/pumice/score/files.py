@@ -65,9 +65,21 @@ def read_under(path: Path, key: str, what: str) -> Iterator[tuple[str, Any]]:
 
 
 def object_rows(path: Path, key: str, what: str) -> Iterator[tuple[str, Row]]:
-    """As ``read_under``, of values that are objects."""
+    """As ``read_under``, of values that are objects.
+
+    Raises:
+        DataError: as there, or a value is something else, or a name stands twice.
+    """
+    lines: dict[str, int] = {}
     for name, value, line in _placed(path, key, what):
         where = f"{path}, line {line} ({name!r})"
+        if name in lines:
+            raise DataError(
+                f"{name!r} stands twice, before in line {lines[name]}",
+                where=where,
+                remedy="take the file as it was published",
+            )
+        lines[name] = line
         yield name, Row(as_object(value, where), where)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pumice.data.checks import is_number
-from pumice.errors import DataError
+from pumice.errors import DataError, UsageError
 from pumice.score.answers import counted, names, row_id
 from pumice.score.files import Row, read
 from pumice.score.inputs import Inputs
@@ -63,7 +63,13 @@ def llava_bench(inputs: Inputs) -> Result:
     asked = None
     if inputs.questions is not None:
         asked = [row_id(row) for row in read(inputs.questions, "question file")]
-    runs = [_Run(path, asked) for path in inputs.reviews]
+    if inputs.missing == "wrong":
+        raise UsageError(
+            "no score stands for a review that was not written",
+            where="--missing",
+            remedy="say --missing skip, or let the judge go on",
+        )
+    runs = [_Run(path, asked, skip=inputs.missing == "skip") for path in inputs.reviews]
     kinds = sorted({kind for run in runs for kind in run.pairs if kind != ALL}, key=_place)
     metrics = {
         kind: float(np.mean([run.relative(kind) for run in runs if kind in run.pairs]))
@@ -118,7 +124,7 @@ class _Run:
         n: reviews.
     """
 
-    def __init__(self, path: Path, asked: Iterable[str] | None) -> None:
+    def __init__(self, path: Path, asked: Iterable[str] | None, *, skip: bool) -> None:
         self.pairs: dict[str, dict[str, tuple[float, float]]] = {ALL: {}}
         self.items: list[Item] = []
         self.unread: list[str] = []
@@ -140,7 +146,7 @@ class _Run:
                 "no review can be read", where=str(path), remedy="check that it is the right file"
             )
         if asked is not None:
-            _check(seen, list(asked), path)
+            _check(seen, list(asked), path, skip=skip)
 
     def relative(self, kind: str) -> float:
         """The relative score of a category."""
@@ -181,17 +187,22 @@ def scores_of(row: Row) -> tuple[float, float] | None:
     )
 
 
-def _check(seen: dict[str, str], asked: list[str], path: Path) -> None:
-    unknown = [name for name in seen if name not in set(asked)]
-    absent = [name for name in asked if name not in seen]
-    if unknown or absent:
-        what = (
-            f"{counted(len(unknown), 'review')} of no question: {names(unknown)}"
-            if unknown
-            else (f"{len(absent)} of {len(asked)} questions have no review: {names(absent)}")
-        )
+def _check(seen: dict[str, str], asked: list[str], path: Path, *, skip: bool) -> None:
+    """Refuse reviews of other questions, and questions without a review unless these are skipped."""
+    known = set(asked)
+    unknown = [name for name in seen if name not in known]
+    if unknown:
         raise DataError(
-            what, where=seen[unknown[0]] if unknown else str(path), remedy="review every question once"
+            f"{counted(len(unknown), 'review')} of no question: {names(unknown)}",
+            where=seen[unknown[0]],
+            remedy="check that reviews and questions are of the same bench",
+        )
+    absent = [name for name in asked if name not in seen]
+    if absent and not skip:
+        raise DataError(
+            f"{len(absent)} of {len(asked)} questions have no review: {names(absent)}",
+            where=str(path),
+            remedy="let the judge go on, or say --missing skip to leave them out",
         )
 
 

@@ -139,3 +139,10 @@ def check_takes(task: Task, inputs: Inputs) -> None:
             raise UsageError(
                 f"{task.title} is not scored with --{option}", where=f"--{option}", remedy=f"it takes {takes}"
             )
+    judged = "answers" not in task.takes
+    if judged and inputs.missing != "error" and inputs.questions is None:
+        raise UsageError(
+            f"what is missing of {task.title} is told by its questions alone",
+            where="--missing",
+            remedy="say --questions FILE, or leave out --missing",
+        )
