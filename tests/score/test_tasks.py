@@ -66,3 +66,8 @@ def test_every_task_says_which_file_is_missing(name: str) -> None:
 def test_two_files_where_one_is_read_are_refused(answers: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="are one file here"):
         score("gqa", Inputs(answers({1: "a"}), tmp_path / "q", tmp_path / "l"))
+
+
+def test_a_submission_is_made_of_answers(answers: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not made of grades"):
+        submit("mm-vet", Inputs(answers({1: "a"}), grades=tmp_path / "g"), tmp_path / "out")

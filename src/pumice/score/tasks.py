@@ -128,6 +128,11 @@ def submit(name: str, inputs: Inputs, target: Path) -> int:
         raise UsageError(
             f"{task.title} has nothing to submit", where="--submission", remedy=f"these have: {able}"
         )
+    for option in inputs.given():
+        if option not in _ANSWERS:
+            raise UsageError(
+                f"a submission is not made of {option}", where=f"--{option}", remedy="give --answers"
+            )
     return task.submit(inputs, target)
 
 
