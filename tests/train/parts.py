@@ -258,7 +258,7 @@ def metrics(folder: Path, stage: str) -> list[dict[str, Any]]:
 
 def learnt(folder: Path, stage: str) -> list[dict[str, Any]]:
     """The same without what it cost: equal for two ways of computing one result."""
-    return [{k: v for k, v in row.items() if k != "flops"} for row in metrics(folder, stage)]
+    return [{k: v for k, v in row.items() if k not in ("flops", "places")} for row in metrics(folder, stage)]
 
 
 def killer(stage: str, step: int) -> Callable[[dict[str, Any]], None]:

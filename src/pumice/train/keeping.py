@@ -7,6 +7,7 @@ on disk in a folder that runs share, or made again each time; ``features`` of a 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,10 +181,10 @@ def keep_features(
 
     Returns:
         For the stage's summary: ``keep``, ``dtype``; where some are kept, how many ``views``, their
-        ``bytes``, how many were ``made`` now, and ``error``, the relative error of keeping them (a root mean
-        square).
+        ``bytes``, how many were ``made`` now, ``error``, the relative error of keeping them (a root mean
+        square), and the ``seconds`` it took to have them.
     """
-    way = stage.features
+    way, began = stage.features, time.monotonic()
     pictures.keep_as(way, computes_half(stage, model.device))
     told: dict[str, Any] = {"keep": "none" if kept is None else way.keep, "dtype": way.dtype}
     if kept is None:
@@ -205,4 +206,5 @@ def keep_features(
         made = round(ranks.total({"made": float(own)})["made"])
         size, sums = disk_bytes(tiles, len(kept), model.tower, way.dtype), shelf.deviation
     error = (sums[0] / sums[1]) ** 0.5 if sums[1] else 0.0
-    return {**told, "views": len(kept), "bytes": size, "made": made, "error": error}
+    seconds = round(time.monotonic() - began, 3)
+    return {**told, "views": len(kept), "bytes": size, "made": made, "error": error, "seconds": seconds}

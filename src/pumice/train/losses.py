@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pumice.data.collate import LONE_MULTIPLE
 from pumice.data.plan import Plan
 from pumice.model import VisionLanguageModel
 from pumice.recipes.schema import Stage
@@ -80,6 +81,15 @@ def step_parts(plan: Plan, step: int, lengths: IntArray, context: Context) -> li
     if context.flat:
         return flat_shares(rows, lengths, parts, world)
     return shares(rows, [int(lengths[list(row)].sum()) for row in rows], parts, world)
+
+
+def filled(plan: Plan, context: Context) -> float:
+    """The share of computed places that hold a token, 0 to 1; of flat rows about, by the padding of each."""
+    if not context.flat:
+        return plan.fill
+    tokens = sum(plan.tokens)
+    rows = len(plan) * context.stage.accumulation * context.ranks.world
+    return tokens / (tokens + rows * LONE_MULTIPLE / 2)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import list_states
 from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
-from pumice.train.losses import Context, computes_half, lays_flat
+from pumice.train.losses import Context, computes_half, filled, lays_flat
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step, return_memory
 from pumice.train.observe import RunObserver, Silent
@@ -287,7 +287,7 @@ def _run_one(
     summary = {
         "steps": len(ready.plan),
         "tokens": sum(ready.plan.tokens),
-        "fill": ready.plan.fill,
+        "fill": filled(ready.plan, context),
         "cut": ready.data.cut(),
         "trainable": counts.trainable,
         "frozen": counts.frozen,

@@ -148,6 +148,7 @@ def accumulate(model: VisionLanguageModel, run: StageRun, step: int) -> dict[str
         # Rows without a picture have no gradient where only the connector or the tower trains.
         if loss.requires_grad:
             torch.autograd.backward(loss)
+    totals["places"] = sum(batch.input_ids.size for batch in batches)
     totals["images"] = sum(len(batch.images) for batch in batches)
     totals["tiles"] = sum(view.layout.tiles for batch in batches for view in run.data.views(batch))
     totals["image_tokens"] = sum(image.length for batch in batches for image in batch.images)
