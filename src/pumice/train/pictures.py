@@ -28,6 +28,10 @@ from pumice.types import Origin, Picture, Sample, Video
 CHUNK = 64
 """Tiles that go through a frozen tower together, at most."""
 
+CPU_TILES = 16
+"""A CPU takes so many of them at once: what lies between its products then stays in its cache (48 pictures of
+144 patches on one core: 0.32 s, all at once 0.47)."""
+
 MULTIPLE = 4
 """Chunks are padded to a multiple of this. On one to three threads of a CPU a tile's features then have
 the same bits in chunks of any size (docs/LOG.md), so that keeping them changes nothing there at all."""
@@ -242,5 +246,8 @@ def encode_piece(model: VisionLanguageModel, pixels: Tensor, half: bool) -> Tens
     padded[: len(pixels)] = pixels
     # Not as the caller happens to compute: what is kept must be what would be made again.
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=half):
-        features: Tensor = model.encode_tower(padded.to(model.device))
+        size = CPU_TILES if model.device.type == "cpu" else len(padded)
+        features = torch.cat(
+            [model.encode_tower(part.to(model.device)) for part in torch.split(padded, size)]
+        )
     return features[: len(pixels)].float().cpu()
