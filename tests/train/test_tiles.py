@@ -356,9 +356,14 @@ def test_a_view_of_more_tiles_than_a_chunk_goes_through_in_pieces(
     counts = [view.layout.tiles for view in views]
     encode, sizes = here.model.encode_tower, []
     monkeypatch.setattr(here.model, "encode_tower", lambda x: (sizes.append(len(x)), encode(x))[1])
+    monkeypatch.setattr(gallery, "CPU_TILES", 64)
     whole = here.pictures.features(here.model, views)
     assert sum(counts) == len(whole)
     assert sizes == [-(-sum(counts) // 4) * 4]
+    sizes.clear()
+    monkeypatch.setattr(gallery, "CPU_TILES", 8)
+    assert torch.equal(here.pictures.features(here.model, views), whole)
+    assert max(sizes) == 8
     sizes.clear()
     monkeypatch.setattr(gallery, "CHUNK", 4)
     here.pictures.prepare(here.model, views, lambda *row: None)
