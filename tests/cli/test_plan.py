@@ -106,6 +106,11 @@ def test_the_plan_is_the_one_that_training_makes(
         done = next(row for row in record["stages"] if row["name"] == stage["name"])["features"]
         for key in ("keep", "dtype", "views", "bytes"):
             assert stage["features"].get(key) == done.get(key)
+        lines = (trained.folder / "stages" / stage["name"] / "metrics.jsonl").read_text("utf-8").splitlines()
+        rows = [row for row in map(json.loads, lines) if row["kind"] == "train"]
+        flops = stage["cost"]["flops"]
+        before = flops["vision"] if stage["features"]["keep"] != "none" else 0.0
+        assert flops["all"] - before == pytest.approx(sum(row["flops"] for row in rows), rel=1e-6)
     rows = json.loads((trained.folder / "mixture.json").read_text("utf-8"))
     ours = [{"stage": stage["name"], **row} for stage in told["stages"] for row in stage["sources"]]
     assert ours == rows
@@ -215,6 +220,18 @@ def broken(count: int = 12) -> list[dict[str, Any]]:
     rows[5]["conversations"][1]["value"] = " "
     rows[8]["iamge"] = "x"
     return rows
+
+
+@pytest.mark.parametrize(("devices", "keep"), [(1, "memory"), (2, "none")])
+def test_several_devices_keep_no_features_in_memory(
+    pumice: Any, recipe: Path, world: Path, here: Path, devices: int, keep: str
+) -> None:
+    words = ["--stage", "align", "--hardware", "a100-80g", "--devices", devices, "stages.align.epochs=3"]
+    words.append("stages.align.steps=null")
+    result = pumice("plan", recipe, "--data", world, *words)
+    assert result.code == 0, result.both
+    [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
+    assert stage["features"]["keep"] == keep
 
 
 def test_bad_rows_are_all_listed_and_stop_the_plan(pumice: Any, here: Path) -> None:

@@ -74,6 +74,13 @@ def test_arithmetic_by_hand() -> None:
     assert flops["head"] == 2 * (2 * 40 * 16 * 50)
 
 
+def test_what_is_applied_at_supervised_places_alone_counts_there_alone() -> None:
+    whole = stage_flops(SHAPE, LOAD, INSTRUCT, checkpointing=False)
+    less = stage_flops(SHAPE, LOAD, INSTRUCT, checkpointing=False, trimmed=100)
+    assert whole["language"] - less["language"] == 3 * 2 * 100 * (LOAD.tokens - LOAD.logits)
+    assert {**less, "language": 0} == {**whole, "language": 0}
+
+
 def test_a_reference_is_one_forward_pass_of_its_share() -> None:
     setup = Setup(ALL, get_hardware("h100"), devices=1, sharding="none", reference=0.5)
     flops = estimate(SHAPE, LOAD, setup).flops

@@ -21,6 +21,8 @@ def test_a_load_is_the_sum_over_the_plans_rows() -> None:
     load = plan_load(plan, found, np.array([1, 1, 1, 1, 0, 0]), kept=False)
     assert load.steps == len(plan)
     assert load.tokens == sum(plan.slots)
+    flat = plan_load(plan, found, np.array([1, 1, 1, 1, 0, 0]), kept=False, flat=True)
+    assert flat.tokens == 2 * sum((10, 20, 30, 40, 50, 60)) < load.tokens, "nothing pads it"
     widths = [slots // len(step) for slots, step in zip(plan.slots, plan.steps, strict=True)]
     assert load.squares == 2 * sum(length**2 for length in (10, 20, 30, 40, 50, 60))
     assert load.logits == sum(plan.supervised) == 2 * 6 * 2

@@ -44,6 +44,7 @@ class Setup:
     held, ``activation`` the bytes of a number in between. ``additions`` train in place of the language
     model's weights. ``lean`` counts frozen numbers that are held in bfloat16 where ``weights`` are fp32 and
     ``activation`` is bf16: of the language model's layers (``language``), its ``head``, the ``connector``.
+    ``trimmed`` is as in ``stage_flops``.
     ``reference`` is the share of the load that is read once more before the first step, forward alone (stages
     of kind prefer). ``optimizer`` and ``offload`` are as in a recipe; ``spare`` is whether the device has
     host memory beside its own, which a CPU has not.
@@ -65,6 +66,7 @@ class Setup:
     offload: Literal["none", "optimizer", "all"] = "none"
     spare: bool = True
     lean: Mapping[str, int] = field(default_factory=dict)
+    trimmed: int = 0
 
     @property
     def cast(self) -> bool:
@@ -114,9 +116,10 @@ def estimate(shape: Shape, load: Load, setup: Setup) -> Estimate:
         checkpointing=setup.checkpointing,
         additions=setup.additions,
         partly=setup.partly,
+        trimmed=setup.trimmed,
     )
     if setup.reference:
-        once = stage_flops(shape, load, (), checkpointing=False)
+        once = stage_flops(shape, load, (), checkpointing=False, trimmed=setup.trimmed)
         flops["reference"] = setup.reference * (sum(once.values()) - once["head"] / 2)  # no backward pass
     rate = setup.hardware.peak * setup.hardware.share[setup.sharding] * setup.devices
     return Estimate(flops, stage_memory(shape, load, setup), sum(flops.values()) / rate)
@@ -149,15 +152,20 @@ def stage_flops(
     checkpointing: bool,
     additions: Additions | None = None,
     partly: Mapping[str, Partly] | None = None,
+    trimmed: int = 0,
 ) -> dict[str, float]:
-    """FLOP of a stage by part: ``vision``, ``connector``, ``language``, ``head``, and ``additions``."""
+    """FLOP of a stage by part: ``vision``, ``connector``, ``language``, ``head``, and ``additions``.
+
+    ``trimmed`` counts the language model's parameters that are applied at supervised places alone.
+    """
     tower, language = shape.tower, shape.language
     forward = {
         "vision": load.images
         * (2.0 * tower.used * tower.tokens + 4.0 * tower.layers * tower.width * tower.tokens**2),
         "connector": 2.0 * shape.connector * load.image_tokens,
         "language": 2.0 * language.body * load.tokens
-        + 4.0 * language.layers * language.attention_width * load.squares / 2,
+        + 4.0 * language.layers * language.attention_width * load.squares / 2
+        - 2.0 * trimmed * (load.tokens - load.logits),
     }
     flops = {
         part: amount * passes(part, trainable, checkpointing=checkpointing, partly=partly)

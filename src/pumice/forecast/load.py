@@ -73,7 +73,9 @@ def used_samples(samples: Samples, plan: Plan) -> Samples:
     return samples.without(np.flatnonzero(unused))
 
 
-def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool, dense: bool = False) -> Load:
+def plan_load(
+    plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool, dense: bool = False, flat: bool = False
+) -> Load:
     """What a stage computes on.
 
     Args:
@@ -82,6 +84,8 @@ def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool, de
         tiles: the tower's inputs of each sample, int64 [samples].
         kept: a frozen tower's features are kept: each picture goes through it once.
         dense: attention computes whole rows, and what nobody sees of them, too.
+        flat: samples are laid end to end, so that nothing pads them (``lays_flat``). A row is then counted as
+            long as it would be padded, which is a little more than it takes.
     """
     members = [np.array(plan.samples(step), np.int64) for step in range(len(plan))]
     everything = np.concatenate(members)
@@ -97,7 +101,7 @@ def plan_load(plan: Plan, checked: Preflight, tiles: IntArray, *, kept: bool, de
         squares = (rows * DENSE * widths.astype(np.float64) ** 2).sum()
     return Load(
         steps=len(plan),
-        tokens=float(slots.sum()),
+        tokens=float(sum(plan.tokens) if flat else slots.sum()),
         squares=float(squares),
         logits=float(sum(plan.supervised)),
         images=float(tiles[seen].sum()),

@@ -20,13 +20,14 @@ from pumice.forecast.options import Options
 from pumice.forecast.stage import StageForecast, count_stage
 from pumice.image.layout import image_layout
 from pumice.model.geometry import model_geometry
+from pumice.model.last_layer import MOST
 from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
 from pumice.recipes import load_recipe, recipe_names
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
-from pumice.train.attending import check_attention
+from pumice.train.attending import check_attention, will_lay_flat
 from pumice.train.lean import lean_sizes
-from pumice.train.optim import check_trainable, partly_of
+from pumice.train.optim import check_trainable, partly_of, trimmed_of
 
 _HOLDS: dict[str, Attention] = {
     "auto": "blocks",
@@ -145,7 +146,9 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
     }
     counted = None
     if options.data:
-        counted = count_stage(recipe, stage, planned, options)
+        devices = _devices(options, told)
+        flat = will_lay_flat(planned.model, stage, "cpu" if _on_cpu(options, told) else "cuda")
+        counted = count_stage(recipe, stage, planned, options, flat=flat, alone=devices == 1)
         load = counted.load
         where = _Place.of(options, told, shape, load, stage)
         setup = replace(
@@ -153,6 +156,7 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
             partly=partly,
             attention=_HOLDS[stage.attention],
             lean=lean_sizes(planned.model, stage),
+            trimmed=_trimmed(planned, stage, load),
         )
         summary |= {
             **counted.facts,
@@ -176,6 +180,27 @@ def _trained(
     return counts if additions is None else {**counts, "language": additions.params}
 
 
+def _trimmed(planned: Planned, stage: Stage, load: Load) -> int:
+    """Parameters that steps apply at supervised places alone, as they will when the stage trains."""
+    if stage.activation_checkpointing or load.logits > MOST * load.tokens:
+        return 0
+    return trimmed_of(planned.model, stage)
+
+
+def _as_told(options: Options, told: Published | None) -> bool:
+    """Whether a stage is planned for what was published."""
+    return options.hardware is None and not options.measure and told is not None
+
+
+def _devices(options: Options, told: Published | None) -> int:
+    return options.devices or (told.devices if told is not None and _as_told(options, told) else 1)
+
+
+def _on_cpu(options: Options, told: Published | None) -> bool:
+    """Whether a stage is planned for this machine, and that has no GPU; what is known by name are GPUs."""
+    return options.hardware is None and not _as_told(options, told) and not torch.cuda.is_available()
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a stage runs, and whether it trains there in float32."""
@@ -187,8 +212,7 @@ class _Place:
 
     @classmethod
     def of(cls, options: Options, told: Published | None, shape: Shape, load: Load, stage: Stage) -> _Place:
-        as_told = options.hardware is None and not options.measure and told is not None
-        devices = options.devices or (told.devices if as_told and told is not None else 1)
+        devices = _devices(options, told)
         sharding: Sharding
         if options.sharding is not None:
             sharding = options.sharding
@@ -201,7 +225,7 @@ class _Place:
         fp32 = stage.precision == "fp32"
         if options.hardware is not None:
             return cls(options.hardware, devices, sharding, fp32)
-        if as_told and told is not None:
+        if told is not None and _as_told(options, told):
             return cls(get_hardware(told.hardware), devices, sharding, fp32)
         hardware, measured = measure(shape.language, load.row, load.rows, stage.precision)
         return cls(hardware, devices, sharding, measured.precision == "fp32")

@@ -88,8 +88,18 @@ class _Assumed(Mapping[Picture, Extent]):
         return [self.size]
 
 
-def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options) -> Counted:
+def count_stage(
+    recipe: Recipe, stage: Stage, planned: Planned, options: Options, *, flat: bool, alone: bool
+) -> Counted:
     """Read, check, count and pack a stage's data; rows that cannot be used are left out and told.
+
+    Args:
+        recipe: the run.
+        stage: one of its stages.
+        planned: the model.
+        options: how thoroughly.
+        flat: as for ``plan_load``.
+        alone: it trains on one device.
 
     Raises:
         DataError: a file cannot be read at all, or no row of it can be used; words of a grounded stage do not
@@ -117,8 +127,8 @@ def count_stage(recipe: Recipe, stage: Stage, planned: Planned, options: Options
     if options.images and not planned.estimated:
         check_grounding(stage, data, validation)
     tiles = tiles_of(mixture.samples, sizes, geometry)
-    features = _features(planned, stage, *views_of(shown, geometry), geometry)
-    load = plan_load(plan, checked, tiles, kept=features["keep"] != "none", dense=stage.dense)
+    features = _features(planned, stage, *views_of(shown, geometry), geometry, alone=alone)
+    load = plan_load(plan, checked, tiles, kept=features["keep"] != "none", dense=stage.dense, flat=flat)
     facts = _facts(plan, checked, mixture, geometry, stage, tiles, features)
     return Counted(plan, load, rows, held_out, refused_rows(stage, refusals), checked.lengths, facts)
 
@@ -197,7 +207,9 @@ def _stage_data(mixture: Mixture, stage: Stage, planned: Planned, geometry: Geom
     )
 
 
-def _features(planned: Planned, stage: Stage, views: int, tiles: int, geometry: Geometry) -> dict[str, Any]:
+def _features(
+    planned: Planned, stage: Stage, views: int, tiles: int, geometry: Geometry, *, alone: bool
+) -> dict[str, Any]:
     """What training would do with the features of a stage's views, to train and to validate.
 
     Args:
@@ -206,6 +218,7 @@ def _features(planned: Planned, stage: Stage, views: int, tiles: int, geometry: 
         views: that it shows, to train and to validate.
         tiles: the tower's inputs of them.
         geometry: of the stage.
+        alone: it trains on one device: several keep none in memory.
     """
     way, tower = stage.features, planned.model.tower
     told: dict[str, Any] = {"keep": "none", "dtype": way.dtype}
@@ -216,7 +229,7 @@ def _features(planned: Planned, stage: Stage, views: int, tiles: int, geometry: 
         size, budget = disk_bytes(tiles, views, tower, way.dtype), disk_budget(stage)
         refused = None if error is None else {"what": error.what, "where": error.where, "to do": error.remedy}
         return {**told, "keep": "disk", "views": views, "bytes": size, "budget": budget, "refused": refused}
-    if not Pictures(geometry).fits(planned.model, tiles, way):
+    if not alone or not Pictures(geometry).fits(planned.model, tiles, way):
         return told
     size = tiles * tile_bytes(tower.length, tower.dim, way.dtype)
     return {**told, "keep": "memory", "views": views, "bytes": size}

@@ -269,22 +269,23 @@ class VisionLanguageModel(nn.Module):
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
 
-    def attends_blocks(self, *, half: bool, branches: bool) -> bool:
+    def attends_blocks(self, *, half: bool, branches: bool, kind: str | None = None) -> bool:
         """Whether attention over packed rows costs what samples see alone, however long the rows are.
 
         Args:
             half: matrix products are taken in half precision.
             branches: samples have branches.
+            kind: of device, ``cpu`` or ``cuda``; None for where the model is.
         """
-        kind = self.lm.config._attn_implementation
-        if kind in KERNELS:
-            return KERNELS[kind] == "varlen"  # flex makes its blocks of a whole mask
-        if not self.packs or kind != AUTO:
+        attention, kind = self.lm.config._attn_implementation, kind or self.device.type
+        if attention in KERNELS:
+            return KERNELS[attention] == "varlen"  # flex makes its blocks of a whole mask
+        if not self.packs or attention != AUTO:
             return False
-        if self.device.type == "cpu":
+        if kind == "cpu":
             return True
         capped = getattr(self.lm.config, "attn_logit_softcapping", None) is not None
-        return self.device.type == "cuda" and half and not branches and not capped
+        return kind == "cuda" and half and not branches and not capped
 
     def see(self, segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor | Packing:
         """Who sees whom in packed rows, in the form that ``hidden`` computes fastest."""

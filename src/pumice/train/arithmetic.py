@@ -71,8 +71,6 @@ class Arithmetic:
             checkpointing=self.stage.activation_checkpointing,
             additions=self.additions,
             partly=self.partly,
+            trimmed=self.trimmed if load.logits <= MOST * load.tokens else 0,
         )
-        if self.trimmed and load.logits <= MOST * load.tokens:
-            often = found["language"] / stage_flops(self.shape, load, (), checkpointing=False)["language"]
-            found["language"] -= often * 2.0 * self.trimmed * (load.tokens - load.logits)
         return sum(found.values())

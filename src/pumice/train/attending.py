@@ -9,7 +9,7 @@ from pumice.model import VisionLanguageModel
 from pumice.model.attention import AUTO, KERNELS, set_attention
 from pumice.model.kernels import Kernel, need_of_config, unfit
 from pumice.recipes.schema import Stage
-from pumice.train.losses import computes_half
+from pumice.train.losses import computes_half, has_branches
 
 
 def check_attention(model: VisionLanguageModel, stage: Stage, device: torch.device | None) -> None:
@@ -54,6 +54,20 @@ def check_attention(model: VisionLanguageModel, stage: Stage, device: torch.devi
             where=where,
             remedy="choose attention eager, or set attention_dropout of the language model to 0",
         )
+
+
+def will_lay_flat(model: VisionLanguageModel, stage: Stage, device: str) -> bool:
+    """Whether ``lays_flat`` would say so on a kind of device, ``cpu`` or ``cuda``; for the forecast.
+
+    Raises:
+        RunError: as ``attend``.
+    """
+    before = model.lm.config._attn_implementation
+    try:
+        attend(model, stage)
+        return model.attends_blocks(half=stage.precision != "fp32", branches=has_branches(stage), kind=device)
+    finally:
+        model.lm.set_attn_implementation(before)
 
 
 def attend(model: VisionLanguageModel, stage: Stage) -> None:

@@ -71,8 +71,12 @@ def lays_flat(model: VisionLanguageModel, stage: Stage) -> bool:
 
     On CUDA FlashAttention does so, which takes half precision and samples without branches.
     """
-    branches = stage.branch_turns or stage.kind == "prefer"
-    return model.attends_blocks(half=computes_half(stage, model.device), branches=branches)
+    return model.attends_blocks(half=computes_half(stage, model.device), branches=has_branches(stage))
+
+
+def has_branches(stage: Stage) -> bool:
+    """Whether samples of a stage's rows have branches that do not see each other."""
+    return stage.branch_turns or stage.kind == "prefer"
 
 
 def step_parts(plan: Plan, step: int, lengths: IntArray, context: Context) -> list[list[list[Sequence[int]]]]:
