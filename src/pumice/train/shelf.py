@@ -127,8 +127,8 @@ class Shelf:
         except DamagedShard as error:
             self._notice(f"{shard.path} holds {error}: they are made again")
             self._damaged.add(shard.path)
-        except OSError:
-            pass  # another process made room
+        except OSError:  # another process took the file away, and may write it anew
+            self._shards.pop(shard.path, None)
         del self._where[key]
         return None
 
@@ -145,8 +145,12 @@ class Shelf:
         """Write what was put here; where there is no room, it is made again when it is needed."""
         if not self._pending:
             return
-        entries, size = list(self._pending.values()), self._pending_bytes + HEAD_BYTES
+        self.look()  # another run may have written the same meanwhile, and then no room is needed
+        entries = [entry for key, entry in self._pending.items() if key not in self._where]
         self._pending, self._pending_bytes = {}, 0
+        if not entries:
+            return
+        size = sum(entry.packed.nbytes + ENTRY_BYTES for entry in entries) + HEAD_BYTES
         path = self.folder / shard_name([entry.key for entry in entries])
 
         def put() -> Path:

@@ -36,11 +36,13 @@ FORMAT = 1
 _LIBRARIES = ("torch", "transformers", "numpy", "pillow", "av")
 _CODE = (
     "image/*.py",
+    "model/geometry.py",
     "model/tower.py",
     "model/towers.py",
     "train/codec.py",
     "train/pictures.py",
     "train/seats.py",
+    "train/shelved.py",
 )
 
 
