@@ -15,7 +15,8 @@ from pumice.model.build import build_model
 from pumice.model.shape import model_shape
 from pumice.recipes.schema import Stage
 from pumice.train.arithmetic import Arithmetic
-from pumice.train.attending import attend, check_attention
+from pumice.train.attending import attend, check_attention, will_lay_flat
+from pumice.train.losses import lays_flat
 from pumice.train.stage import accumulate
 
 CPU = torch.device("cpu")
@@ -144,3 +145,28 @@ def test_a_dense_mask_is_counted_in_full(toy: Any, parts: Any, data: Path, tmp_p
     count = Arithmetic(model_shape(bench.model), bench.run.context.stage, None, kept=False)
     own = count.step(bench.run.plan, bench.run.lengths, 0, *tiles)
     assert own == pytest.approx(counter.get_total_flops(), rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("attention", "changes", "cpu", "cuda"),
+    [
+        ("auto", {}, True, True),
+        ("auto", {"branch_turns": True}, True, False),
+        ("auto", {"precision": "fp32"}, True, False),
+        ("varlen", {}, True, True),
+        ("flex", {}, False, False),
+        ("sdpa", {}, False, False),
+        ("eager", {}, False, False),
+    ],
+)
+def test_a_plan_knows_which_rows_will_be_flat(
+    toy: Any, parts: Any, attention: str, changes: dict[str, Any], cpu: bool, cuda: bool
+) -> None:
+    model, _, _ = build_model(parts.vision, parts.language)
+    before = model.lm.config._attn_implementation
+    own = stage(toy, attention, **{"precision": "auto", "branch_turns": False, **changes})
+    assert [will_lay_flat(model, own, kind) for kind in ("cpu", "cuda")] == [cpu, cuda]
+    assert model.lm.config._attn_implementation == before
+    if attention in ("auto", "sdpa", "eager"):
+        attend(model, own)
+        assert lays_flat(model, own) is cpu, "as training on this CPU does"

@@ -80,9 +80,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     room = Storeroom(tmp_path, 100)
-    assert len(list((tmp_path / "in-use").iterdir())) == 1
+    [left] = (tmp_path / "in-use").iterdir()
     assert put(room, "b", 80)
     assert names(room) == {"b"}
+    assert not left.exists()
+    room.release()
+    assert not list((tmp_path / "in-use").iterdir())
+    left.write_text("space/a.safetensors\n")
+    with room.locked():
+        room.use([tmp_path / "space" / "b.safetensors"])
+    assert not left.exists(), "it goes also where there is room enough"
 
 
 def test_what_a_killed_writer_left_counts_and_goes(tmp_path: Path) -> None:

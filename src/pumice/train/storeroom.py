@@ -98,6 +98,7 @@ class Storeroom:
         if self._handle is None:
             folder = self.root / _IN_USE
             folder.mkdir(exist_ok=True)
+            self._in_use()  # removes what killed processes left
             self._list = folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}.txt"
             self._handle = os.open(self._list, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             _lock(self._handle, wait=False)
