@@ -15,11 +15,10 @@ from pumice.model.build import build_model
 from pumice.model.shape import model_shape
 from pumice.recipes.schema import Stage
 from pumice.train.arithmetic import Arithmetic
-from pumice.train.attending import attend, check_attention, will_lay_flat
-from pumice.train.losses import lays_flat
+from pumice.train.attending import attend, check_attention, lays_flat, will_lay_flat
 from pumice.train.stage import accumulate
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def stage(toy: Any, attention: str, **changes: Any) -> Stage:
@@ -148,6 +147,58 @@ def test_a_dense_mask_is_counted_in_full(toy: Any, parts: Any, data: Path, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("changes", "config", "capability", "flat"),
+    [
+        ({}, {}, 9, True),
+        ({"branch_turns": True}, {}, 9, False),
+        ({"precision": "fp32"}, {}, 9, False),
+        ({"attention": "sdpa"}, {}, 9, False),
+        ({"attention": "flex"}, {}, 9, False),
+        ({"attention": "varlen"}, {}, 9, True),
+        ({}, {"attn_logit_softcapping": 30.0}, 9, False),
+        ({}, {"attention_dropout": 0.1}, 9, False),
+        ({}, {"head_dim": 512}, 9, False),
+        ({}, {}, 7, False),
+    ],
+)
+def test_rows_lie_flat_where_the_device_that_trains_leaves_out_what_nobody_sees(
+    toy: Any,
+    parts: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    config: dict[str, Any],
+    capability: int,
+    flat: bool,
+) -> None:
+    """The model itself is on the CPU, as that of several ranks is, where all rows may lie flat."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (capability, 0))
+    model, _, _ = build_model(parts.vision, parts.language, template="tiny")
+    chosen = Stage.model_validate(toy.instruct(**{"precision": "bf16", **changes}))
+    attend(model, chosen)
+    for name, value in config.items():
+        setattr(model.lm.config, name, value)
+    assert lays_flat(model, chosen, GPU) is flat
+    if chosen.attention == "auto":
+        assert lays_flat(model, chosen, CPU)
+
+
+def test_a_run_asks_of_the_device_of_its_rank_whether_rows_lie_flat(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pumice.train import run
+
+    asked = []
+
+    def ask(model: Any, stage: Stage, device: torch.device) -> bool:
+        asked.append(device)
+        return False
+
+    monkeypatch.setattr(run, "lays_flat", ask)
+    toy.run(toy.make_recipe(data, toy.align(steps=1, validation=None)), tmp_path / "run", parts)
+    assert asked == [run.ALONE.device]
+
+
+@pytest.mark.parametrize(
     ("attention", "changes", "cpu", "cuda"),
     [
         ("auto", {}, True, True),
@@ -169,4 +220,4 @@ def test_a_plan_knows_which_rows_will_be_flat(
     assert model.lm.config._attn_implementation == before
     if attention in ("auto", "sdpa", "eager"):
         attend(model, own)
-        assert lays_flat(model, own) is cpu, "as training on this CPU does"
+        assert lays_flat(model, own, CPU) is cpu, "as training on this CPU does"

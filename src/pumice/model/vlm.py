@@ -34,6 +34,7 @@ from pumice.model.attention import (
 )
 from pumice.model.config import VLMConfig
 from pumice.model.cross_entropy import linear_cross_entropy, sums_linear
+from pumice.model.kernels import Need, best
 from pumice.model.last_layer import only_at
 from pumice.model.packing import Packing, packing_of
 from pumice.model.tower import Tower
@@ -269,23 +270,18 @@ class VisionLanguageModel(nn.Module):
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
 
-    def attends_blocks(self, *, half: bool, branches: bool, kind: str | None = None) -> bool:
+    def attends_blocks(self, need: Need) -> bool:
         """Whether attention over packed rows costs what samples see alone, however long the rows are.
 
         Args:
-            half: matrix products are taken in half precision.
-            branches: samples have branches.
-            kind: of device, ``cpu`` or ``cuda``; None for where the model is.
+            need: what a step asks of a kernel (``kernels.need_of_config``).
         """
-        attention, kind = self.lm.config._attn_implementation, kind or self.device.type
-        if attention in KERNELS:
-            return KERNELS[attention] == "varlen"  # flex makes its blocks of a whole mask
-        if not self.packs or attention != AUTO:
+        kind = self.lm.config._attn_implementation
+        if kind in KERNELS:
+            return KERNELS[kind] == "varlen"  # flex makes its blocks of a whole mask
+        if not self.packs or kind != AUTO:
             return False
-        if kind == "cpu":
-            return True
-        capped = getattr(self.lm.config, "attn_logit_softcapping", None) is not None
-        return kind == "cuda" and half and not branches and not capped
+        return need.device == "cpu" or (need.device == "cuda" and best(need) == "varlen")
 
     def see(self, segment_ids_BT: Tensor, branch_ids_BT: Tensor) -> Tensor | Packing:
         """Who sees whom in packed rows, in the form that ``hidden`` computes fastest."""

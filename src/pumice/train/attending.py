@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from pumice.errors import CheckpointError, RunError
 from pumice.model import VisionLanguageModel
 from pumice.model.attention import AUTO, KERNELS, set_attention
-from pumice.model.kernels import Kernel, need_of_config, unfit
+from pumice.model.kernels import Kernel, Need, need_of_config, unfit
 from pumice.recipes.schema import Stage
 from pumice.train.losses import computes_half, has_branches
 
@@ -30,13 +32,7 @@ def check_attention(model: VisionLanguageModel, stage: Stage, device: torch.devi
         chosen = model.lm.config._attn_implementation
     finally:
         model.lm.set_attn_implementation(before)
-    need = need_of_config(
-        model.lm.config,
-        device=device,
-        half=None if device is None else computes_half(stage, device),
-        plain=not stage.branch_turns and stage.kind != "prefer",
-        trains="language" in stage.parts,
-    )
+    need = _need(model, stage, device)
     if chosen in KERNELS:
         kernel: Kernel = KERNELS[chosen]
         problem = unfit(kernel, need)
@@ -56,6 +52,19 @@ def check_attention(model: VisionLanguageModel, stage: Stage, device: torch.devi
         )
 
 
+def lays_flat(model: VisionLanguageModel, stage: Stage, device: torch.device) -> bool:
+    """Whether attention costs what samples see and no more, so that padding rows to one length is in vain.
+
+    On CUDA FlashAttention does so, which does not take all there is (``kernels.unfit``).
+
+    Args:
+        model: after ``attend``; on any device, since the whole model of several ranks stays on the CPU.
+        stage: the stage.
+        device: where it trains.
+    """
+    return model.attends_blocks(_need(model, stage, device))
+
+
 def will_lay_flat(model: VisionLanguageModel, stage: Stage, device: str) -> bool:
     """Whether ``lays_flat`` would say so on a kind of device, ``cpu`` or ``cuda``; for the forecast.
 
@@ -65,9 +74,20 @@ def will_lay_flat(model: VisionLanguageModel, stage: Stage, device: str) -> bool
     before = model.lm.config._attn_implementation
     try:
         attend(model, stage)
-        return model.attends_blocks(half=stage.precision != "fp32", branches=has_branches(stage), kind=device)
+        need = replace(_need(model, stage, None), device=device, half=stage.precision != "fp32")
+        return model.attends_blocks(need)
     finally:
         model.lm.set_attn_implementation(before)
+
+
+def _need(model: VisionLanguageModel, stage: Stage, device: torch.device | None) -> Need:
+    return need_of_config(
+        model.lm.config,
+        device=device,
+        half=None if device is None else computes_half(stage, device),
+        plain=not has_branches(stage),
+        trains="language" in stage.parts,
+    )
 
 
 def attend(model: VisionLanguageModel, stage: Stage) -> None:

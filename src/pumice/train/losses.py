@@ -31,7 +31,7 @@ class Context:
 
     ``position_ids_4`` are the tokens of the grounding's words for left, right, top and bottom; ``ranks`` are
     those that train together. ``flat`` says that samples may be laid end to end in rows of any length
-    (``lays_flat``).
+    (``attending.lays_flat``).
     """
 
     stage: Stage
@@ -47,31 +47,21 @@ class Context:
 
 
 def autocast(stage: Stage, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The precision of a stage: bf16 autocast, or none.
-
-    ``auto`` is bf16 where the device multiplies bf16 faster than fp32: CUDA, and CPUs with AVX-512 BF16
-    or AMX.
-    """
-    if stage.precision == "fp32":
-        return contextlib.nullcontext()
-    capable = device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if stage.precision == "auto" and not capable:
+    """The precision of a stage: bf16 autocast, or none (``computes_half``)."""
+    if not computes_half(stage, device):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def computes_half(stage: Stage, device: torch.device) -> bool:
-    """Whether a stage's matrix products are taken in bfloat16."""
-    with autocast(stage, device):
-        return torch.is_autocast_enabled(device.type)
+    """Whether a stage's matrix products are taken in bfloat16.
 
-
-def lays_flat(model: VisionLanguageModel, stage: Stage) -> bool:
-    """Whether attention costs what samples see and no more, so that padding rows to one length is in vain.
-
-    On CUDA FlashAttention does so, which takes half precision and samples without branches.
+    ``auto`` is bf16 where the device multiplies bf16 faster than fp32: CUDA, and CPUs with AVX-512 BF16
+    or AMX.
     """
-    return model.attends_blocks(half=computes_half(stage, model.device), branches=has_branches(stage))
+    if stage.precision != "auto":
+        return stage.precision == "bf16"
+    return device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def has_branches(stage: Stage) -> bool:

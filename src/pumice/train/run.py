@@ -45,12 +45,12 @@ from pumice.train.adapters import (
     write_adapter,
 )
 from pumice.train.arithmetic import Arithmetic
-from pumice.train.attending import attend, check_attention
+from pumice.train.attending import attend, check_attention, lays_flat
 from pumice.train.best import Ask, Asking, Best
 from pumice.train.checkpoint import list_states
 from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
-from pumice.train.losses import Context, computes_half, filled, lays_flat
+from pumice.train.losses import Context, computes_half, filled
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step, return_memory
 from pumice.train.observe import RunObserver, Silent
@@ -276,7 +276,7 @@ def _run_one(
         place.mkdir(parents=True, exist_ok=True)
         ready.plan.save(place / "plan.json")
     lean = begin_lean(model, stage, ranks, place)
-    context = Context(stage, pictures, ready.position_ids_4, ranks, lays_flat(model, stage))
+    context = Context(stage, pictures, ready.position_ids_4, ranks, lays_flat(model, stage, ranks.device))
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
