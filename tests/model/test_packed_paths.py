@@ -16,6 +16,7 @@ from torch import Tensor
 from pumice.errors import CheckpointError
 from pumice.model.attention import AUTO, set_attention
 from pumice.model.build import build_model
+from pumice.model.last_layer import last_feed_forward
 from pumice.model.vlm import VisionLanguageModel
 
 from .test_families import LANGUAGES, save_language
@@ -183,3 +184,31 @@ def test_a_model_may_be_loaded_for_flex(tiny: Any, tmp_path: Path) -> None:
     assert found == pytest.approx(wanted(model, pictures(), branches=True, train=False)[0], rel=1e-5)
     with pytest.raises(CheckpointError, match="this device is cpu"):
         build_model(tiny.vision, tiny.language, template="tiny", attention="varlen")
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_a_last_layer_that_is_computed_where_it_is_read_changes_nothing(
+    tiny: Any, tmp_path: Path, name: str
+) -> None:
+    """Of every family; the places are those of three samples, one of them in branches."""
+    folder = save_language(tiny, tmp_path / "lm", LANGUAGES[name]())
+    model, _, _ = build_model(tiny.vision, folder, template="tiny")
+    assert model.trims
+    part = last_feed_forward(model.lm)
+    assert part is not None
+    places: list[int] = []
+    inner = next(part.children())
+    inner.register_forward_pre_hook(lambda module, given: places.append(given[0].shape[:-1].numel()))
+    found = []
+    for trims in (True, False):
+        model.trims = trims
+        rows = packed(model, branches=True)
+        found.append(measured(model, [(rows, [0, 1, 2])], pictures(), train=True))
+    few, all_ = places
+    assert few < all_ / 2
+    (loss_, grads), (total, wanted_) = found
+    assert loss_ == pytest.approx(total, rel=1e-6)
+    assert grads.keys() == wanted_.keys()
+    least = 1e-3 * max(float(grad.norm()) for grad in wanted_.values())
+    for key, grad in wanted_.items():
+        assert float((grads[key] - grad).norm()) < 2e-5 * (float(grad.norm()) + least), key
