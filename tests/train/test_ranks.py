@@ -77,6 +77,8 @@ def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:
                 "lr": {"connector": 0.01, "language": 0.003, "vision": 0.001},
             }
         ],
+        # A sample a step: one of them has no picture, and says nothing to the connector.
+        "single": [{**plain, "rows_per_step": 1, "row_length": 44, "steps": 14}],
         "lora": [{**plain, "lora": LORA}],
         # Three rows for two ranks: one has none in its part.
         "prefer": [toy.prefer(name="instruct", rows_per_step=3, row_length=96, preference={"sft": 0.5})],
@@ -112,7 +114,7 @@ def numbers(toy: Any, folder: Path, stage: str = "instruct") -> list[float]:
     return [row[key] for row in rows for key in ("loss", "grounding", "grad_norm") if key in row]
 
 
-@pytest.mark.parametrize("name", ["whole", "parts", "tower", "some", "lora", "prefer", "grounded"])
+@pytest.mark.parametrize("name", ["whole", "parts", "tower", "some", "single", "lora", "prefer", "grounded"])
 def test_two_ranks_compute_what_one_does(toy: Any, ran: Any, name: str) -> None:
     one, two = (numbers(toy, ran[name][world]) for world in (1, 2))
     assert len(one) > 5
@@ -121,6 +123,14 @@ def test_two_ranks_compute_what_one_does(toy: Any, ran: Any, name: str) -> None:
     assert weights[0].keys() == weights[1].keys()
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=2e-4)
+
+
+def test_a_step_has_no_picture_on_any_rank(toy: Any, ran: Any) -> None:
+    """Not its last: what it does to the connector shows afterwards."""
+    for world in (1, 2):
+        rows = toy.metrics(ran["single"][world], "instruct")
+        pictures = [row["images"] for row in rows if row["kind"] == "train"]
+        assert 0 in pictures[1:-1]
 
 
 def test_pairs_are_compared_as_on_one_rank(toy: Any, ran: Any) -> None:

@@ -88,6 +88,11 @@ class StageTraining:
         """Those of the rows of a step, in parts, each rank its share."""
         run = self.run
         figures = accumulate(self.model, run, step)
+        if not figures["images"]:
+            # Ranks compute through all parts alike and get zeros here, with which an optimiser would step on.
+            for name, weight in self.weights.items():
+                if not name.startswith("language."):
+                    weight.grad = None
         tiles, image_tokens = figures.pop("tiles"), figures.pop("image_tokens")
         if run.arithmetic is not None:
             figures["flops"] = run.arithmetic.step(run.plan, run.lengths, step, tiles, image_tokens)
