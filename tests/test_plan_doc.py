@@ -22,7 +22,8 @@ TEXT = (Path(__file__).parent.parent / "docs" / "plan.md").read_text("utf-8")
 def commands() -> list[str]:
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.S | re.M)
     lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
-    return [line.partition("  #")[0].strip() for line in lines if line.startswith("pumice plan ")]
+    found = [line.partition("  #")[0].strip() for line in lines if line.startswith("pumice plan ")]
+    return [line for line in found if not line.endswith("--ranks")]  # these have their own test
 
 
 def rows(bad: int) -> str:
@@ -95,3 +96,37 @@ def test_the_published_runs_are_predicted_as_told(here: Path, size: str) -> None
         assert published == f"{found['published_hours']:g} h"
         assert difference == f"{found['difference']:+.1%}"
         assert abs(found["difference"]) < 0.25
+
+
+RANKS = re.findall(r"^```\n(pumice plan [^\n]* --ranks)\n```\n\n```text\n(.*?)\n```", TEXT, re.S | re.M)
+
+
+def test_four_models_are_spread() -> None:
+    assert len(RANKS) == TEXT.count(" --ranks\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [pytest.param(*pair, marks=pytest.mark.slow if "--split 32" in pair[1] else ()) for pair in RANKS],
+)
+def test_what_ranks_hold_is_what_is_printed(here: Path, command: str, shown: str) -> None:
+    result = run_pumice(*shlex.split(command)[1:])
+    assert result.code == 0, result.both
+    printed = [" ".join(line.split()) for line in result.out.splitlines()]
+    for line in shown.splitlines():
+        assert " ".join(line.split()) in printed, line
+
+
+def test_the_page_on_training_says_the_same() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| \d+B \| \d+ [AH]100 ", line)]
+    assert len(rows) == len(RANKS)
+    for row, (_, shown) in zip(rows, RANKS, strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        together = next(line for line in shown.splitlines() if "together" in line).split()[1]
+        host = re.search(r"host memory: ([\d,]+) GB a node", shown)
+        assert host is not None
+        assert cells[3].removesuffix(": does not fit") == together
+        assert ("does not fit" in cells[3]) is ("does not fit" in shown)
+        assert cells[5] == host[1]
+        assert cells[1].split()[0] in shown.splitlines()[0]

@@ -14,18 +14,23 @@ from typing import Any
 
 @contextmanager
 def runner(
-    workers: int, prepare: Callable[..., None] | None = None, given: tuple[Any, ...] = ()
+    workers: int,
+    prepare: Callable[..., None] | None = None,
+    given: tuple[Any, ...] = (),
+    *,
+    apart: bool = False,
 ) -> Iterator[Any]:
     """A ``map`` that keeps order, in this process or in ``workers`` others.
 
     When the block ends early, what has not been started is never done.
 
     Args:
-        workers: how many processes; 1 is this one.
+        workers: how many processes; 1 is this one, unless ``apart``.
         prepare: called once in each process before its first piece of work.
         given: its arguments, which travel to each process once.
+        apart: never in this process, whatever is done there must not touch.
     """
-    if workers == 1:
+    if workers == 1 and not apart:
         if prepare is not None:
             prepare(*given)
         yield map

@@ -289,7 +289,7 @@ def test_seventy_billion_on_eight_devices_do_not_fit_and_it_is_said_what_would(
     assert "does not fit" in result.out
     assert "it fits with --devices 32" in result.out
     assert "QLoRA" in result.out
-    assert "does not fit" not in pumice("plan", published(here), *words, "--devices", 64).out
+    assert "does not fit" not in pumice("plan", published(here), *words, "--devices", 64, "--split", 64).out
     many = pumice("plan", published(here), *words, "--devices", 512)
     assert "have nothing to do" in many.out
 
@@ -382,3 +382,41 @@ def test_videos_that_are_not_looked_at_count_as_many_frames_as_are_sampled(pumic
     [stage] = json.loads(plan_file().read_text("utf-8"))["stages"]
     assert stage["tower_inputs"] == 4 + 2
     assert stage["tokens"]["image"] == 4 * 144 + 2 * 576
+
+
+def test_ranks_need_no_data(pumice: Any, here: Path) -> None:
+    result = pumice("plan", "llava-1.5-7b", "--devices", 64, "--ranks", "--stage", "instruct")
+    assert result.code == 0, result.both
+    told = json.loads(plan_file().read_text("utf-8"))["stages"][0]["ranks"]
+    assert (told["devices"], told["per_node"], told["split"], told["copies"]) == (64, 8, 8, 8)
+    assert told["assumed"]
+    assert told["copy"]["optimizer"] == 2 * told["copy"]["gradients"]
+    assert "weights split over 8, 8 copies" in result.out
+    assert f"{told['first']['weights'] / 1e9:.3f}" in result.out
+    assert "it fits" in result.out
+    wrong = pumice("plan", "llava-1.5-7b", "--devices", 12, "--ranks")
+    assert wrong.code != 0
+    assert "--per-node" in wrong.both
+
+
+def test_ranks_of_data_that_was_read_hold_its_rows(
+    pumice: Any, recipe: Path, world: Path, here: Path
+) -> None:
+    result = pumice(
+        "plan",
+        recipe,
+        "--data",
+        world,
+        "--hardware",
+        "h100",
+        "--devices",
+        2,
+        "--ranks",
+        "--stage",
+        "instruct",
+    )
+    assert result.code == 0, result.both
+    stage = json.loads(plan_file().read_text("utf-8"))["stages"][0]
+    assert not stage["ranks"]["assumed"]
+    assert stage["ranks"]["rows_at_once"] == stage["cost"]["rows_at_once"]
+    assert stage["cost"]["sharding"] == "full"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import run_pumice
+
 
 @pytest.mark.slow
 def test_a_published_recipe_in_small_on_two_ranks(tmp_path: Path) -> None:
@@ -67,3 +69,9 @@ def test_a_signal_to_torchrun_saves_on_all_ranks(tmp_path: Path) -> None:
         json.loads(line)["step"] for line in metrics.read_text("utf-8").splitlines() if '"train"' in line
     ]
     assert steps == list(range(1, 61))
+
+
+def test_one_process_splits_nothing() -> None:
+    result = run_pumice("train", "tiny", "--split", "2")
+    assert result.code != 0
+    assert "--split" in result.both

@@ -1,6 +1,7 @@
 """What one rank of a test does: several runs one after another, as a file of JSON says.
 
-``torchrun --nproc-per-node 2 ranks.py SPEC.json``; a run is ``{recipe, folder, parts, resume, stop, kill}``.
+``torchrun --nproc-per-node 2 ranks.py SPEC.json``; a run is ``{recipe, folder, parts, resume, stop, kill,
+split}``.
 ``kill: [RANK, CALLS]`` ends a rank, with no chance to clean up, when it asks for the next step so often.
 ``offload: true`` obeys a stage's ``offload`` on a CPU, too, as if its memory were not the host's.
 ``lean: false`` trains copies whose frozen weights stay float32; ``true`` looks whether they do not.
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def main() -> None:
                 command="test",
                 resume=run.get("resume", False),
                 stop=stopping(run.get("stop"), kill[1] if kill and kill[0] == ranks.rank else None),
-                ranks=ranks,
+                ranks=replace(ranks, split=run.get("split", 0)),
             )
         except Interrupted:
             assert run.get("stop") is not None

@@ -80,6 +80,8 @@ def stages(toy: Any) -> dict[str, list[dict[str, Any]]]:
         # A sample a step: one of them has no picture, and says nothing to the connector.
         "single": [{**plain, "rows_per_step": 1, "row_length": 44, "steps": 14}],
         "lora": [{**plain, "lora": LORA}],
+        "qlora": [{**plain, "lora": {**LORA, "quantize": "nf4"}}],
+        "half": [{**plain, "precision": "bf16"}],
         # Three rows for two ranks: one has none in its part.
         "prefer": [toy.prefer(name="instruct", rows_per_step=3, row_length=96, preference={"sft": 0.5})],
         "grounded": [toy.align(grounding=GROUNDING, rows_per_step=2, row_length=64, steps=2), plain],
@@ -131,6 +133,14 @@ def test_a_step_has_no_picture_on_any_rank(toy: Any, ran: Any) -> None:
         rows = toy.metrics(ran["single"][world], "instruct")
         pictures = [row["images"] for row in rows if row["kind"] == "train"]
         assert 0 in pictures[1:-1]
+
+
+@pytest.mark.parametrize("name", ["qlora", "half"])
+def test_two_ranks_in_half_compute_nearly_what_one_does(toy: Any, ran: Any, name: str) -> None:
+    """Layers are gathered in bfloat16, so that their norms, too, are rounded; nothing else differs."""
+    one, two = (numbers(toy, ran[name][world]) for world in (1, 2))
+    assert len(one) > 5
+    assert two == pytest.approx(one, rel=1e-2)
 
 
 def test_pairs_are_compared_as_on_one_rank(toy: Any, ran: Any) -> None:
@@ -219,3 +229,16 @@ def test_each_rank_reads_its_share_of_pictures_once_and_finds_the_others(
     assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-4)
     assert toy.metrics(tmp_path / "two/warm", "instruct") == two, "the same bits, made or found"
     assert toy.metrics(tmp_path / "two/alone", "instruct") == one, "whoever made them"
+
+
+def test_a_state_of_two_copies_goes_on_as_one_copy(
+    toy: Any, parts: Any, data: Path, launch: Launch, ran: Any, tmp_path: Path
+) -> None:
+    """Four ranks, two of which share a copy of the weights; then all four do."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(toy.make_recipe(data, *stages(toy)["whole"])), "utf-8")
+    run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
+    launch(4, [{**run, "stop": 2, "split": 2}])
+    launch(4, [{**run, "resume": True, "split": 4}])
+    whole = numbers(toy, ran["whole"][1])
+    assert numbers(toy, tmp_path / "run") == pytest.approx(whole, rel=1e-4)

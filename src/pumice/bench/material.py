@@ -23,6 +23,8 @@ from tokenizers.pre_tokenizers import Split
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pumice.model import build_model, save_model
+from pumice.model.parts import quiet
+from pumice.model.weights import DTYPES
 
 StageName = Literal["align", "instruct"]
 STAGES: tuple[StageName, ...] = ("align", "instruct")
@@ -51,23 +53,40 @@ class Size:
     patch: int = 14
 
 
-def make_model(folder: Path, size: Size, seed: int = 0) -> Path:
-    """A LLaVA of random weights in transformers' layout, float32; returns its folder."""
+LLAVA_7B = Size(
+    width=4096,
+    layers=32,
+    heads=32,
+    mlp=11008,
+    vision_width=1024,
+    vision_layers=24,
+    vision_heads=16,
+    pixels=336,
+)
+"""LLaVA-1.5-7B: CLIP-L/336 and Vicuna 7B, 576 tokens a picture, 7.1 billion parameters."""
+
+
+def make_model(folder: Path, size: Size, seed: int = 0, dtype: str = "float32") -> Path:
+    """A LLaVA of random weights in transformers' layout; returns its folder.
+
+    Parts are made, joined and written as numbers of ``dtype``: of 7B in bfloat16 that takes at most some
+    30 GB of memory, and as much of disk.
+    """
     target = folder / "model"
-    with torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _vision(folder / "vision", size)
-        _language(folder / "language", size)
+        _vision(folder / "vision", size, dtype)
+        _language(folder / "language", size, dtype)
     made = build_model(
-        folder / "vision", folder / "language", connector="mlp2x_gelu", template="v1", seed=seed
+        folder / "vision", folder / "language", connector="mlp2x_gelu", template="v1", dtype=dtype, seed=seed
     )
-    save_model(*made, target, dtype="float32")
+    save_model(*made, target, dtype=dtype)
     for part in ("vision", "language"):
         shutil.rmtree(folder / part)
     return target
 
 
-def _vision(folder: Path, size: Size) -> None:
+def _vision(folder: Path, size: Size, dtype: str) -> None:
     auto: Any = AutoModel
     config = AutoConfig.for_model(
         "clip_vision_model",
@@ -78,7 +97,7 @@ def _vision(folder: Path, size: Size) -> None:
         image_size=size.pixels,
         patch_size=size.patch,
     )
-    auto.from_config(config).save_pretrained(folder)
+    auto.from_config(config, dtype=DTYPES[dtype]).save_pretrained(folder)
     side = {"height": size.pixels, "width": size.pixels}
     fields = {
         "image_processor_type": "CLIPImageProcessor",
@@ -96,7 +115,7 @@ def _vision(folder: Path, size: Size) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(fields) + "\n", "utf-8")
 
 
-def _language(folder: Path, size: Size) -> None:
+def _language(folder: Path, size: Size, dtype: str) -> None:
     auto: Any = AutoModelForCausalLM
     words = min(WORDS, size.vocabulary - 8)
     tokenizer = word_tokenizer(words)
@@ -113,7 +132,7 @@ def _language(folder: Path, size: Size) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    auto.from_config(config).save_pretrained(folder)
+    auto.from_config(config, dtype=DTYPES[dtype]).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -30,6 +30,10 @@ def bench_recipe(spec: Spec) -> Recipe:
         "accumulation": max(1, spec.samples // spec.micro),
         "precision": spec.precision,
     }
+    if spec.checkpointing:
+        stage["activation_checkpointing"] = True
+    if spec.lora:
+        stage["lora"] = {}
     if spec.stage == "align":
         stage["template"] = "plain"
     value = {

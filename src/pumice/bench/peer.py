@@ -30,7 +30,9 @@ from transformers import (
 
 from pumice.bench.worker import Spec, Took, peak_bytes, rates
 from pumice.data import build_plan, read_samples
+from pumice.model.attach import is_addition, peft
 from pumice.model.parts import load_tokenizer, quiet
+from pumice.recipes.schema import Lora
 from pumice.text.render import render
 from pumice.text.resolve import resolve_template
 from pumice.types import IGNORE_INDEX, IntArray
@@ -197,16 +199,39 @@ def parts_of(model: Any) -> dict[str, torch.nn.Module]:
     return {"connector": body.multi_modal_projector, "language": language, "vision": body.vision_tower}
 
 
+def _attach(model: Any) -> None:
+    """PEFT's additions to all linear layers of the language model, of the size that ``lora: {}`` has."""
+    lm = model.model.language_model
+    names = {
+        name.rpartition(".")[2] for name, module in lm.named_modules() if isinstance(module, torch.nn.Linear)
+    }
+    lora = Lora()
+    config = peft().LoraConfig(
+        r=lora.rank, lora_alpha=int(lora.alpha), lora_dropout=lora.dropout, target_modules=sorted(names)
+    )
+    peft().inject_adapter_in_model(config, lm)
+    for name, parameter in parts_of(model)["language"].named_parameters():
+        parameter.requires_grad_(is_addition(name))
+
+
 def run(spec: Spec) -> Took:
     """Train by Trainer."""
     set_seed(spec.seed)
     rows = read_rows(spec)
     folder = Path(spec.folder) / "model"
+    # Of large models people hold what is frozen in bfloat16.
+    frozen = spec.lora or (spec.bare and spec.stage == "align")
+    kind = torch.bfloat16 if frozen and spec.precision == "bf16" else torch.float32
     with quiet():
-        model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=kind)
     chosen = rates(spec.stage)
     for name, part in parts_of(model).items():
         part.requires_grad_(name in chosen)
+    if spec.lora:
+        _attach(model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     processors: Any = AutoImageProcessor
     processor = processors.from_pretrained(folder, use_fast=False)
     collator, watch = Collator(int(model.config.pad_token_id or 0)), Watch()
@@ -220,6 +245,8 @@ def run(spec: Spec) -> Took:
         weight_decay=0.0,
         max_grad_norm=1.0,
         bf16=spec.precision == "bf16",
+        gradient_checkpointing=spec.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",

@@ -53,6 +53,9 @@ class Settings:
     row_length: int = 2048
     threads: int = 2
     seed: int = 1
+    lora: bool = False
+    checkpointing: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,9 @@ def measure(material: Path, stage: StageName, side: str, settings: Settings) -> 
             seed=settings.seed,
             row_length=settings.row_length,
             threads=settings.threads,
+            lora=settings.lora,
+            checkpointing=settings.checkpointing,
+            bare=settings.bare,
         )
         file = Path(work) / "spec.json"
         file.write_text(json.dumps(asdict(spec)), "utf-8")

@@ -35,6 +35,9 @@ class Spec:
         seed: of order and chances.
         row_length: tokens of our packed rows.
         threads: of torch.
+        lora: train additions to the language model and not its weights, as a recipe's ``lora: {}`` does.
+        checkpointing: compute layers again in the backward pass.
+        bare: ours without what a run writes; a model of many gigabytes is then not saved to be timed.
     """
 
     side: str
@@ -48,6 +51,9 @@ class Spec:
     seed: int
     row_length: int
     threads: int
+    lora: bool = False
+    checkpointing: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Took:
         supervised: supervised tokens of those steps.
         tokens: all tokens of those steps.
         places: the same with padding.
+        useful: FLOP that those steps need: of real tokens, nothing computed twice (0: not counted).
+        carried: FLOP that were carried out (0: not counted).
     """
 
     seconds: float
@@ -69,6 +77,8 @@ class Took:
     supervised: int
     tokens: int
     places: int
+    useful: float = 0.0
+    carried: float = 0.0
 
 
 def peak_bytes() -> int:
@@ -87,7 +97,9 @@ def main() -> None:
     """Run the side that the file names."""
     spec = Spec(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
     torch.set_num_threads(spec.threads)
-    if spec.side == "pumice":
+    if spec.side == "pumice" and spec.bare:
+        from pumice.bench.bare import run
+    elif spec.side == "pumice":
         from pumice.bench.ours import run
     else:
         from pumice.bench.peer import run

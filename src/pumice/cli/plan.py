@@ -37,6 +37,10 @@ EPILOG = examples(
         "against the published hours; no data needed",
         "pumice plan llava-1.5-13b --hardware a100-80g --devices 8 --published-size",
     ),
+    (
+        "what each rank of 64 devices would hold; no data needed",
+        "pumice plan llava-1.5-13b --hardware h100 --devices 64 --ranks",
+    ),
     ("on other hardware", "pumice plan mine.yaml --hardware h100 --devices 8 --sharding full"),
 )
 
@@ -97,6 +101,28 @@ def plan(
             show_default="as published",
         ),
     ] = None,
+    per_node: Annotated[
+        int,
+        typer.Option("--per-node", min=1, metavar="N", help="How many devices one node has."),
+    ] = 8,
+    split: Annotated[
+        int | None,
+        typer.Option(
+            "--split",
+            min=1,
+            metavar="N",
+            help="Over how many devices weights are split, as for pumice train.",
+            show_default="those of a node",
+        ),
+    ] = None,
+    ranks: Annotated[
+        bool,
+        typer.Option(
+            "--ranks",
+            help="Split the model among ranks that do not exist, as training would, and print what each "
+            "holds. Needs no data.",
+        ),
+    ] = False,
     published: Annotated[
         bool,
         typer.Option("--published-size", help="Predict the published run, beside the hours that it took."),
@@ -132,12 +158,13 @@ def plan(
     if no_images and (decode or images is not None):
         raise UsageError("--no-images looks at no picture", where="--no-images", remedy="leave it out")
     options = _options(hardware, devices, sharding, assume_size)
-    loaded, said = _recipe(recipe, data, images, stage, changes_of(words, changes), small, published, runs)
+    without = published or ranks
+    loaded, said = _recipe(recipe, data, images, stage, changes_of(words, changes), small, without, runs)
     if small and (data is None or data.is_dir()):
         said += small_data(recipe, changes_of(words, changes))
     if allow_bad is not None:
         loaded = allowing(loaded, allow_bad)
-    reads = data is not None or not published or _has_data(loaded)
+    reads = data is not None or not without or _has_data(loaded)
     with counting(err if as_json else out) as count:
         found = forecast(
             loaded,
@@ -147,12 +174,15 @@ def plan(
                 images=not no_images,
                 decode=decode,
                 published=published,
+                per_node=per_node,
+                split=split,
+                ranks=ranks,
                 data=reads,
                 cache=runs / CACHE_FOLDER,
                 progress=count,
             ),
         )
-    if not reads:
+    if not reads and published:
         said.append("no data was given: the published sizes alone are planned")
     if out_file is None:
         # An earlier plan of the recipe is replaced; of a run nothing stands there.
@@ -172,7 +202,7 @@ def _recipe(
     stage: str | None,
     changes: list[Change],
     small: bool,
-    published: bool,
+    without: bool,
     runs: Path,
 ) -> tuple[Recipe, list[str]]:
     """The recipe to plan, and what must be said of what is left out of it."""
@@ -189,7 +219,7 @@ def _recipe(
                 where="--images",
                 remedy="the recipe says where pictures are",
             )
-        if data is None and published and not small:
+        if data is None and without and not small:
             loaded = load_recipe(name, changes)  # its data need not be there
         else:
             loaded = open_recipe(name, changes, small=small, data=data, runs=runs)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import note, out
+from pumice.cli.plan_ranks import show_ranks
 from pumice.cli.progress import describe_counts, describe_rows, rows_said, short, size_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
     for stage in found.stages:
         if stage.counted is not None:
             _stage(stage, stage.counted, files["bad rows"].name if "bad rows" in files else "")
+    for stage in found.stages:
+        if "ranks" in stage.summary:
+            show_ranks(stage.summary["name"], stage.summary["ranks"])
     told = [stage for stage in found.stages if "published" in stage.summary]
     if told:
         _published(told)

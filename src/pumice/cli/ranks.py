@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pumice.cli.console import out
+from pumice.errors import UsageError
 
 if TYPE_CHECKING:
     from pumice.train.parallel import Ranks
@@ -19,14 +20,24 @@ def started() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks | None]:
-    """The ranks of this verb, None for an ordinary process (which then imports no torch for it)."""
+def joined(split: int | None = None) -> Iterator[Ranks | None]:
+    """The ranks of this verb, None for an ordinary process (which then imports no torch for it).
+
+    Args:
+        split: over how many of them weights are split; None: over those of a node.
+    """
     if not started():
+        if split is not None:
+            raise UsageError(
+                "one process has nothing to split its weights over",
+                where="--split",
+                remedy="leave it out, or start several: torchrun --nproc-per-node N -m pumice train ...",
+            )
         yield None
         return
     from pumice.train.parallel import join_ranks, leave_ranks
 
-    ranks = join_ranks()
+    ranks = join_ranks(split or 0)
     out.quiet = not ranks.lead
     yield ranks
     leave_ranks()  # not after an error: others may wait, and torchrun ends them all

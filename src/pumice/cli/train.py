@@ -95,6 +95,17 @@ def train(
         bool,
         typer.Option("--no-eval", help="Leave out the measurement after training and on the way."),
     ] = False,
+    split: Annotated[
+        int | None,
+        typer.Option(
+            "--split",
+            min=1,
+            metavar="N",
+            help="Under torchrun: over how many ranks weights are split; the others repeat them. Changes "
+            "memory and speed alone.",
+            show_default="the ranks of a node",
+        ),
+    ] = None,
     log: Annotated[
         list[Log] | None,
         typer.Option(
@@ -110,7 +121,7 @@ def train(
     from pumice.cli.ranks import first_alone, joined
 
     check_logs(log or ())
-    with joined() as ranks:
+    with joined(split) as ranks:
         with first_alone(ranks):
             loaded = open_recipe(recipe, changes_of(words, changes, seed), small=small, data=data, runs=runs)
         if small and (ranks is None or ranks.lead):
@@ -123,7 +134,7 @@ def train(
         if allow_bad is not None:
             loaded = allowing(loaded, allow_bad)
         typed = [recipe, *(words or ())]
-        command = _command(typed, data, name, runs, changes, small, no_eval, allow_bad, log or ())
+        command = _command(typed, data, name, runs, changes, small, no_eval, allow_bad, split, log or ())
         without = "--no-eval" if resume else "--set evaluation=null"
         questions = None if no_eval else _questions(loaded, without)
         _carry_out(loaded, folder, command, resume, questions, ranks, log or ())
@@ -326,6 +337,7 @@ def _command(
     small: bool,
     no_eval: bool,
     allow_bad: int | None,
+    split: int | None,
     logs: Sequence[Log],
 ) -> str:
     """The command that starts this run, as one would type it."""
@@ -338,6 +350,7 @@ def _command(
     words += ["--small"] if small else []
     words += ["--allow-bad", str(allow_bad)] if allow_bad is not None else []
     words += ["--no-eval"] if no_eval else []
+    words += ["--split", str(split)] if split is not None else []
     for one in dict.fromkeys(logs):
         words += ["--log", one.value]
     return shlex.join(words)

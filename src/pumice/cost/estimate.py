@@ -47,7 +47,8 @@ class Setup:
     ``trimmed`` is as in ``stage_flops``.
     ``reference`` is the share of the load that is read once more before the first step, forward alone (stages
     of kind prefer). ``optimizer`` and ``offload`` are as in a recipe; ``spare`` is whether the device has
-    host memory beside its own, which a CPU has not.
+    host memory beside its own, which a CPU has not. ``split`` is how many devices share one copy of what is
+    split; 0: all of them.
     """
 
     trainable: frozenset[str]
@@ -67,6 +68,7 @@ class Setup:
     spare: bool = True
     lean: Mapping[str, int] = field(default_factory=dict)
     trimmed: int = 0
+    split: int = 0
 
     @property
     def cast(self) -> bool:
@@ -196,7 +198,7 @@ def stage_memory(shape: Shape, load: Load, setup: Setup) -> Memory:
     if additions is not None:
         trained += additions.params - params["language"]
     everything = float(sum(shape.params.values()))
-    split = 1.0 / setup.devices
+    split = 1.0 / (setup.split or setup.devices)
     whole = setup.sharding == "none"
     held = split if setup.sharding == "full" else 1.0
     number = FP32 if setup.weights == "fp32" else BF16

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pumice.cost.estimate import Setup, stage_memory
+from pumice.cost.hardware import Sharding
 from pumice.cost.shape import Additions, Load, Shape
 
 MOST_DEVICES = 4096
-_DEVICES = "--devices"
+_DEVICES, _SPLIT = "--devices", "--split"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,11 @@ class Remedy:
 
 
 def remedies(
-    shape: Shape, load: Load, setup: Setup, additions: Callable[[bool], Additions] | None
+    shape: Shape,
+    load: Load,
+    setup: Setup,
+    additions: Callable[[bool], Additions] | None,
+    needs: Callable[[Setup], float] | None = None,
 ) -> list[Remedy]:
     """What makes a stage fit that does not: single changes, or else all together and more devices.
 
@@ -31,21 +36,23 @@ def remedies(
         load: the stage's.
         setup: with which it does not fit.
         additions: LoRA's, or QLoRA's (True), of usual size for this model; None where the stage has some.
+        needs: bytes of a device under a setup; None takes ``cost.stage_memory``.
     """
     limit = setup.hardware.memory
+    if needs is None:
 
-    def needs(changed: Setup) -> float:
-        return stage_memory(shape, load, changed).total
+        def needs(changed: Setup) -> float:
+            return stage_memory(shape, load, changed).total
 
-    def remedy(words: str, changed: Setup) -> Remedy:
-        memory = stage_memory(shape, load, changed)
-        return Remedy(words, memory.total, memory.host)
+    def remedy(words: str, changed: Setup, size: float) -> Remedy:
+        return Remedy(words, size, stage_memory(shape, load, changed).host)
 
     found: list[Remedy] = []
     for words, changed in _singles(shape, setup, additions):
-        more = words.startswith(_DEVICES) and any(one.words.startswith(_DEVICES) for one in found)
-        if not more and needs(changed) <= limit:
-            found.append(remedy(words, changed))
+        kind = next((kind for kind in (_SPLIT, _DEVICES) if words.startswith(kind)), None)
+        more = kind is not None and any(one.words.startswith((_SPLIT, _DEVICES)) for one in found)
+        if not more and (size := needs(changed)) <= limit:
+            found.append(remedy(words, changed, size))
     if any("LoRA" not in one.words for one in found):
         return found
     every = replace(setup, checkpointing=True, micro_rows=1)
@@ -53,20 +60,20 @@ def remedies(
         every = replace(every, sharding="full")
     words = _together(setup, every)
     for changed in _several(every):
-        if changed != setup and needs(changed) <= limit:
-            return [remedy(_together(setup, changed), changed), *found]
+        if changed != setup and (size := needs(changed)) <= limit:
+            return [remedy(_together(setup, changed), changed, size), *found]
     if found:
         return found
-    spread = replace(every, sharding="full", devices=max(2, setup.devices))
-    while needs(spread) > limit and spread.devices < MOST_DEVICES:
-        spread = replace(spread, devices=spread.devices * 2)
-    if needs(spread) <= limit:
-        found.append(remedy(_together(setup, spread), spread))
+    spread = _spread(every, max(2, setup.devices), "full")
+    while (size := needs(spread)) > limit and spread.devices < MOST_DEVICES:
+        spread = _spread(spread, spread.devices * 2, "full")
+    if size <= limit:
+        found.append(remedy(_together(setup, spread), spread, size))
     if additions is not None and "language" in setup.trainable:
         for label, quantised in (("LoRA", False), ("QLoRA", True)):
             low = _adding(shape, every, additions(quantised))
-            if needs(low) <= limit:
-                found.append(remedy(", ".join(filter(None, [words, label])), low))
+            if (size := needs(low)) <= limit:
+                found.append(remedy(", ".join(filter(None, [words, label])), low, size))
                 break
     return found
 
@@ -88,9 +95,15 @@ def _singles(
         for sharding in ("grads", "full"):
             if setup.sharding == "none" or (setup.sharding == "grads" and sharding == "full"):
                 yield f"--sharding {sharding}", replace(setup, sharding=sharding)
+    split = setup.split * 2
+    while split and split <= setup.devices:
+        if setup.devices % split == 0:
+            yield f"{_SPLIT} {split}", replace(setup, split=split)
+        split *= 2
     devices = setup.devices * 2
     while setup.sharding != "none" and devices <= MOST_DEVICES:
-        yield f"{_DEVICES} {devices:,}", replace(setup, devices=devices)
+        more = _spread(setup, devices, setup.sharding)
+        yield _together(setup, more), more
         devices *= 2
     if additions is not None and "language" in setup.trainable:
         yield (
@@ -121,11 +134,18 @@ def _several(every: Setup) -> Iterator[Setup]:
         yield replace(small, offload="optimizer")
 
 
+def _spread(setup: Setup, devices: int, sharding: Sharding) -> Setup:
+    """The same on so many devices; what is split is so over all of them."""
+    return replace(setup, sharding=sharding, devices=devices, split=devices if setup.split else 0)
+
+
 def _together(old: Setup, new: Setup) -> str:
     """What differs between two setups, in words."""
     words = []
     if new.devices != old.devices:
         words.append(f"{_DEVICES} {new.devices:,}")
+    if new.split != old.split:
+        words.append(f"{_SPLIT} {new.split}")
     if new.sharding != old.sharding:
         words.append(f"--sharding {new.sharding}")
     if new.checkpointing != old.checkpointing:

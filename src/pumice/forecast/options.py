@@ -22,6 +22,10 @@ class Options:
         measure: measure this machine, whatever was published.
         devices: how many; None takes the published number, or 1.
         sharding: what is split over them; None takes the published way, or what is usual.
+        per_node: how many devices one node has at most, over which weights are split unless ``split`` says
+            otherwise; of what Pumice itself trains, not of published runs.
+        split: over how many devices weights are split.
+        ranks: also count what every rank holds, on ranks that do not exist.
         images: whether pictures are looked at; without, each counts as one of ``size``.
         decode: decode every picture rather than read its header.
         size: width and height in pixels that stand for pictures that are not looked at.
@@ -35,6 +39,9 @@ class Options:
     measure: bool = False
     devices: int | None = None
     sharding: Sharding | None = None
+    per_node: int = 8
+    split: int | None = None
+    ranks: bool = False
     images: bool = True
     decode: bool = False
     size: Size = (640, 480)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,12 +18,14 @@ from pumice.errors import DataError, RecipeError, UsageError
 from pumice.forecast.fit import remedies
 from pumice.forecast.machine import measure
 from pumice.forecast.options import Options
+from pumice.forecast.ranks import Spread, assumed_load, check_ranks, count_ranks
 from pumice.forecast.stage import StageForecast, count_stage
 from pumice.image.layout import image_layout
 from pumice.model.geometry import model_geometry
 from pumice.model.last_layer import MOST
 from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
+from pumice.processes import runner
 from pumice.recipes import load_recipe, recipe_names
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
 from pumice.train.attending import check_attention, will_lay_flat
@@ -96,7 +99,10 @@ def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:
         )
     planned = plan_model(recipe.model, find)
     shape = model_shape(planned.model)
-    stages = tuple(_stage(recipe, stage, planned, shape, options) for stage in recipe.stages)
+    if options.ranks:
+        check_ranks(recipe, options)
+    with _spread(recipe, find, options) as spread:
+        stages = tuple(_stage(recipe, stage, planned, shape, options, spread) for stage in recipe.stages)
     summary = {
         "format": FORMAT,
         "version": VERSION,
@@ -125,7 +131,24 @@ def _notes(options: Options, planned: Planned) -> list[str]:
     return [*planned.notes, f"pictures were not looked at: each counts as {tiled}"]
 
 
-def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options: Options) -> StageForecast:
+@contextmanager
+def _spread(recipe: Recipe, find: Find, options: Options) -> Iterator[Spread | None]:
+    """What counts ranks, in a process of its own, where they are asked for."""
+    if not options.ranks:
+        yield None
+        return
+    with runner(1, apart=True) as carry_out:
+        yield Spread(recipe, find, options.per_node, lambda job: next(iter(carry_out(count_ranks, [job]))))
+
+
+def _stage(
+    recipe: Recipe,
+    stage: Stage,
+    planned: Planned,
+    shape: Shape,
+    options: Options,
+    spread: Spread | None,
+) -> StageForecast:
     check_trainable(planned.model, stage)
     check_attention(planned.model, stage, None)
     additions = None if stage.lora is None else additions_of(planned.model.lm, stage.lora)
@@ -154,7 +177,6 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
         setup = replace(
             where.setup(stage, load, additions),
             partly=partly,
-            attention=_HOLDS[stage.attention],
             lean=lean_sizes(planned.model, stage),
             trimmed=_trimmed(planned, stage, load),
         )
@@ -166,6 +188,14 @@ def _stage(recipe: Recipe, stage: Stage, planned: Planned, shape: Shape, options
             "pictures_read": ("pixels" if options.decode else "headers") if options.images else None,
             "cost": _cost(shape, load, setup, stage, planned),
         }
+    if spread is not None:
+        load = counted.load if counted is not None else _assumed(stage, told, planned, options)
+        setup = _Place.of(options, told, shape, load, stage).setup(stage, load, additions)
+        split = options.split or min(options.per_node, setup.devices)
+        setup = replace(setup, sharding="full", split=split, partly=partly)
+        usual = None if stage.lora is not None else partial(_usual_lora, planned)
+        told_of = spread.report(stage, shape, load, setup, usual)
+        summary["ranks"] = {**told_of, "assumed": counted is None}
     if options.published and told is not None:
         summary["published"] = _published(recipe, stage, told, planned, shape, additions, partly, options)
     return StageForecast(summary, counted)
@@ -208,6 +238,7 @@ class _Place:
     hardware: Hardware
     devices: int
     sharding: Sharding
+    split: int
     fp32: bool
 
     @classmethod
@@ -222,13 +253,15 @@ class _Place:
             sharding = told.sharding
         else:  # as the published runs: weights are split where the language model trains
             sharding = "full" if "language" in stage.parts else "grads"
+        # As training does it: over the devices of a node, whose copies repeat each other.
+        split = options.split or min(options.per_node, devices) if sharding == "full" else 0
         fp32 = stage.precision == "fp32"
         if options.hardware is not None:
-            return cls(options.hardware, devices, sharding, fp32)
+            return cls(options.hardware, devices, sharding, split, fp32)
         if told is not None and _as_told(options, told):
-            return cls(get_hardware(told.hardware), devices, sharding, fp32)
+            return cls(get_hardware(told.hardware), devices, sharding, split, fp32)
         hardware, measured = measure(shape.language, load.row, load.rows, stage.precision)
-        return cls(hardware, devices, sharding, measured.precision == "fp32")
+        return cls(hardware, devices, sharding, split, measured.precision == "fp32")
 
     def setup(self, stage: Stage, load: Load, additions: Additions | None) -> Setup:
         """How the stage runs here: Pumice's own way on one device, the usual one on several."""
@@ -237,11 +270,13 @@ class _Place:
             hardware=self.hardware,
             devices=self.devices,
             sharding=self.sharding,
+            split=self.split,
             checkpointing=stage.activation_checkpointing,
             micro_rows=_rows_at_once(load, stage, self.devices),
             weights="fp32" if self.devices == 1 else "bf16",
             activation=FP32 if self.fp32 else BF16,
             additions=additions,
+            attention=_HOLDS[stage.attention],
             reference=1 / (stage.epochs or 1) if stage.kind == "prefer" else 0.0,
             optimizer=stage.optimizer,
             offload="none" if stage.offload == "all" and self.devices == 1 else stage.offload,
@@ -297,6 +332,12 @@ def _described(found: Estimate, setup: Setup) -> dict[str, Any]:
         "flops": {**found.flops, "all": found.total_flops},
         "memory": {**memory, "all": found.memory.total, "device": hardware.memory},
     }
+
+
+def _assumed(stage: Stage, told: Published | None, planned: Planned, options: Options) -> Load:
+    geometry = model_geometry(planned.model.config, planned.model.tower, planned.processor, stage.aspect)
+    layout = image_layout(options.size, geometry.settings)
+    return assumed_load(stage, told, image_tokens=geometry.tokens(layout), tiles=layout.tiles)
 
 
 def _usual_lora(planned: Planned, quantised: bool) -> Additions:

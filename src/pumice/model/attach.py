@@ -121,10 +121,15 @@ class Attached:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                peft().inject_adapter_in_model(config, lm, adapter_name=_NAME)
+                planned = lm.device.type == "meta"  # sizes alone: additions need no room either
+                peft().inject_adapter_in_model(config, lm, adapter_name=_NAME, low_cpu_mem_usage=planned)
         finally:
             if quantization is not None:
                 del lm.is_loaded_in_4bit
+        # PEFT gives additions the type that 4-bit layers compute in; in bfloat16 small steps would be lost.
+        for name, parameter in lm.named_parameters():
+            if is_addition(name):
+                parameter.data = parameter.data.float()
         config.target_modules = sorted(config.target_modules)
         lm.train(lm.training)  # PEFT's new layers come in training mode, with their dropout
 

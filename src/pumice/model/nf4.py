@@ -124,6 +124,10 @@ def _parameter(weight_OI: Tensor, how: Quantization, module: Any) -> Any:
         quant_type="nf4",
         module=module,
     )
+    if weight_OI.is_meta:  # sizes are counted; bitsandbytes itself would leave it as it is
+        known = bitsandbytes().functional
+        known.name2qmap.setdefault("dynamic", known.create_dynamic_map())  # else made there, and kept for all
+        return parameter._quantize("meta")
     return parameter.to(weight_OI.device)  # where it is quantised
 
 

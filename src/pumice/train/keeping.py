@@ -182,11 +182,11 @@ def keep_features(
     Returns:
         For the stage's summary: ``keep``, ``dtype``; where some are kept, how many ``views``, their
         ``bytes``, how many were ``made`` now, ``error``, the relative error of keeping them (a root mean
-        square), and the ``seconds`` it took to have them.
+        square). And the ``seconds`` it took to have them.
     """
     way, began = stage.features, time.monotonic()
     pictures.keep_as(way, computes_half(stage, model.device))
-    told: dict[str, Any] = {"keep": "none" if kept is None else way.keep, "dtype": way.dtype}
+    told: dict[str, Any] = {"keep": "none" if kept is None else way.keep, "dtype": way.dtype, "seconds": 0.0}
     if kept is None:
         pictures.forget()
         return told

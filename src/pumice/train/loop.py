@@ -26,7 +26,7 @@ from pumice.train.faults import StepWords, check_step, step_faults
 from pumice.train.metrics import MetricsFile, NoMetrics, peak_memory
 from pumice.train.optim import set_rates
 from pumice.train.parallel import ALONE, Ranks, whole
-from pumice.train.saving import Saver
+from pumice.train.saving import NoSaver, Saver
 
 
 class Observer(Protocol):
@@ -56,7 +56,7 @@ class Terms:
         clip_norm: gradients longer than this are cut to it; None leaves them.
         stop_norm: a longer gradient ends the run; None allows every finite one.
         checkpoint_every: steps between states; None saves at the end alone.
-        keep: how many states stay.
+        keep: how many states stay; 0 writes none, of what is only timed.
         stop: asked before each step; True on any rank saves and raises ``Interrupted``.
         ranks: this process among those that train together.
     """
@@ -121,7 +121,9 @@ def run_steps(training: Training, observer: Observer) -> float:
     """
     terms, weights, optimizer = training.terms, training.weights, training.optimizer
     ranks = terms.ranks
-    saver = Saver(terms.folder / "state", weights, optimizer, terms.digest, terms.keep, ranks)
+    saver: Saver | NoSaver = NoSaver()
+    if terms.keep:
+        saver = Saver(terms.folder / "state", weights, optimizer, terms.digest, terms.keep, ranks)
     step, before = _resume(training, observer)
     # Before the first step nothing is kept: the measurement at step 0 is made again.
     metrics = MetricsFile(terms.folder / "metrics.jsonl", step or -1) if ranks.lead else NoMetrics()

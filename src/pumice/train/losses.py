@@ -57,11 +57,13 @@ def computes_half(stage: Stage, device: torch.device) -> bool:
     """Whether a stage's matrix products are taken in bfloat16.
 
     ``auto`` is bf16 where the device multiplies bf16 faster than fp32: CUDA, and CPUs with AVX-512 BF16
-    or AMX.
+    or AMX; and planned (on the meta device) it is a GPU's.
     """
     if stage.precision != "auto":
         return stage.precision == "bf16"
-    return device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type in ("cuda", "meta") or (
+        device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def has_branches(stage: Stage) -> bool:

@@ -28,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
+from pumice.train.shares import fill, outline
 from pumice.types import IntArray
 
 TIMEOUT = timedelta(seconds=1800)
@@ -44,12 +45,20 @@ class Ranks:
         world: how many there are.
         local: its number on its node.
         per_node: how many there are on a node.
+        split: how many share one copy of the weights; 0 is those of a node.
     """
 
     rank: int = 0
     world: int = 1
     local: int = 0
     per_node: int = 1
+    split: int = 0
+
+    @property
+    def sharing(self) -> int:
+        """How many ranks share one copy of the weights; as many such groups repeat them."""
+        # One rank a node shares nothing with itself: all of them do then.
+        return self.split or (self.per_node if self.per_node > 1 else self.world)
 
     @property
     def lead(self) -> bool:
@@ -116,11 +125,14 @@ ALONE = Ranks()
 """The one process of an ordinary run."""
 
 
-def join_ranks() -> Ranks:
+def join_ranks(split: int = 0) -> Ranks:
     """The ranks that ``torchrun`` started this process among; ``ALONE`` where it did not.
 
+    Args:
+        split: over how many of them weights are split; 0: over those of a node.
+
     Raises:
-        RunError: there are more ranks on a node than devices.
+        RunError: there are more ranks on a node than devices, or ``split`` does not divide the ranks.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         return ALONE
@@ -129,7 +141,9 @@ def join_ranks() -> Ranks:
         int(os.environ["WORLD_SIZE"]),
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        split,
     )
+    check_split(split, ranks.world)
     if torch.cuda.is_available():
         if ranks.per_node > torch.cuda.device_count():
             raise RunError(
@@ -143,6 +157,17 @@ def join_ranks() -> Ranks:
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT
         )
     return ranks
+
+
+def check_split(split: int, world: int) -> None:
+    """RunError unless so many ranks can share one copy of the weights (0: those of a node)."""
+    if split and world % split:
+        fitting = ", ".join(str(n) for n in range(2, world + 1) if world % n == 0)
+        raise RunError(
+            f"{world} ranks make no groups of {split} that each hold the weights once",
+            where="--split",
+            remedy=f"choose one of {fitting}",
+        )
 
 
 def leave_ranks() -> None:
@@ -229,25 +254,39 @@ def _balanced(
     return [[rows[i] for i in sorted(own)] for own in taken]
 
 
-def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False, offload: bool = False) -> None:
+def shard(
+    model: VisionLanguageModel,
+    ranks: Ranks,
+    *,
+    half: bool = False,
+    offload: bool = False,
+    kind: str | None = None,
+) -> None:
     """Split a model's weights over the ranks, in place; nothing where there is one rank.
 
     What trains decides how: call it after ``freeze``. A frozen tower stays whole on every rank, since it runs
     outside the model's forward pass and not on every rank alike.
 
     Args:
-        model: on this rank's device; on the CPU where it is to be offloaded.
+        model: on this rank's device, or on the meta device; on the CPU where it is to be offloaded.
         ranks: all of them.
-        half: gather weights in bfloat16 (gradients are added up in float32).
+        half: layers are gathered in bfloat16, in which autocast would use their weights anyway: half as many
+            bytes travel and lie there, and no cast copy of a whole layer is kept for the backward pass.
+            Gradients are added up in float32. What passes between layers keeps its type, and so do
+            embeddings, head and connector, so that sums over layers are taken in float32 as on one rank.
         offload: keep this rank's weights and gradients in host memory, where the optimiser then works; a
             layer comes to the device when it is needed. What is not split goes there for good.
+        kind: of device on which the ranks compute; None: the model's, or a CPU for one on the meta device.
     """
     if ranks.alone:
         return
-    mesh = _mesh(ranks)
-    options: dict[str, Any] = {"mesh": mesh}
-    if half:
-        options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    options: dict[str, Any] = {
+        "mesh": _mesh(ranks, kind or ("cpu" if model.device.type == "meta" else model.device.type))
+    }
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+    of_layers = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
     if offload:
         options["offload_policy"] = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda")
         model.computes_on = ranks.device
@@ -257,9 +296,9 @@ def shard(model: VisionLanguageModel, ranks: Ranks, *, half: bool = False, offlo
     ignored = {p for p in model.parameters() if not p.is_floating_point()}
     if model.tower.frozen:
         ignored |= set(model.tower.parameters())
-    for block in _blocks(model):
-        fully_shard(block, **options)
-    fully_shard(model, **options, ignored_params=ignored, reshard_after_forward=False)
+    for block in split_blocks(model):
+        fully_shard(block, **options, mp_policy=of_layers, ignored_params=ignored)
+    fully_shard(model, **options, mp_policy=policy, ignored_params=ignored, reshard_after_forward=False)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # The loss is a sum over a known number of tokens: gradients are sums, too.
@@ -282,21 +321,24 @@ def split_copy(
     ranks: Ranks,
     change: Callable[[VisionLanguageModel], None] | None = None,
     *,
+    half: bool = False,
     offload: bool = False,
 ) -> VisionLanguageModel:
     """The model itself where there is one rank, else a copy on this rank's device, split over all.
 
     The model stays whole, on the CPU: stages are saved from it, and the next one begins with it. ``change``
-    is made to the copy before it goes to the device. ``offload`` is as in ``shard``.
+    is made to the copy before it is split (weights may have another type behind it). ``half`` and ``offload``
+    are those of ``shard``.
     """
     if ranks.alone:
         return model
-    worker = copy.deepcopy(model)
+    worker = copy.deepcopy(model) if offload else outline(model, ranks.device)
     if change is not None:
         change(worker)
-    if not offload:  # else splitting brings one layer after the other there, and its share back
-        worker.to(ranks.device)
-    shard(worker, ranks, offload=offload)
+    # Offloaded layers go to the device one after the other as they are split, and their shares back.
+    shard(worker, ranks, half=half, offload=offload, kind=ranks.device.type)
+    if not offload:
+        fill(worker, model, ranks.device)
     return worker
 
 
@@ -311,15 +353,14 @@ def bring_back(model: VisionLanguageModel, worker: VisionLanguageModel) -> None:
             parameter.copy_(whole(trained[name].detach()))
 
 
-def _mesh(ranks: Ranks) -> DeviceMesh:
-    nodes = ranks.world // ranks.per_node
-    kind = ranks.device.type
-    if nodes > 1 and ranks.per_node > 1:
-        return init_device_mesh(kind, (nodes, ranks.per_node), mesh_dim_names=("replicate", "shard"))
+def _mesh(ranks: Ranks, kind: str) -> DeviceMesh:
+    groups = ranks.world // ranks.sharing
+    if groups > 1:
+        return init_device_mesh(kind, (groups, ranks.sharing), mesh_dim_names=("replicate", "shard"))
     return init_device_mesh(kind, (ranks.world,), mesh_dim_names=("shard",))
 
 
-def _blocks(model: VisionLanguageModel) -> list[nn.Module]:
+def split_blocks(model: VisionLanguageModel) -> list[nn.Module]:
     """The layers that are gathered one at a time: the language model's, and those of a tower that trains."""
     found = list(_layers(model.lm))
     if not model.tower.frozen:

@@ -280,8 +280,9 @@ def _run_one(
     validator = None
     if ready.validation is not None:
         validator = Validator(ready.validation, range(len(ready.validation.samples)), context)
-    change = make_lean if computes_half(stage, ranks.device) else None
-    worker = split_copy(model, ranks, change, offload=offloads(stage, ranks.device) == "all")
+    half = computes_half(stage, ranks.device)
+    away = offloads(stage, ranks.device) == "all"
+    worker = split_copy(model, ranks, make_lean if half else None, half=half, offload=away)
     cache = folder.parent / CACHE_FOLDER
     features = keep_features(stage, kept, pictures, worker, ranks, observer, cache)
     summary = {
@@ -294,7 +295,7 @@ def _run_one(
         "entries": counts.entries,
         "sources": ready.mixture,
         "validation": ready.held_out,
-        "half": computes_half(stage, ranks.device),
+        "half": half,
         "ranks": ranks.world,
         "features": features,
         "notes": machine_notes(stage, ranks.device),

@@ -108,3 +108,22 @@ class Saver:
             write_state(self.folder, tensors, step=step, digest=self.digest, seconds=seconds, keep=self.keep)
         except Exception as error:  # raised again where the steps are
             self._error = error
+
+
+class NoSaver:
+    """Stands in the place of a ``Saver`` where nothing is kept: of a run that is only timed."""
+
+    def save(self, step: int, seconds: float) -> None:
+        """Nothing."""
+
+    def check(self) -> None:
+        """Nothing."""
+
+    def wait(self) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> NoSaver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""

@@ -29,7 +29,10 @@ from pumice.types import IntArray
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """All a stage needs; ``lengths`` are the tokens of each of the data's samples, int64 [samples]."""
+    """All a stage needs; ``lengths`` are the tokens of each of the data's samples, int64 [samples].
+
+    ``keeps`` says that states are saved; only a run that is timed and then thrown away does without.
+    """
 
     context: Context
     folder: Path
@@ -42,6 +45,7 @@ class StageRun:
     arithmetic: Arithmetic | None = None
     best: Best | None = None
     asking: Asking | None = None
+    keeps: bool = True
 
     def row_tokens(self, step: int) -> list[int]:
         """Tokens of each row of a step."""
@@ -75,7 +79,7 @@ class StageTraining:
             clip_norm=stage.clip_norm,
             stop_norm=stage.stop_norm,
             checkpoint_every=stage.checkpoint_every,
-            keep=stage.keep,
+            keep=stage.keep if run.keeps else 0,
             stop=run.stop,
             ranks=run.context.ranks,
         )
