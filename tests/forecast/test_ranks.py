@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
+from pumice.cost.hardware import get_hardware
 from pumice.errors import RunError, UsageError
 from pumice.forecast import Options
 from pumice.forecast.ranks import Cluster, Counted, Job, assumed_load, check_ranks, count_ranks
@@ -94,7 +95,8 @@ def told(recipe: Recipe, **options: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_what_does_not_fit_is_said_with_what_would(recipe: Recipe) -> None:
-    align, instruct = told(seventy(recipe), devices=64)
+    card = get_hardware("h100")
+    align, instruct = told(seventy(recipe), devices=64, hardware=card)
     assert align["fits"]
     assert not instruct["fits"]
     assert instruct["all"] == instruct["worst"]["all"] + sum(
@@ -107,6 +109,7 @@ def test_what_does_not_fit_is_said_with_what_would(recipe: Recipe) -> None:
     (again,) = told(
         seventy(recipe).model_copy(update={"stages": recipe.stages[1:]}),
         devices=64,
+        hardware=card,
         split=int(wide.split()[1]),
     )
     assert again["fits"]
