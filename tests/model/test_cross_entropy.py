@@ -84,3 +84,12 @@ def test_other_heads_are_not_bypassed() -> None:
         pass
 
     assert not sums_linear(Scaled(4, 4))
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    """Its gradients were scaled in place by the first."""
+    head, hidden = nn.Linear(4, 10), torch.randn(3, 4, requires_grad=True)
+    loss = linear_cross_entropy(hidden, head, torch.tensor([0, 1, 2]))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CPU_SCORES, DEVICE_SCORES = 1 << 24, 1 << 27
+CPU_SCORES, DEVICE_SCORES = 8_000_000, 1 << 27
 """How many scores are held at once where the head trains: on a CPU, and on a device, whose matrix products
-want more tokens. The gradients of a head are added up once a chunk."""
+want more tokens. The gradients of a head are added up once a chunk. (On a CPU a chunk is below the 32 MiB
+from which glibc asks the system anew for every piece of memory.)"""
 
 FROZEN = 4
 """A frozen head adds nothing up, and takes chunks so many times smaller."""
@@ -64,7 +65,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         low_V = None if bias_V is None else bias_V.to(dtype)
         total = hidden_SD.new_zeros((), dtype=torch.float32)
         dhidden_SD = torch.empty_like(hidden_SD) if wants_hidden else None
-        dweight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
+        dweight_VD: Tensor | None = None
         dbias_V = torch.zeros_like(bias_V, dtype=torch.float32) if wants_bias and bias_V is not None else None
         most = DEVICE_SCORES if hidden_SD.device.type != "cpu" else CPU_SCORES
         size = max(1, most // (1 if wants_weight else FROZEN) // weight_VD.shape[0])
@@ -80,10 +81,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     continue
                 if dhidden_SD is not None:
                     dhidden_SD[some] = low_cV @ low_VD
-                if dweight_VD is not None:
+                if wants_weight and dweight_VD is None:
+                    dweight_VD = (low_cV.T @ low_cD).float()
+                elif dweight_VD is not None:
                     dweight_VD += low_cV.T @ low_cD
                 if dbias_V is not None:
                     dbias_V += low_cV.sum(dim=0, dtype=torch.float32)
+        if wants_weight and dweight_VD is None:
+            dweight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
         ctx.kinds = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
         ctx.save_for_backward(dhidden_SD, dweight_VD, dbias_V)
         return total
@@ -94,8 +99,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (grad,) = grads
         dhidden_SD, dweight_VD, dbias_V = ctx.saved_tensors
         kinds = (None, *ctx.kinds)
+        # In place: a second backward pass through the same loss is refused by torch.
         scaled = [
-            None if one is None else one.mul(grad).to(kind or one.dtype)
+            None if one is None else one.mul_(grad).to(kind or one.dtype)
             for one, kind in zip((dhidden_SD, dweight_VD, dbias_V), kinds, strict=True)
         ]
         return (*scaled, None, None, None)
