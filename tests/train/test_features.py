@@ -82,7 +82,7 @@ def test_on_one_thread_features_on_disk_are_those_in_memory(
         assert told(watch)[0]["error"] == pytest.approx(told(cold[dtype][2])[0]["error"])
         none, watch = run(toy, data, tmp_path / f"{dtype}-none", parts, *stages(toy, dtype, "none"))
         assert none == memory, "kept or not"
-        assert told(watch) == [{"keep": "none", "dtype": dtype}] * 2
+        assert told(watch) == [{"keep": "none", "dtype": dtype, "seconds": 0.0}] * 2
     assert len({cold[dtype][1] for dtype in cold}) == 3
 
 
