@@ -12,21 +12,7 @@ from pumice.model.block_attention import KEPT, block_attention
 from pumice.model.packing import packing_of
 from pumice.model.tiles import groups_of, tiles_of
 
-Run = tuple[int, int, int]
-"""Segment, branch, tokens."""
-
-
-def ids_of(*rows: list[Run]) -> tuple[Tensor, Tensor]:
-    tokens = max(sum(length for _, _, length in row) for row in rows)
-    segments, branches = torch.zeros(2, len(rows), tokens, dtype=torch.int64).unbind()
-    for number, row in enumerate(rows):
-        at = 0
-        for segment, branch, length in row:
-            segments[number, at : at + length] = segment
-            branches[number, at : at + length] = branch
-            at += length
-    return segments, branches
-
+from .test_block_attention import Run, rows_of
 
 runs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 9)), min_size=1, max_size=6)
 
@@ -34,7 +20,7 @@ runs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 9
 @settings(max_examples=60)
 @given(st.lists(runs, min_size=1, max_size=3), st.sampled_from([None, 1, 3]), st.sampled_from([1, 20, 2048]))
 def test_groups_show_what_the_mask_shows(rows: list[list[Run]], window: int | None, cost: int) -> None:
-    segments, branches = ids_of(*rows)
+    segments, branches = rows_of(rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "CALL_COST", cost)
         groups = groups_of(packing_of(segments, branches), window)
@@ -61,11 +47,11 @@ def test_groups_show_what_the_mask_shows(rows: list[list[Run]], window: int | No
 
 def test_short_blocks_share_a_tile_and_long_ones_are_cut() -> None:
     short = [(1, 0, 60), *((1, branch, 10) for branch in range(1, 6)), (2, 0, 40)]
-    found = tiles_of(packing_of(*ids_of(short)), None)
+    found = tiles_of(packing_of(*rows_of([short])), None)
     assert len(found) < 4
     assert found[0].start == 0
     assert found[-1].stop == 150
-    long = tiles_of(packing_of(*ids_of([(1, 0, 1000)])), None)
+    long = tiles_of(packing_of(*rows_of([[(1, 0, 1000)]])), None)
     sizes = {tile.queries for tile in long}
     assert max(sizes) - min(sizes) <= 1, "cut evenly"
     assert max(sizes) <= tiles.MOST_QUERIES
@@ -73,7 +59,7 @@ def test_short_blocks_share_a_tile_and_long_ones_are_cut() -> None:
 
 def test_masks_of_a_long_sample_grow_with_its_tokens() -> None:
     def cells(tokens: int) -> int:
-        groups = groups_of(packing_of(*ids_of([(1, 0, tokens)])), None)
+        groups = groups_of(packing_of(*rows_of([[(1, 0, tokens)]])), None)
         return sum(group.hidden_GQk.numel() for group in groups)
 
     assert cells(8192) < 2.2 * cells(4096)

@@ -18,8 +18,8 @@ import torch
 
 from pumice.bench.material import StageName
 from pumice.bench.ours import bench_recipe
-from pumice.bench.train import MEANINGS, Settings, Tell, measure
-from pumice.bench.worker import Spec, rates
+from pumice.bench.train import MEANINGS, Settings, Tell, measure, spec_of
+from pumice.bench.worker import rates
 from pumice.cost.estimate import FP32, Setup, stage_memory
 from pumice.cost.hardware import Hardware
 from pumice.cost.shape import Additions, Load, Shape
@@ -146,20 +146,7 @@ def _sizes(material: Path, settings: Settings) -> tuple[Shape, Additions, int]:
 
 
 def _recipe(material: Path, settings: Settings) -> Any:
-    spec = Spec(
-        side="pumice",
-        stage="align",
-        folder=str(material.absolute()),
-        work=str(material / "plan"),
-        samples=settings.samples,
-        micro=settings.micro,
-        steps=settings.steps,
-        precision=settings.precision,
-        seed=settings.seed,
-        row_length=settings.row_length,
-        threads=settings.threads,
-    )
-    return bench_recipe(spec)
+    return bench_recipe(spec_of(material, material / "plan", "align", "pumice", settings))
 
 
 def _needs(shape: Shape, additions: Additions, stage: StageName, settings: Settings, way: Way) -> float:

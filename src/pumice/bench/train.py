@@ -112,25 +112,30 @@ def check_sides(sides: Sequence[str]) -> None:
             )
 
 
+def spec_of(material: Path, work: Path, stage: StageName, side: str, settings: Settings) -> Spec:
+    """What a side of a stage does; ``work`` is a new folder for what it writes."""
+    return Spec(
+        side=side,
+        stage=stage,
+        folder=str(material.absolute()),
+        work=str(work),
+        samples=settings.samples,
+        micro=settings.micro,
+        steps=settings.steps,
+        precision=settings.precision,
+        seed=settings.seed,
+        row_length=settings.row_length,
+        threads=settings.threads,
+        lora=settings.lora,
+        checkpointing=settings.checkpointing,
+        bare=settings.bare,
+    )
+
+
 def measure(material: Path, stage: StageName, side: str, settings: Settings) -> dict[str, Any]:
     """One measurement: the fields of ``worker.Took``."""
     with tempfile.TemporaryDirectory() as work:
-        spec = Spec(
-            side=side,
-            stage=stage,
-            folder=str(material.absolute()),
-            work=work,
-            samples=settings.samples,
-            micro=settings.micro,
-            steps=settings.steps,
-            precision=settings.precision,
-            seed=settings.seed,
-            row_length=settings.row_length,
-            threads=settings.threads,
-            lora=settings.lora,
-            checkpointing=settings.checkpointing,
-            bare=settings.bare,
-        )
+        spec = spec_of(material, Path(work), stage, side, settings)
         file = Path(work) / "spec.json"
         file.write_text(json.dumps(asdict(spec)), "utf-8")
         command = [sys.executable, "-m", "pumice.bench.worker", str(file)]

@@ -123,7 +123,7 @@ class _BlockAttention(torch.autograd.Function):
                 low_SnK = weights_SnK.to(kind)
             _add(dvalue_hND, group, torch.bmm(low_SnK.transpose(1, 2), grad_SnD))
             dweights_SnK = torch.bmm(grad_SnD, value_SKD.transpose(1, 2)).float()
-            dscores_SnK = _softmax_backward(dweights_SnK, weights_SnK)
+            dscores_SnK = torch._softmax_backward_data(dweights_SnK, weights_SnK, -1, torch.float32)
             if slope_SnK is not None:
                 dscores_SnK.mul_(slope_SnK)
             dscores_low_SnK = dscores_SnK.to(kind)
@@ -203,9 +203,3 @@ def _add(into_hND: Tensor, group: Group, grad_SKD: Tensor) -> None:
         for start, stop in ranges:
             into_hND[:, start:stop] += grad_hGKD[:, number, at : at + stop - start]
             at += stop - start
-
-
-def _softmax_backward(grad_SnK: Tensor, weights_SnK: Tensor) -> Tensor:
-    """Gradient of scores from that of their softmax."""
-    found_SnK: Tensor = torch._softmax_backward_data(grad_SnK, weights_SnK, -1, torch.float32)
-    return found_SnK

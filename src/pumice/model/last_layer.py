@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pumice.model.layers import layer_list
+
 MOST = 0.75
 """Where a larger share of places is read, all are computed: choosing them is not free."""
 
@@ -23,11 +25,10 @@ MOST = 0.75
 def last_feed_forward(lm: Any) -> nn.Module | None:
     """The module; None where the model has none of that name, or its layer's forward pass was replaced
     (compiled, or computed again in the backward pass, where places would no longer be known)."""
-    lists = [part for part in lm.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
-    longest = max(lists, key=len, default=None)
-    if longest is None or "forward" in vars(longest[-1]):
+    layers = layer_list(lm)
+    if layers is None or "forward" in vars(layers[-1]):
         return None
-    found = getattr(longest[-1], "mlp", None)
+    found = getattr(layers[-1], "mlp", None)
     return found if isinstance(found, nn.Module) and "forward" not in vars(found) else None
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pumice.errors import RunError
+from pumice.model.layers import layer_list
 from pumice.model.tower import Tower
 from pumice.model.vlm import VisionLanguageModel
 from pumice.recipes.trained import Selection
@@ -53,8 +54,7 @@ def stacks(model: VisionLanguageModel, part: PartName) -> list[Stack]:
     root = part_modules(model)[part]
     names = {module: name for name, module in root.named_modules()}
     if part == "language":
-        lists = [module for module in names if isinstance(module, nn.ModuleList) and len(module) > 0]
-        longest = max(lists, key=len, default=None)
+        longest = layer_list(root)
         return [] if longest is None else [Stack(f"{names[longest]}.", list(longest), len(longest))]
     found = []
     for member in model.tower.members:

@@ -28,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from pumice.errors import RunError
 from pumice.model import VisionLanguageModel
+from pumice.model.layers import layer_list
 from pumice.train.shares import fill, outline
 from pumice.types import IntArray
 
@@ -362,18 +363,8 @@ def _mesh(ranks: Ranks, kind: str) -> DeviceMesh:
 
 def split_blocks(model: VisionLanguageModel) -> list[nn.Module]:
     """The layers that are gathered one at a time: the language model's, and those of a tower that trains."""
-    found = list(_layers(model.lm))
-    if not model.tower.frozen:
-        for member in model.tower.members:
-            found += _layers(member.model)
-    return found
-
-
-def _layers(module: nn.Module) -> list[nn.Module]:
-    """The modules of the longest list of layers in a module."""
-    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
-    longest = max(lists, key=len, default=None)
-    return [] if longest is None else list(longest)
+    parts = [model.lm, *([] if model.tower.frozen else [member.model for member in model.tower.members])]
+    return [layer for part in parts for layer in layer_list(part) or ()]
 
 
 def whole(value: Tensor) -> Tensor:

@@ -12,12 +12,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pumice.train.pictures import MULTIPLE
+
 SEATS = 16
 """Tiles that go through a tower together. More would be no faster on a CPU, and with more seats there are
 more empty ones: the fullest seat decides how many chunks there are."""
-
-MULTIPLE = 4
-"""Sizes are multiples of this, see ``train.pictures.MULTIPLE``."""
 
 
 @dataclass(frozen=True, slots=True)
