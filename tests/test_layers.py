@@ -15,7 +15,7 @@ import pumice
 SOURCE = Path(pumice.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "files", "processes"),
+    ("types", "errors", "files", "processes", "heap"),
     ("recipes", "cost"),
     ("text", "image"),
     ("data", "model"),
@@ -27,7 +27,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """Lowest first. A package imports from lower floors and from itself, never from a sibling."""
 
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-WITHOUT_TORCH = ("types", "errors", "files", "processes", "recipes", "cost", "text", "image", "data", "score")
+WITHOUT_TORCH = (
+    "types",
+    "errors",
+    "files",
+    "processes",
+    "heap",
+    "recipes",
+    "cost",
+    "text",
+    "image",
+    "data",
+    "score",
+)
 HEAVY = ("torch", "transformers")
 
 

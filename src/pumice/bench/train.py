@@ -7,6 +7,7 @@ round, so a machine that is busy for a while is so for all of them.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 from pumice.bench.material import StageName
 from pumice.bench.worker import Spec
 from pumice.errors import RunError, UsageError, suggest
+from pumice.heap import heap_settings
 
 SIDES = ("pumice", "padded", "grouped", "sorted")
 """Ours; Trainer with padded rows; grouped as LLaVA's own trainer; sorted by transformers' group_by_length."""
@@ -139,7 +141,9 @@ def measure(material: Path, stage: StageName, side: str, settings: Settings) -> 
         file = Path(work) / "spec.json"
         file.write_text(json.dumps(asdict(spec)), "utf-8")
         command = [sys.executable, "-m", "pumice.bench.worker", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # As ``pumice train`` starts, and as any program that uses Trainer does.
+        own = heap_settings(os.environ) if side == "pumice" else {}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **own})
     if done.returncode:
         raise RunError(
             f"{MEANINGS[side]} failed: {done.stderr.strip()[-600:]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from pumice.cli import (
 )
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
+from pumice.heap import restart_with_heap
 
 app = typer.Typer(
     name="pumice",
@@ -74,6 +76,9 @@ def root(
 
 def main() -> None:
     """The entry point of ``pumice``."""
+    # No option before the verb takes a value.
+    if next((word for word in sys.argv[1:] if not word.startswith("-")), "") == "train":
+        restart_with_heap()
     app()
 
 
