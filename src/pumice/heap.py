@@ -2,7 +2,7 @@
 
 torch asks glibc for tensors at multiples of 64 bytes. glibc takes up to 96 bytes more than asked, cuts them
 off and keeps them for small objects; when the tensor is freed, the hole is that much too small for the next
-tensor of its size. Beside 168 MB of activations the holes of an alignment took 230 MB. Two of glibc's stores of
+tensor of its size. Beside 168 MB of activations the holes of an alignment took 230 MB. Two of its stores of
 small pieces (``tcache`` and fast bins) are what keeps a hole from growing together again; without them an
 alignment of ``pumice bench train`` needs 12% less memory, an instruction stage 14%. With both thresholds
 fixed, memory that steps use again and again is not given back in between, and a step takes no longer.
