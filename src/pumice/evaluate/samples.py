@@ -35,7 +35,8 @@ class Sample:
     """One question as it is put to a model.
 
     Attributes:
-        id: no other sample of the task has it, and it stays the same from run to run.
+        id: no other sample of the task has it, and it stays the same from run to run. The scorer's ``Item``
+            of it has the same; of several rounds of one question, the id up to the first ``#``.
         text: the whole prompt, with LLaVA's instruction for short answers where its authors give one; the
             pictures come before it.
         images: in their order; none for a question on text alone.
@@ -64,6 +65,8 @@ class Loaded:
         guesses: answers that somebody who sees nothing would give, the same to every question ("yes" and
             "no", the letters); where there are none, the commonest true answers serve.
         notes: what a reader of the figures must know of how it was asked.
+        scored: whether the files tell the truth. Where they do not, ``inputs`` is for ``pumice.score.submit``
+            alone: only the benchmark's server can score this split.
     """
 
     task: str
@@ -71,6 +74,7 @@ class Loaded:
     inputs: Callable[[Path], Inputs]
     guesses: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    scored: bool = True
 
 
 @dataclass(frozen=True)

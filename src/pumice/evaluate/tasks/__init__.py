@@ -1,0 +1,60 @@
+"""The benchmarks that a model can be asked, in the order of ``pumice.score.TASKS``, and their options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pumice.errors import UsageError, suggest
+from pumice.evaluate.samples import Benchmark
+
+_ALL: tuple[Benchmark, ...] = (
+    # one line a task
+)
+TASKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
+
+ALIASES = {"mme": "MME", "seed": "seed_bench", "llava-bench": "llava-bench-in-the-wild"}
+"""Folders of LLaVA's own evaluation that have another name than their task."""
+
+
+def benchmark_of(name: str) -> Benchmark:
+    """A benchmark by its name.
+
+    Raises:
+        UsageError: there is none; the nearest is named.
+    """
+    if name not in TASKS:
+        raise UsageError(f"there is no task {name!r}", where="--tasks", remedy=suggest(name, TASKS))
+    return TASKS[name]
+
+
+def folder_of(data: Path, name: str) -> Path:
+    """Where a task's files lie: ``DATA/NAME``, or the folder that LLaVA's own evaluation has for it."""
+    own = data / name
+    other = data / ALIASES.get(name, name)
+    return other if not own.is_dir() and other.is_dir() else own
+
+
+def choices_of(benchmark: Benchmark, given: Mapping[str, str]) -> dict[str, str]:
+    """The options of a benchmark: what is given, the first value for the others.
+
+    Args:
+        benchmark: whose options they are.
+        given: value by name, without the task's name before it.
+
+    Raises:
+        UsageError: it has no such option, or the option no such value; the nearest is named.
+    """
+    known = {choice.name: choice for choice in benchmark.choices}
+    for name, value in given.items():
+        where = f"--set {benchmark.name}.{name}={value}"
+        if name not in known:
+            remedy = suggest(name, known) if known else f"{benchmark.name} has no options"
+            raise UsageError(f"{benchmark.name} has no option {name!r}", where=where, remedy=remedy)
+        if value not in known[name].values:
+            remedy = suggest(value, known[name].values)
+            raise UsageError(f"{name} of {benchmark.name} is never {value!r}", where=where, remedy=remedy)
+    return {name: given.get(name, choice.values[0]) for name, choice in known.items()}
+
+
+__all__ = ["ALIASES", "TASKS", "benchmark_of", "choices_of", "folder_of"]
