@@ -1,0 +1,241 @@
+"""The files that an evaluation of benchmark tasks writes, as types.
+
+    OUT/results.json               ``Results``: every task that was asked for, whatever became of it
+    OUT/NAME/result.json           ``TaskResult``: the figures of one task, with what they stand beside
+    OUT/NAME/predictions.jsonl     ``Prediction``: a row for each question, in the order of the task
+    OUT/NAME/answers.jsonl         the answers as they came; ``pumice score`` reads it
+    OUT/NAME/answers.meta.json     ``AnswersRecord``: what the answers belong to
+    OUT/NAME/blind/answers.jsonl   the same of the model without sight, its record and predictions beside
+
+All figures are per cent, 0 to 100, but MME's points.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
+
+from pumice.errors import DataError
+from pumice.files import write_json, write_text
+
+FORMAT = 1
+RESULTS = "results.json"
+RESULT = "result.json"
+PREDICTIONS = "predictions.jsonl"
+ANSWERS = "answers.jsonl"
+RECORD = "answers.meta.json"
+BLIND = "blind"
+"""The folder of the answers without sight, in the folder of the task."""
+
+State = Literal["scored", "answered", "unfinished", "failed"]
+"""What became of a task: it has figures; its answers wait for a judge; some questions have no answer yet;
+an error."""
+
+
+class ModelRecord(TypedDict):
+    """Who answered. ``digest`` names the weights of a local model and is empty where nobody can tell."""
+
+    kind: Literal["local", "endpoint", "file"]
+    name: str
+    digest: str
+
+
+class AnswersRecord(TypedDict):
+    """What a file of answers belongs to: answers of another record are refused."""
+
+    format: int
+    task: str
+    model: ModelRecord
+    settings: dict[str, Any]
+    """Whatever else decides an answer: ``max_new_tokens``, ``template``, ``dtype``."""
+    choices: dict[str, str]
+    pictures: Literal["own", "grey"]
+    limit: int | None
+    questions: str
+    """SHA-256 of what is asked: ids, prompts, rows, names and sizes of the pictures."""
+    n: int
+
+
+class Scores(TypedDict):
+    """What a scorer says (``pumice.score.Result``)."""
+
+    metrics: dict[str, float]
+    """The first is the one that papers report."""
+    interval: dict[str, list[float]]
+    """The two ends of the 95% interval, of those figures that have one."""
+    n: int
+    groups: dict[str, dict[str, Any]]
+    """By category or type: figures by name, ``n`` and ``interval``."""
+    counts: dict[str, int]
+    notes: list[str]
+
+
+class Baseline(TypedDict):
+    """A figure that needs no sight, scored by the same rule."""
+
+    how: str
+    """For people: ``always "yes"``, ``grey pictures of the same size``."""
+    scores: Scores
+    uniform: float | None
+    """Of chance: what a guess among each question's options gets on average, where that can be told."""
+
+
+class Baselines(TypedDict):
+    """``chance``: the best of answers that are the same to every question; None of a judged task.
+
+    ``blind``: the model itself with the pictures removed; None where it was not asked.
+    """
+
+    chance: Baseline | None
+    blind: Baseline | None
+
+
+class TaskResult(TypedDict):
+    """The figures of one task, and all that a reader needs to trust them."""
+
+    format: int
+    task: str
+    title: str
+    figure: str
+    """The name of the figure that papers report, the first of ``scores["metrics"]``."""
+    scores: Scores
+    baselines: Baselines
+    asked: int
+    """Questions that were put to the model."""
+    total: int
+    """Questions of the task; more than ``asked`` under ``--limit``."""
+    limit: int | None
+    notes: list[str]
+    """How it was asked, besides the scorer's own notes in ``scores``."""
+    model: ModelRecord
+    settings: dict[str, Any]
+    choices: dict[str, str]
+    questions: str
+    """As in ``AnswersRecord``: results with one value were asked the same."""
+    data: str
+    """The task's folder of official files; names of pictures are relative to it."""
+    judge: dict[str, Any] | None
+    """Of a judged task: who judged."""
+    pumice: str
+    """This program's version."""
+    date: str
+    """When it was scored, ISO 8601 in UTC."""
+    seconds: float | None
+    """How long answering took, all sittings together; None for answers of a file."""
+
+
+class Prediction(TypedDict):
+    """One question, what was said to it, and what that is worth."""
+
+    id: str
+    """The sample's: no other row of the task has it, and it is the same in every run."""
+    question_id: Any
+    prompt: str
+    images: list[str]
+    """Files relative to the task's folder (absolute where they lie outside), or names of stored pictures."""
+    raw: str
+    parsed: str | None
+    """What the scorer read; None where it left the question out, or gives nothing for single questions."""
+    score: float | None
+    """0 to 1."""
+    truth: str
+    group: str
+
+
+class TaskState(TypedDict):
+    """What became of one task of a run."""
+
+    state: State
+    result: TaskResult | None
+    problem: str
+    """Why there are no figures; empty where there are."""
+    remedy: str
+    """What to do about it: a command, often."""
+
+
+class Results(TypedDict):
+    """All tasks of one run, in the order in which they were asked for."""
+
+    format: int
+    model: ModelRecord
+    tasks: dict[str, TaskState]
+    pumice: str
+    date: str
+
+
+def write_result(folder: Path, result: TaskResult) -> None:
+    """Write a task's figures into its folder."""
+    write_json(folder / RESULT, result)
+
+
+def write_predictions(folder: Path, rows: list[Prediction]) -> None:
+    """Write a task's predictions into its folder, whole or not at all."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(folder / PREDICTIONS, text)
+
+
+def read_results(folder: Path) -> Results:
+    """The results of an evaluation's folder.
+
+    Raises:
+        DataError: they are missing or not what they should be.
+    """
+    return cast(Results, _read(folder / RESULTS, Results.__required_keys__))
+
+
+def read_result(folder: Path) -> TaskResult:
+    """The result of a task's folder; errors as ``read_results``."""
+    return cast(TaskResult, _read(folder / RESULT, TaskResult.__required_keys__))
+
+
+def read_predictions(folder: Path) -> Iterator[Prediction]:
+    """The predictions of a task's folder, a row at a time.
+
+    Raises:
+        DataError: there are none, or a row is not what it should be; its line is named.
+    """
+    path = folder / PREDICTIONS
+    remedy = "run the evaluation again"
+    if not path.is_file():
+        raise DataError("there are no predictions", where=str(path), remedy=remedy)
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"the row is not JSON ({error})", where=where, remedy=remedy) from error
+            _check(row, Prediction.__required_keys__, where)
+            yield cast(Prediction, row)
+
+
+def _read(path: Path, keys: frozenset[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the results cannot be read ({error})",
+            where=str(path),
+            remedy="give the folder that pumice eval wrote, or run it again",
+        ) from error
+    _check(content, keys, str(path))
+    return cast("dict[str, Any]", content)
+
+
+def _check(content: Any, keys: frozenset[str], where: str) -> None:
+    missing = keys - set(content) if isinstance(content, dict) else keys
+    if missing:
+        raise DataError(
+            f"{', '.join(sorted(missing))} is missing" if len(missing) == 1 else
+            f"these are missing: {', '.join(sorted(missing))}",
+            where=where,
+            remedy="run the evaluation again",
+        )  # fmt: skip
+    if "format" in content and content["format"] != FORMAT:
+        raise DataError(
+            f"the file is of format {content['format']}, not {FORMAT}",
+            where=where,
+            remedy="it is of another version of this program: run the evaluation again",
+        )
