@@ -10,6 +10,7 @@
     +-- CheckpointError         weights or configuration that do not fit
     +-- RunError                a run that cannot start, go on or be resumed
     |   +-- Interrupted         the user stopped a run; its state is saved
+    +-- EndpointError           a server that was asked and did not answer as it should
     +-- MissingExtraError       an optional library is not installed
 
 Every one of them says what happened, where, and what to do. Broken invariants are ``assert``.
@@ -79,6 +80,10 @@ class RunError(PumiceError):
 
 class Interrupted(RunError):
     """The user stopped a run; its state is saved."""
+
+
+class EndpointError(PumiceError):
+    """A server that could not be reached, refused, or gave no usable reply."""
 
 
 class MissingExtraError(PumiceError):

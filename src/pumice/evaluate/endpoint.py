@@ -1,0 +1,390 @@
+"""Asking an OpenAI-compatible server: many requests at once, each until it is answered.
+
+The calls are ``POST /chat/completions`` and ``GET /models`` of OpenAI's API, which vLLM, SGLang, Ollama,
+llama.cpp and most gateways serve, too. An event loop in a thread of its own does the waiting, so that
+connections go on while a caller writes, and one Ctrl-C cancels all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import random
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx2
+
+from pumice.errors import EndpointError, PumiceError, UsageError, suggest
+from pumice.evaluate.address import Address, address_of
+from pumice.evaluate.attachment import Attachment
+from pumice.evaluate.refusal import Refusal, as_error, refused, refused_inside, trimmed
+
+T = TypeVar("T")
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+"""Seconds before the second attempt, which double from one to the next, and the most they come to."""
+CONNECTING = 20.0
+"""Seconds within which a connection must stand."""
+LENGTHS = ("max_tokens", "max_completion_tokens")
+"""What servers call the longest answer: all of them the first, OpenAI's newer models the second alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is put to the model.
+
+    Attributes:
+        text: the words of the user's turn.
+        pictures: they stand before the text, in this order.
+        system: the system message; none where it is empty.
+        max_tokens: the longest answer; None leaves it to the server.
+        temperature: 0 takes the likeliest token; None leaves it to the server.
+        seed: of the sampling, for servers that heed it.
+        extra: further members of the call, ``{"top_p": 0.9}``.
+    """
+
+    text: str
+    pictures: tuple[Attachment, ...] = ()
+    system: str = ""
+    max_tokens: int | None = None
+    temperature: float | None = 0.0
+    seed: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def body(self, model: str, length: str = LENGTHS[0]) -> dict[str, Any]:
+        """The JSON of the call."""
+        content: Any = self.text
+        if self.pictures:
+            parts = [{"type": "image_url", "image_url": {"url": one.url()}} for one in self.pictures]
+            content = [*parts, {"type": "text", "text": self.text}]
+        turns = [{"role": "system", "content": self.system}] if self.system else []
+        settings = {length: self.max_tokens, "temperature": self.temperature, "seed": self.seed}
+        return {
+            "model": model,
+            "messages": [*turns, {"role": "user", "content": content}],
+            **{name: value for name, value in settings.items() if value is not None},
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        text: the answer, as it was sent; empty where the model gave none.
+        finish_reason: ``stop``, ``length`` (it was cut off) and so on; empty where the server is silent.
+        usage: tokens by name.
+        model: what the server calls the model, which may be more exact than what it was asked for.
+    """
+
+    text: str
+    finish_reason: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    model: str = ""
+
+
+@dataclass
+class Endpoint:
+    """A model behind an OpenAI-compatible server.
+
+    Attributes:
+        url: with or without ``/v1`` and ``/chat/completions``.
+        model: as the server calls it.
+        key_variable: the environment variable with the key. It is read when it is needed and kept nowhere;
+            without it no key is sent.
+        concurrency: requests in flight.
+        timeout: seconds for one whole reply.
+        retries: attempts after the first one.
+        wait: what waits a number of seconds; tests replace it.
+
+    Raises:
+        UsageError: the address is none, or a number is out of its range.
+    """
+
+    url: str
+    model: str
+    key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = 8
+    timeout: float = 120.0
+    retries: int = 6
+    wait: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False, compare=False)
+    address: Address = field(init=False, repr=False, compare=False)
+    _length: str = field(init=False, repr=False, compare=False, default=LENGTHS[0])
+
+    def __post_init__(self) -> None:
+        self.address = address_of(self.url)
+        for name, value, least in (("concurrency", self.concurrency, 1), ("retries", self.retries, 0)):
+            if value < least:
+                raise UsageError(f"{name} is {value}", where=name, remedy=f"it is at least {least}")
+        if not self.timeout > 0:
+            raise UsageError(f"timeout is {self.timeout}", where="timeout", remedy="say how many seconds")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its user should know before anything is sent."""
+        if self.address.open and self._key():
+            return (
+                f"the key goes to {self.address.host} over plain http, where others may read it: "
+                "take https, or a server on this machine",
+            )
+        return ()
+
+    def check(self) -> tuple[str, ...]:
+        """Make sure, before long work, that the server is there and has the model.
+
+        Returns:
+            The models that it lists; none where it keeps no list.
+
+        Raises:
+            EndpointError: nobody answers, the key is refused, or there is no such model.
+        """
+        with self._open() as at_work:
+            models = at_work.result(self._models(at_work.client))
+            if models and self.model not in models:
+                # Gateways take names that they do not list (aliases, variants): let it say so itself.
+                at_work.result(
+                    self._complete(at_work.client, Request("Hello", max_tokens=16, temperature=None))
+                )
+        return models
+
+    def complete(self, request: Request) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            EndpointError: as ``complete_all``.
+        """
+        return next(reply for _, reply in self.complete_all([request]))
+
+    def complete_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Reply]]:
+        """Replies as they come, each with the number of its request.
+
+        Requests are taken from their iterable when there is room for one, in the caller's thread; so they
+        may be made on the way. When the caller stops, by Ctrl-C too, what is in flight is cancelled. When
+        one fails, no more are taken, and those in flight are still yielded before the error is raised: they
+        may have been paid for.
+
+        Yields:
+            The number of a request, from 0, and its reply; not in order.
+
+        Raises:
+            EndpointError: the server refused one, or gave no reply to it after all attempts.
+        """
+        numbered = enumerate(requests)
+        done: queue.SimpleQueue[tuple[int, Future[Reply]]] = queue.SimpleQueue()
+        failure: Exception | None = None
+        flying = 0
+        more = True
+        with self._open() as at_work:
+            while more or flying:
+                while more and flying < self.concurrency:
+                    try:
+                        number, request = next(numbered, (-1, None))
+                    except PumiceError as error:  # of whoever makes the requests
+                        failure, request = error, None
+                    if request is None:
+                        more = False
+                        break
+                    future = at_work.start(self._complete(at_work.client, request))
+                    future.add_done_callback(partial(_finished, done, number))
+                    flying += 1
+                if flying:
+                    number, ended = done.get()
+                    flying -= 1
+                    try:
+                        reply = ended.result()
+                    except PumiceError as error:
+                        failure, more = failure or error, False
+                    else:
+                        yield number, reply
+        if failure is not None:
+            raise failure
+
+    def _key(self) -> str:
+        key = os.environ.get(self.key_variable, "").strip() if self.key_variable else ""
+        if not key.isascii() or not key.isprintable():
+            raise UsageError(
+                f"the key in {self.key_variable} holds characters that no key has",
+                where=f"the environment variable {self.key_variable}",
+                remedy="set it to the key alone",
+            )
+        return key
+
+    @contextmanager
+    def _open(self) -> Iterator[_AtWork]:
+        key = self._key()
+        client = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(None, connect=min(CONNECTING, self.timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self.concurrency),
+        )
+        with _AtWork(client) as at_work:
+            yield at_work
+
+    async def _models(self, client: httpx2.AsyncClient) -> tuple[str, ...]:
+        try:
+            value = await self._call(client, "GET", "/models", None, refused_is_final=True)
+        except EndpointError as error:
+            if isinstance(error.__cause__, Refusal) and error.__cause__.status in (404, 405, 501):
+                return ()
+            raise
+        listed = value.get("data", value.get("models"))
+        rows = listed if isinstance(listed, list) else []
+        return tuple(str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row)
+
+    async def _complete(self, client: httpx2.AsyncClient, request: Request) -> Reply:
+        length = self._length
+        try:
+            body = request.body(self.model, length)
+            return _reply(await self._call(client, "POST", "/chat/completions", body))
+        except EndpointError as error:
+            cause = error.__cause__
+            if not isinstance(cause, Refusal):
+                raise
+            if cause.status == 404:
+                raise await self._unknown(client, cause) from cause
+            if cause.status == 400 and length == LENGTHS[0] and LENGTHS[1] in cause.words:
+                self._length = LENGTHS[1]  # the same limit by the name that this server knows
+                return await self._complete(client, request)
+            raise
+
+    async def _unknown(self, client: httpx2.AsyncClient, refusal: Refusal) -> EndpointError:
+        """The error for a 404: the nearest model, where the server lists its own."""
+        try:
+            models = await self._models(client)
+        except EndpointError:
+            models = ()
+        hint = suggest(self.model, models) if models and self.model not in models else ""
+        return self._error(refusal, "/chat/completions", 1, hint)
+
+    def _error(self, refusal: Refusal, path: str, attempts: int, hint: str = "") -> EndpointError:
+        tried = f", asked {attempts} times" if attempts > 1 else ""
+        place = f"{self.address.base}{path} (model {self.model}{tried})"
+        return as_error(refusal, place, self.key_variable, has_key=bool(self._key()), hint=hint)
+
+    async def _call(
+        self,
+        client: httpx2.AsyncClient,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        *,
+        refused_is_final: bool = False,
+    ) -> dict[str, Any]:
+        """One call until it is answered, with growing waits."""
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt(client, method, path, body)
+            except Refusal as refusal:
+                attempt += 1
+                unreachable = refused_is_final and isinstance(refusal.__cause__, httpx2.ConnectError)
+                if not refusal.passing or attempt > self.retries or unreachable:
+                    hint = "start the server, or check host and port" if unreachable else ""
+                    raise self._error(refusal, path, attempt, hint) from refusal
+                pause = refusal.after or min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT)
+                # Spread, so that requests refused together do not come back together.
+                await self.wait(pause * random.uniform(1.0, 1.25))
+
+    async def _attempt(
+        self, client: httpx2.AsyncClient, method: str, path: str, body: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        key = self._key()
+        try:
+            async with asyncio.timeout(self.timeout):
+                response = await client.request(method, self.address.call(path), json=body)
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            raise Refusal(0, f"nothing came within {self.timeout:g} seconds", passing=True) from error
+        except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
+            raise Refusal(0, trimmed(str(error), key), passing=False) from error
+        except httpx2.RequestError as error:
+            words = trimmed(str(error) or type(error).__name__, key)
+            raise Refusal(0, words, passing=True) from error
+        if response.status_code != 200:
+            raise refused(response, key)
+        try:
+            value = response.json()
+        except ValueError as error:
+            words = f"it is no JSON: {response.text!r}"
+            raise Refusal(200, trimmed(words, key), passing=True) from error
+        if not isinstance(value, dict) or (path != "/models" and not _choices(value)):
+            inside = refused_inside(value, key) if isinstance(value, dict) else None
+            raise inside or Refusal(200, trimmed(f"it has no choices: {response.text!r}", key), passing=True)
+        return value
+
+
+def _finished(done: queue.SimpleQueue[tuple[int, Future[Reply]]], number: int, ended: Future[Reply]) -> None:
+    done.put((number, ended))
+
+
+def _choices(value: dict[str, Any]) -> bool:
+    choices = value.get("choices")
+    return bool(
+        isinstance(choices, list)
+        and choices
+        and isinstance(choices[0], dict)
+        and isinstance(choices[0].get("message"), dict)
+    )
+
+
+def _reply(value: dict[str, Any]) -> Reply:
+    choice = value["choices"][0]
+    message = choice["message"]
+    content = message.get("content") or message.get("refusal") or ""
+    if isinstance(content, list):  # parts, as some servers write them
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    counts = value.get("usage")
+    usage = counts.items() if isinstance(counts, dict) else ()
+    return Reply(
+        str(content),
+        str(choice.get("finish_reason") or ""),
+        {name: number for name, number in usage if type(number) is int},
+        str(value.get("model") or ""),
+    )
+
+
+class _AtWork:
+    """An event loop in a thread, and the client whose connections live in it.
+
+    On leaving, all that still waits is cancelled and its connections are closed.
+    """
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self.client = client
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Have the loop do something."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def result(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have the loop do something, and wait for it."""
+        return self.start(work).result()
+
+    def __enter__(self) -> _AtWork:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.result(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.client.aclose()
