@@ -11,6 +11,7 @@ import pumice
 from pumice.cli import (
     bench,
     chat,
+    compare,
     data,
     evaluate,
     export,
@@ -45,6 +46,7 @@ app.add_typer(data.app, name="data")
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("eval compare", epilog=compare.EPILOG)(compare.compare)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)

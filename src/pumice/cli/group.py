@@ -26,10 +26,16 @@ class PumiceGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Verbs in the order in which one needs them, groups among them."""
         order = [
-            *("world", "data", "plan", "train", "eval", "score", "chat"),
+            *("world", "data", "plan", "train", "eval", "eval compare", "score", "chat"),
             *("report", "runs", "merge", "export", "recipes", "bench"),
         ]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Two words may be one verb: ``pumice eval compare`` stands beside ``pumice eval MODEL``."""
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a verb."""

@@ -13,7 +13,7 @@ from pumice.errors import DataError, UsageError
 from pumice.score.answers import counted, names, row_id
 from pumice.score.files import Row, read
 from pumice.score.inputs import Inputs
-from pumice.score.result import Group, Item, Result, ends, resample
+from pumice.score.result import Floats, Group, Item, Result, ends, resample
 
 PREFIX = "llava_bench_"
 KINDS = ("conv", "detail", "complex")
@@ -24,6 +24,7 @@ TIMES = 2
 """Scores in a review."""
 WORDS = ("content", "text")
 """Keys of a review's words: this bench's, and those of the text-only one before it."""
+NONE = "-"
 UNREAD = (-1.0, -1.0)
 """What LLaVA's tool writes where it could not read a review."""
 
@@ -93,7 +94,7 @@ def llava_bench(inputs: Inputs) -> Result:
         groups,
         counts,
         tuple(_notes(runs, whole=asked is not None)),
-        tuple(item for run in runs[:1] for item in run.items),
+        _items(runs),
     )
 
 
@@ -212,6 +213,35 @@ def _interval(runs: Sequence[_Run], kind: str) -> tuple[float, float]:
     questions = list(dict.fromkeys(name for pairs in kept for name in pairs))
     scores_N2R = np.asarray([[pairs.get(name, (0.0, 0.0)) for pairs in kept] for name in questions])
     means_S2R = resample(scores_N2R.reshape(len(questions), -1))
+    return ends(mean_of_runs(means_S2R))
+
+
+def mean_of_runs(means_S2R: Floats) -> Floats:
+    """The relative score as the mean over runs of the judge, ``(S,)``, from the mean scores of each run."""
     first_SR, second_SR = means_S2R[:, 0::2], means_S2R[:, 1::2]
     ratios_SR = np.divide(second_SR, first_SR, out=np.zeros_like(first_SR), where=first_SR > 0)
-    return ends(100 * ratios_SR.mean(axis=1))
+    return np.asarray(100 * ratios_SR.mean(axis=1))
+
+
+def _items(runs: Sequence[_Run]) -> tuple[Item, ...]:
+    """Each question with its scores in all runs, "8 10; 8 9"; "-" stands for a run that has none of it."""
+    kinds = {item.id: item.groups for run in runs for item in run.items}
+    items = []
+    for name, groups in kinds.items():
+        pairs = [run.pairs[ALL].get(name) for run in runs]
+        said = [NONE if pair is None else f"{pair[0]:g} {pair[1]:g}" for pair in pairs]
+        worth = [pair[1] / 10 for pair in pairs if pair is not None]
+        items.append(Item(name, "; ".join(said), float(np.mean(worth)), groups))
+    return tuple(items)
+
+
+def scores_in_runs(parsed: str) -> list[float]:
+    """The scores of an ``Item``, run after run, the reference's first; 0 and 0 for a run without.
+
+    >>> scores_in_runs("8 10; -")
+    [8.0, 10.0, 0.0, 0.0]
+    """
+    pairs = [
+        [0.0, 0.0] if each == NONE else [float(word) for word in each.split()] for each in parsed.split("; ")
+    ]
+    return [score for pair in pairs for score in pair]

@@ -198,6 +198,21 @@ def _item(one: Asked, text: str | None) -> Item:
     return Item(one.id, given, float(given == one.truth), (one.category,))
 
 
+def both_of(pairs_N2: Floats) -> Floats:
+    """Of each picture the share of right answers, and whether both are right, ``(N, 2)``."""
+    return np.stack([pairs_N2.mean(axis=1), pairs_N2.min(axis=1)], axis=1)
+
+
+def points(means_R2: Floats) -> Floats:
+    """A category's points, ``(R,)``, from the means of ``both_of``."""
+    return np.asarray(100 * means_R2.sum(axis=1))
+
+
+def sum_of_categories(each_RS: Floats) -> Floats:
+    """Perception or cognition, ``(R,)``, from the points of each category."""
+    return np.asarray(each_RS.sum(axis=1))
+
+
 def _result(
     items: tuple[Item, ...], pictures: Mapping[tuple[str, str], list[float]], counts: dict[str, int]
 ) -> Result:
@@ -205,16 +220,15 @@ def _result(
     for category in CATEGORIES:
         scores = [scores for (own, _), scores in pictures.items() if own == category]
         if scores:
-            pairs_N2 = np.asarray(scores)
-            rows[category] = np.stack([pairs_N2.mean(axis=1), pairs_N2.min(axis=1)], axis=1)
-    points = {category: 100 * values_N2.mean(axis=0) for category, values_N2 in rows.items()}
+            rows[category] = both_of(np.asarray(scores))
+    shares = {category: 100 * values_N2.mean(axis=0) for category, values_N2 in rows.items()}
     groups = {
         category: Group(
             BOTH * len(rows[category]),
             {"score": float(both.sum()), "accuracy": float(both[0]), "accuracy_plus": float(both[1])},
-            ends(100 * resample(rows[category]).sum(axis=1)),
+            ends(points(resample(rows[category]))),
         )
-        for category, both in points.items()
+        for category, both in shares.items()
     }
     metrics: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
@@ -226,8 +240,8 @@ def _result(
         metrics[name] = sum(groups[category].metrics["score"] for category in present)
         intervals[name] = stratified(
             (rows[category] for category in present),
-            lambda means_R2: 100 * means_R2.sum(axis=1),
-            lambda each: each.sum(axis=1),
+            points,
+            sum_of_categories,
         )
         absent = [category for category in categories if category not in rows]
         if absent:

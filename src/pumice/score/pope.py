@@ -225,7 +225,7 @@ def _item(name: str, truth: str, text: str | None, category: str) -> Item:
     return Item(name, given, float(given == truth), (category,))
 
 
-def _cells(items: Sequence[Item]) -> Floats:
+def cells(items: Sequence[Item]) -> Floats:
     """Per question one-hot TP, FP, FN, TN, ``(N, 4)``."""
     places = [
         (0 if item.parsed == "yes" else 3) if item.score else (1 if item.parsed == "yes" else 2)
@@ -234,11 +234,13 @@ def _cells(items: Sequence[Item]) -> Floats:
     return np.eye(4)[places]
 
 
-def _mean(each_RS: Floats) -> Floats:
+def mean_of_categories(each_RS: Floats) -> Floats:
+    """What papers report, ``(R,)``, from a figure of each category."""
     return np.asarray(each_RS.mean(axis=1))
 
 
-def _figure(name: str, cells_R4: Floats) -> Floats:
+def figure(name: str, cells_R4: Floats) -> Floats:
+    """One of the five figures of each row of cells, ``(R,)``, in per cent; cells are shares or counts."""
     return _figures(cells_R4)[name]
 
 
@@ -259,14 +261,16 @@ def _figures(cells_R4: Floats) -> dict[str, Floats]:
 
 def _group(cells_N4: Floats) -> Group:
     figures = {name: float(value[0]) for name, value in _figures(cells_N4.mean(axis=0)[None]).items()}
-    return Group(len(cells_N4), figures, ends(_figure("f1", resample(cells_N4))))
+    return Group(len(cells_N4), figures, ends(figure("f1", resample(cells_N4))))
 
 
 def _result(items: Sequence[Item], categories: Sequence[str], left: int) -> Result:
-    strata = {name: _cells([item for item in items if item.groups == (name,)]) for name in categories}
-    strata = {name: cells for name, cells in strata.items() if len(cells)}
-    groups = {name: _group(cells) for name, cells in strata.items()}
-    intervals = {name: stratified(strata.values(), partial(_figure, name), _mean) for name in FIGURES}
+    strata = {name: cells([item for item in items if item.groups == (name,)]) for name in categories}
+    strata = {name: own for name, own in strata.items() if len(own)}
+    groups = {name: _group(own) for name, own in strata.items()}
+    intervals = {
+        name: stratified(strata.values(), partial(figure, name), mean_of_categories) for name in FIGURES
+    }
     metrics = {k: float(np.mean([group.metrics[k] for group in groups.values()])) for k in FIGURES}
     notes = ["figures of all are means over the categories"] if len(groups) > 1 else []
     if left:
