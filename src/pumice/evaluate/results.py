@@ -126,7 +126,14 @@ class TaskResult(TypedDict):
     """How long answering took, all sittings together; None for answers of a file."""
 
 
-class Prediction(TypedDict):
+class Grouped(TypedDict, total=False):
+    """What a question may have besides."""
+
+    groups: list[str]
+    """All categories and types that the scorer puts it into; without them ``group`` stands alone."""
+
+
+class Prediction(Grouped):
     """One question, what was said to it, and what that is worth."""
 
     id: str

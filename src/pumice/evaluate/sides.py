@@ -114,7 +114,7 @@ def _predictions(folder: Path) -> dict[str, Answered]:
 
 
 def _groups(row: Prediction) -> tuple[str, ...]:
-    return (row["group"],) if row["group"] else ()
+    return tuple(row.get("groups") or ([row["group"]] if row["group"] else []))
 
 
 def _of_questions(folder: Path, name: str) -> Side:

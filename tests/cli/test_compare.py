@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..evaluate.results_made import gqa
+from .conftest import run_pumice
+
+
+def test_two_evaluations_side_by_side(tmp_path: Path) -> None:
+    a = gqa(tmp_path / "a", [True] * 60 + [False] * 40)
+    b = gqa(tmp_path / "b", [True] * 90 + [False] * 10)
+    result = run_pumice("eval", "compare", str(a), str(b))
+    assert result.code == 0, result.both
+    assert "gqa: B is better than A by 30.0 points" in result.both
+    assert "McNemar, exact" in result.both
+
+
+def test_json_and_several_sides(tmp_path: Path) -> None:
+    a = gqa(tmp_path / "a", [True] * 60 + [False] * 40)
+    result = run_pumice("eval", "compare", str(a), str(a), str(a), "--json")
+    found = json.loads(result.out)["comparisons"]
+    assert len(found) == 2
+    assert found[0]["tests"] == 2
+    task = found[0]["tasks"]["gqa"]
+    assert (task["difference"], task["p"], task["only_a"], task["told"]) == (0.0, 1.0, 0, False)
+    assert "same score on every one" in task["verdict"]
+
+
+def test_other_questions_and_one_side(tmp_path: Path) -> None:
+    a, b = gqa(tmp_path / "a", [True] * 4), gqa(tmp_path / "b", [True] * 3)
+    result = run_pumice("eval", "compare", str(a), str(b))
+    assert result.code == 2
+    assert "--common" in result.both
+    assert run_pumice("eval", "compare", str(a), str(b), "--common").code == 0
+    assert run_pumice("eval", "compare", str(a)).code == 2
+
+
+def test_eval_of_a_model_is_still_its_own_verb() -> None:
+    assert "MODEL" in run_pumice("eval", "--help").both
+    assert "A B [C ...]" in run_pumice("eval", "compare", "--help").both
+    assert "eval compare" in run_pumice("--help").both
