@@ -43,13 +43,17 @@ def mme_answer(raw: str) -> Literal["yes", "no", "other"]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question: its category, the name of its picture's file without its ending, and the truth."""
+    """A question: its category, the name of its picture's file without its ending, and the truth.
+
+    ``words`` is the question as its file has it, but for the instruction; ``question`` has single spaces.
+    """
 
     category: str
     picture: str
     question: str
     truth: str
     where: str
+    words: str = ""
 
     @property
     def id(self) -> str:
@@ -66,8 +70,8 @@ def mme(inputs: Inputs) -> Result:
         asked, answers = _results(inputs.said)
     else:
         asked = read_folder(inputs.truth)
-        answers = read_answers(inputs.said, lambda answer, row: _find(answer.id, row, "prompt", asked))
-    wanted = inputs.wanted(asked, lambda row: _find(row_id(row), row, "text", asked))
+        answers = read_answers(inputs.said, lambda answer, row: find(answer.id, row, "prompt", asked))
+    wanted = inputs.wanted(asked, lambda row: find(row_id(row), row, "text", asked))
     scored = set(match(answers, wanted, inputs.missing, str(inputs.said)))
     items = {name: _item(one, said(answers, name)) for name, one in asked.items() if name in scored}
     pictures: dict[tuple[str, str], list[float]] = {}
@@ -125,7 +129,8 @@ def _questions(file: Path, category: str) -> Iterator[Asked]:
                 where=where,
                 remedy="take the text files as they were published",
             )
-        yield Asked(category, file.stem, _plain(question), truth.lower(), where)
+        words = question.replace(YES_NO, "").strip()
+        yield Asked(category, file.stem, _plain(question), truth.lower(), where, words)
     if len(lines) != BOTH:
         raise DataError(
             f"the picture has {len(lines)} questions, not {BOTH}",
@@ -148,7 +153,7 @@ def _plain(question: str) -> str:
     return " ".join(question.replace(SHORT, " ").replace(YES_NO, " ").split())
 
 
-def _find(id: str, row: Row, key: str, asked: Mapping[str, Asked]) -> str:
+def find(id: str, row: Row, key: str, asked: Mapping[str, Asked]) -> str:
     """The question of one of LLaVA's rows: its id names the picture, ``key`` has the question's words."""
     parts = id.split("/")
     prompt = row.value.get(key)

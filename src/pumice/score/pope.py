@@ -21,6 +21,8 @@ FIGURES = ("f1", "accuracy", "precision", "recall", "yes_ratio")
 CATEGORIES = ("random", "popular", "adversarial")
 PREFIX = "coco_pope_"
 """Begins the names of the official label files; the category follows."""
+NUMBERED_FROM = {"adversarial": 0, "random": 10_000_000, "popular": 20_000_000}
+"""What LLaVA's question file adds to a label's id, by category, in the order in which it asks them."""
 
 
 def pope_answer(raw: str) -> Literal["yes", "no"]:
@@ -104,7 +106,9 @@ def pope(inputs: Inputs) -> Result:
     questions = None if inputs.questions is None else read(inputs.questions, "question file")
     files = label_files(inputs.truth)
     read_in_order = None if questions is not None else read_answers(inputs.said)
-    asked = [_asked(path, questions, read_in_order) for path in files]
+    asked = None if read_in_order is None else _numbered(files, read_in_order)
+    if asked is None:
+        asked = [_asked(path, questions, read_in_order) for path in files]
     answers = read_in_order if read_in_order is not None else read_answers(inputs.said)
     answers, left = _of_categories(answers, questions, asked, whole=inputs.truth.is_dir())
     wanted = [name for one in asked for name in one.ids]
@@ -139,14 +143,7 @@ def _order(file: Path) -> int:
 
 def _asked(path: Path, questions: Sequence[Row] | None, answers: Mapping[str, Answer] | None) -> Asked:
     """Finds the question of each label: the k-th of a category is the k-th of its file, and says the same."""
-    labels = read(path, "label file")
-    truths = []
-    for label in labels:
-        truth = text_of(label.value, "label", label.where)
-        if truth not in ("yes", "no"):
-            raise DataError(f"the label is {truth!r}", where=label.where, remedy="a label is yes or no")
-        truths.append(truth)
-    category = path.stem.removeprefix(PREFIX) if path.stem.startswith(PREFIX) else ""
+    labels, truths, category = _labels(path)
     if questions is None:
         assert answers is not None
         return Asked(category, _by_answers(labels, answers, path), tuple(truths))
@@ -164,6 +161,37 @@ def _asked(path: Path, questions: Sequence[Row] | None, answers: Mapping[str, An
     for label, row in zip(labels, own, strict=True):
         _same_question(label, str(row.value.get("text", "")), row.where)
     return Asked(category, tuple(row_id(row) for row in own), tuple(truths))
+
+
+def _labels(path: Path) -> tuple[list[Row], list[str], str]:
+    """The rows of a label file, their truths, and the category that its name tells."""
+    labels = read(path, "label file")
+    truths = []
+    for label in labels:
+        truth = text_of(label.value, "label", label.where)
+        if truth not in ("yes", "no"):
+            raise DataError(f"the label is {truth!r}", where=label.where, remedy="a label is yes or no")
+        truths.append(truth)
+    return labels, truths, path.stem.removeprefix(PREFIX) if path.stem.startswith(PREFIX) else ""
+
+
+def _numbered(files: Sequence[Path], answers: Mapping[str, Answer]) -> list[Asked] | None:
+    """Without a question file: by the numbers that LLaVA gives; None where an answer has another id."""
+    found = []
+    for path in files:
+        labels, truths, category = _labels(path)
+        own = [label.value.get("question_id") for label in labels]
+        if category not in NUMBERED_FROM or not all(isinstance(id, int) for id in own):
+            return None
+        ids = tuple(str(NUMBERED_FROM[category] + id) for id in own if isinstance(id, int))
+        found.append((Asked(category, ids, tuple(truths)), labels))
+    if not {name for one, _ in found for name in one.ids} >= set(answers):
+        return None
+    for one, labels in found:
+        for name, label in zip(one.ids, labels, strict=True):
+            if name in answers and "prompt" in answers[name].row:
+                _same_question(label, str(answers[name].row["prompt"]), answers[name].where)
+    return [one for one, _ in found]
 
 
 def _by_answers(labels: Sequence[Row], answers: Mapping[str, Answer], path: Path) -> tuple[str, ...]:

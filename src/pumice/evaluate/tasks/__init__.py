@@ -7,13 +7,31 @@ from pathlib import Path
 
 from pumice.errors import UsageError, suggest
 from pumice.evaluate.samples import Benchmark
+from pumice.evaluate.tasks import gqa, judged, mmbench, mme, pope, scienceqa, seed, textvqa, vqa
 
 _ALL: tuple[Benchmark, ...] = (
-    # one line a task
+    vqa.VQAV2,
+    gqa.GQA,
+    vqa.VIZWIZ,
+    scienceqa.SCIENCEQA,
+    textvqa.TEXTVQA,
+    pope.POPE,
+    mme.MME,
+    mmbench.MMBENCH,
+    mmbench.MMBENCH_CN,
+    seed.SEED,
+    judged.LLAVA_BENCH,
+    judged.MM_VET,
 )
 TASKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 
-ALIASES = {"mme": "MME", "seed": "seed_bench", "llava-bench": "llava-bench-in-the-wild"}
+ALIASES = {
+    "mme": ("MME",),
+    "mmbench-cn": ("mmbench_cn", "mmbench"),
+    "seed": ("seed_bench",),
+    "llava-bench": ("llava-bench-in-the-wild",),
+    "mm-vet": ("mmvet",),
+}
 """Folders of LLaVA's own evaluation that have another name than their task."""
 
 
@@ -30,9 +48,8 @@ def benchmark_of(name: str) -> Benchmark:
 
 def folder_of(data: Path, name: str) -> Path:
     """Where a task's files lie: ``DATA/NAME``, or the folder that LLaVA's own evaluation has for it."""
-    own = data / name
-    other = data / ALIASES.get(name, name)
-    return other if not own.is_dir() and other.is_dir() else own
+    places = [data / folder for folder in (name, *ALIASES.get(name, ()))]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def choices_of(benchmark: Benchmark, given: Mapping[str, str]) -> dict[str, str]:
