@@ -8,8 +8,10 @@ that a row of data names) and what to do.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -67,6 +69,24 @@ def open_image(path: Still, *, max_pixels: int = MAX_PIXELS, where: str | None =
     """
     with opened(path, where) as image:
         return frame_rgb(image, path, max_pixels=max_pixels, where=where)
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image that is in memory, as ``open_image`` does a file.
+
+    Args:
+        data: what a file of it would hold.
+        name: what it is called in errors.
+        max_pixels: as ``open_image``.
+
+    Raises:
+        ImageError: as ``open_image``.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # as ``opened``
+    if not data:
+        raise ImageError(f"image {name} is empty", remedy="fetch the file that holds it again")
+    with _header(io.BytesIO(data), Path(name), None) as image:
+        return frame_rgb(image, Path(name), max_pixels=max_pixels)
 
 
 def frame_rgb(

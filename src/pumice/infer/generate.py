@@ -25,6 +25,12 @@ from pumice.text.resolve import resolve_template
 from pumice.types import Message, text_message
 
 
+class PromptTooLong(UsageError):
+    """A prompt that fills the model's context. ``place`` is that of its request among those given."""
+
+    place: int = 0
+
+
 @dataclass(frozen=True)
 class Request:
     """A conversation that ends with a question.
@@ -124,13 +130,31 @@ class Generator:
             DataError, TemplateError: a conversation that cannot be rendered, or a video that the model does
                 not know how to see.
             ImageError: a picture or video that cannot be opened.
-            UsageError: a prompt longer than the model's context, or a bad limit.
+            PromptTooLong: a prompt that leaves no room for an answer in the model's context.
+            UsageError: a bad limit.
         """
-        answers = [self._prepare(request) for request in requests]
+        found = dict(self.completions(requests))
+        return [found[number] for number in range(len(requests))]
+
+    def completions(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """The completions of ``generate`` batch after batch, each with the place of its request.
+
+        Raises:
+            PumiceError: as ``generate``, before the first one.
+        """
+        answers = []
+        for place, request in enumerate(requests):
+            try:
+                answers.append(self._prepare(request))
+            except PromptTooLong as error:
+                error.place = place
+                raise
+        places = {id(answer): place for place, answer in enumerate(answers)}
         for batch in self._batches(answers):
             for _ in self._run(batch):
                 pass
-        return [answer.completion() for answer in answers]
+            for answer in batch:
+                yield places[id(answer)], answer.completion()
 
     def stream(self, request: Request) -> Iterator[str]:
         """The answer to one request, piece by piece; the pieces join to ``generate``'s text."""
@@ -186,7 +210,7 @@ class Generator:
         limit = request.max_new_tokens
         if self._context is not None:
             if prompt.length >= self._context:
-                raise UsageError(
+                raise PromptTooLong(
                     f"the prompt has {prompt.length} tokens, but the model's context is {self._context}",
                     remedy="shorten the conversation",
                 )

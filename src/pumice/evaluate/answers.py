@@ -1,0 +1,247 @@
+"""The file that answers are written to as they come, and the record of what they belong to.
+
+A row is on its way to the disk before the next question's is. A row that a kill cut off is dropped, so the
+file never lies about what was answered. When all questions have answers, the rows are put in the order of
+the questions: two runs that heard the same have the same answers in the same places.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from pumice.errors import DataError, RunError
+from pumice.evaluate.results import ANSWERS, RECORD, AnswersRecord
+from pumice.evaluate.samples import Sample
+from pumice.files import replacing, write_json
+
+SAMPLE, SECONDS, PROBLEM = "sample", "seconds", "problem"
+"""Keys of ours in a row, besides those of LLaVA's layout: which sample it answers; seconds since the answer
+before it; why the question could not be put, where it could not."""
+REMEDY = "remove the folder, or measure into another one with --out"
+WORDS = {
+    "model": "of another model",
+    "pictures": "with the pictures treated otherwise",
+    "questions": "to other questions",
+    "n": "to other questions",
+    "task": "of another task",
+    "limit": "to other questions (another --limit)",
+    "format": "of another version of this program",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came back to one question: the text, or why the question could not be put (the text is empty)."""
+
+    text: str
+    problem: str = ""
+
+
+class AnswersFile:
+    """The answers of one task in a folder.
+
+    Args:
+        folder: where they are or will be; made when the first answer is written.
+        record: what they belong to.
+        samples: the questions.
+
+    Raises:
+        RunError: the folder holds answers of another record; the key that differs is named.
+        DataError: a row is damaged, or answers no question.
+    """
+
+    def __init__(self, folder: Path, record: AnswersRecord, samples: Sequence[Sample]) -> None:
+        self.folder, self.record = folder, record
+        self.path = folder / ANSWERS
+        self.samples = {sample.id: sample for sample in samples}
+        assert len(self.samples) == len(samples), "two samples of one id"
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._check(mend=False)
+
+    @property
+    def left(self) -> list[Sample]:
+        """The questions without an answer, in their order."""
+        return [sample for name, sample in self.samples.items() if name not in self.rows]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every question has its answer."""
+        return len(self.rows) == len(self.samples)
+
+    @property
+    def seconds(self) -> float:
+        """How long answering took, all sittings together."""
+        return sum(float(row.get(SECONDS, 0.0)) for row in self.rows.values())
+
+    @property
+    def problems(self) -> list[str]:
+        """The ids of questions that could not be put."""
+        return [name for name, row in self.rows.items() if row.get(PROBLEM)]
+
+    def text(self, sample: Sample) -> str:
+        """What was said to a question."""
+        return cast(str, self.rows[sample.id]["text"])
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[Sample, Said, float], None]]:
+        """A function that adds an answer, with the seconds that it took.
+
+        Raises:
+            RunError: another process is answering into this file.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as stream:
+            _lock(stream, self.path)
+            # Somebody may have answered between the first look and the lock. Behind it, a row without its
+            # end is nobody's any more.
+            self._check(mend=True)
+            write_json(self.folder / RECORD, self.record)
+
+            def add(sample: Sample, said: Said, seconds: float) -> None:
+                row = {**sample.row, "text": said.text, SAMPLE: sample.id, SECONDS: round(seconds, 3)}
+                row |= {PROBLEM: said.problem} if said.problem else {}
+                stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+                stream.flush()
+                self.rows[sample.id] = row
+
+            yield add
+
+    def finish(self) -> None:
+        """Put the rows in the order of the questions, when all are there."""
+        assert self.complete
+        if list(self.rows) == list(self.samples):
+            return
+        self.rows = {name: self.rows[name] for name in self.samples}
+        with replacing(self.path) as partial, partial.open("wb") as file:
+            for row in self.rows.values():
+                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _check(self, *, mend: bool) -> None:
+        """Compare the record with the one that is there, and read the answers."""
+        self.rows = {}
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return  # a record without answers binds nobody: it is of a measurement that never began
+        place = self.folder / RECORD
+        if not place.exists():
+            raise RunError(
+                "there are answers without a record of what they belong to",
+                where=str(self.path),
+                remedy=f"{REMEDY} (the record would be {RECORD})",
+            )
+        check_record(_read_record(place), self.record, self.path)
+        for number, line in enumerate(_whole_lines(self.path, mend=mend), 1):
+            where = f"{self.path}, line {number}"
+            row = _row(line, where)
+            name = row[SAMPLE]
+            if name not in self.samples:
+                raise _damaged(f"it answers {name!r}, which is not asked", where)
+            if name in self.rows:
+                raise _damaged(f"{name!r} was answered before", where)
+            self.rows[name] = row
+
+
+def check_record(found: Mapping[str, Any], wanted: AnswersRecord, path: Path) -> None:
+    """Refuse answers of another record.
+
+    Raises:
+        RunError: it names the key that differs, with both values.
+    """
+    for key, value in wanted.items():
+        made: Any = found.get(key)
+        if key == "model":
+            if _same_model(made, wanted):
+                continue
+        elif isinstance(value, dict) and isinstance(made, dict):
+            # the one setting that differs says more than all of them
+            for name in {**value, **made}:
+                if name not in value or name not in made or made[name] != value[name]:
+                    there = f"{made[name]!r}" if name in made else "not recorded"
+                    what = f"the folder holds answers made with another {name}"
+                    raise RunError(
+                        what, where=f"{path}: {name} is {there}, now {value.get(name)!r}", remedy=REMEDY
+                    )
+            continue
+        if made != value:
+            words = WORDS.get(key, f"made with another {key}")
+            raise RunError(
+                f"the folder holds answers {words}",
+                where=f"{path}: {key} is {_short(made)}, now {_short(value)}",
+                remedy=REMEDY,
+            )
+
+
+def _same_model(made: Any, wanted: AnswersRecord) -> bool:
+    """Equal weights are one model, wherever they lie; without a digest the name decides."""
+    if not isinstance(made, dict) or made.get("kind") != wanted["model"]["kind"]:
+        return False
+    key = "digest" if wanted["model"]["digest"] else "name"
+    return bool(made.get(key) == cast("dict[str, Any]", wanted["model"])[key])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "name" in value:
+        return f"{value['name']!r} ({str(value.get('digest', ''))[:12] or value.get('kind')})"
+    return f"{value[:12]!r}" if isinstance(value, str) and len(value) == 64 else repr(value)
+
+
+def _whole_lines(path: Path, *, mend: bool) -> list[str]:
+    """The lines of a file without a last one that was cut off; ``mend`` removes it from the file."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if mend and len(whole) < len(content):
+        with path.open("r+b") as stream:
+            stream.truncate(len(whole))
+    try:
+        return whole.decode("utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise _damaged(f"the file is not UTF-8 ({error})", str(path)) from error
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise _damaged("it is not JSON", where) from error
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or SAMPLE not in row:
+        raise _damaged(f"it has no text, or no {SAMPLE}", where)
+    return row
+
+
+def _damaged(what: str, where: str) -> DataError:
+    return DataError(f"an answer cannot be used: {what}", where=where, remedy=REMEDY)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"the record cannot be read ({error})", where=str(path), remedy=REMEDY) from error
+    if not isinstance(content, dict):
+        raise DataError("the record is not a JSON object", where=str(path), remedy=REMEDY)
+    return content
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    """Let no second process answer into the file; where the system has no such locks, nothing happens."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunError(
+            "another process is answering these questions",
+            where=str(path),
+            remedy="wait for it, or measure into another folder with --out",
+        ) from error
+    except OSError:
+        return  # a file system without locks

@@ -1,0 +1,197 @@
+"""Asking: the samples of a task go to whoever answers, and each answer to the disk as it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pumice.errors import Interrupted, RunError
+from pumice.evaluate.answers import AnswersFile, Said
+from pumice.evaluate.pictures import picture_name
+from pumice.evaluate.results import FORMAT, AnswersRecord, ModelRecord
+from pumice.evaluate.samples import Sample, Stored
+
+Progress = Callable[[str, int, int], None]
+"""Called as (what, answered, questions): once before the first question, then after every answer."""
+
+
+class Answerer(Protocol):
+    """Whoever answers: a model of ours, a server, a file.
+
+    Attributes:
+        model: who it is, for the record.
+        settings: what else decides an answer, besides the longest one; JSON values by name.
+    """
+
+    @property
+    def model(self) -> ModelRecord: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def ready(self) -> None:
+        """Called once before the first question: load what is heavy, make sure that the server is there."""
+
+    def answers(
+        self, samples: Sequence[Sample], max_new_tokens: int, *, blind: bool
+    ) -> Iterator[tuple[int, Said]]:
+        """Answers as they come, each with the place of its sample; ``blind`` replaces pictures by grey."""
+
+
+def ask(
+    name: str, file: AnswersFile, answerer: Answerer, progress: Progress | None = None, *, blind: bool = False
+) -> None:
+    """Ask what has no answer yet; the file is complete when this returns.
+
+    Args:
+        name: what it is called in progress and errors.
+        file: the answers that are there; it grows by a row with each answer.
+        answerer: who is asked.
+        progress: told how far it is.
+        blind: whether pictures are replaced by grey.
+
+    Raises:
+        RunError: the answerer left questions without an answer, or another process answers them.
+        Interrupted: Ctrl-C; the answers so far are kept.
+        PumiceError: whatever the answerer raises; the answers so far are kept.
+    """
+    total = len(file.samples)
+    if not file.complete:
+        try:
+            _ask(name, file, answerer, progress, blind=blind)
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                f"{name} was stopped after {len(file.rows):,} of {total:,} questions; their answers are kept",
+                where=str(file.path),
+                remedy="run the same command again to go on",
+            ) from error
+    if not file.complete:
+        raise RunError(
+            f"{len(file.left):,} of {total:,} questions were not answered",
+            where=f"{name}, {answerer.model['name']}",
+            remedy="run the same command again to go on",
+        )
+    file.finish()
+
+
+def _ask(name: str, file: AnswersFile, answerer: Answerer, progress: Progress | None, *, blind: bool) -> None:
+    total = len(file.samples)
+    with file.writing() as add:
+        left = file.left
+        if progress:
+            progress(name, total - len(left), total)
+        if not left:
+            return
+        limit = int(file.record["settings"]["max_new_tokens"])
+        before = time.monotonic()
+        for place, said in answerer.answers(left, limit, blind=blind):
+            now = time.monotonic()
+            add(left[place], said, now - before)
+            before = now
+            if progress:
+                progress(name, len(file.rows), total)
+
+
+def record_of(
+    task: str,
+    samples: Sequence[Sample],
+    folder: Path,
+    answerer: Answerer,
+    *,
+    max_new_tokens: int,
+    choices: Mapping[str, str],
+    limit: int | None,
+    blind: bool = False,
+) -> AnswersRecord:
+    """What a file of answers belongs to.
+
+    Args:
+        task: its name.
+        samples: what is asked.
+        folder: the task's files.
+        answerer: who is asked.
+        max_new_tokens: the longest answer.
+        choices: the task's options.
+        limit: what ``--limit`` said.
+        blind: whether pictures are replaced by grey.
+    """
+    return AnswersRecord(
+        format=FORMAT,
+        task=task,
+        model=answerer.model,
+        settings={"max_new_tokens": max_new_tokens, **answerer.settings},
+        choices=dict(choices),
+        pictures="grey" if blind else "own",
+        limit=limit,
+        questions=questions_digest(samples, folder),
+        n=len(samples),
+    )
+
+
+def questions_digest(samples: Sequence[Sample], folder: Path) -> str:
+    """SHA-256 of what is asked: ids, prompts, rows, and the pictures by name and size of their files.
+
+    The folder's own place has no say, so that data may be moved between two sittings.
+    """
+    digest = hashlib.sha256()
+    sizes: dict[Path, int] = {}
+    for sample in samples:
+        pictures: list[list[Any]] = []
+        for image in sample.images:
+            if not isinstance(image, Stored) and image not in sizes:
+                sizes[image] = image.stat().st_size
+            size = 0 if isinstance(image, Stored) else sizes[image]
+            pictures.append([picture_name(image, folder), size])
+        row = [sample.id, sample.text, pictures, sample.row]
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def some_of(samples: Sequence[Sample], limit: int | None, seed: int = 0) -> tuple[Sample, ...]:
+    """A drawn part of the samples, at least ``limit`` of them, in their order.
+
+    Questions about one picture stay together, and so do those of one ``question_id`` (the rotations of a
+    question, say): MME's points and MMBench's circular rule need all of them. Of two limits, the larger
+    one's questions hold the smaller one's.
+
+    Args:
+        samples: all of them.
+        limit: how many; None for all.
+        seed: decides which.
+    """
+    if limit is None or limit >= len(samples):
+        return tuple(samples)
+    units = _units(samples)
+    kept: set[int] = set()
+    for number in np.random.default_rng(seed).permutation(len(units)):
+        if len(kept) >= limit:
+            break
+        kept.update(units[number])
+    return tuple(sample for place, sample in enumerate(samples) if place in kept)
+
+
+def _units(samples: Sequence[Sample]) -> list[list[int]]:
+    """Places of samples that must not be parted: they share a picture or a question's id."""
+    parent = list(range(len(samples)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first: dict[Any, int] = {}
+    for place, sample in enumerate(samples):
+        keys = [("picture", image.name if isinstance(image, Stored) else image) for image in sample.images]
+        for key in (*keys, ("id", str(sample.row.get("question_id", sample.id)))):
+            parent[root(place)] = root(first.setdefault(key, place))
+    units: dict[int, list[int]] = {}
+    for place in range(len(samples)):
+        units.setdefault(root(place), []).append(place)
+    return list(units.values())

@@ -1,0 +1,298 @@
+"""A trial: tasks are checked, asked, scored, and written with what a reader needs to trust them.
+
+All files are checked before the first question is put, so that what is missing is told in the first minute
+and not in the last. A task that fails does not take the others with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pumice
+from pumice.errors import DataError, Interrupted, PumiceError, RunError
+from pumice.evaluate.answers import AnswersFile
+from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
+from pumice.evaluate.chance import chance
+from pumice.evaluate.pictures import check_pictures
+from pumice.evaluate.results import (
+    BLIND,
+    FORMAT,
+    RESULT,
+    RESULTS,
+    Baseline,
+    Baselines,
+    ModelRecord,
+    Results,
+    State,
+    TaskResult,
+    TaskState,
+    read_results,
+    write_predictions,
+    write_result,
+)
+from pumice.evaluate.samples import Benchmark, Loaded, Sample
+from pumice.evaluate.scored import predictions, scores_json
+from pumice.files import write_json
+from pumice.score import Result, score, task_of
+
+Judge = Callable[[Benchmark, Loaded, Path, Path], Path]
+"""From a task, its questions, the file of answers and a folder to the file of reviews or grades."""
+
+BLIND_HOW = "the same model, grey pictures of the same size"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A task as it was asked for: where its files lie, and its options, all of them."""
+
+    benchmark: Benchmark
+    folder: Path
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How all tasks of a trial are asked.
+
+    Attributes:
+        limit: ask a drawn part, about so many questions; None for all.
+        seed: decides which.
+        max_new_tokens: the longest answer; each task's own when None.
+        blind: whether the model without sight is measured, too.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+    max_new_tokens: int | None = None
+    blind: bool = False
+
+
+@dataclass
+class Ready:
+    """A task whose files are there and right."""
+
+    wish: Wish
+    loaded: Loaded
+    samples: tuple[Sample, ...]
+    own: AnswersFile
+    blind: AnswersFile | None
+
+    @property
+    def name(self) -> str:
+        return self.wish.benchmark.name
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Tasks, who answers, and where everything goes."""
+
+    wishes: Sequence[Wish]
+    answerer: Answerer
+    out: Path
+    terms: Terms = Terms()
+    judge: Judge | None = None
+    judged_by: Mapping[str, Any] | None = None
+
+    def prepare(self) -> tuple[dict[str, Ready], dict[str, PumiceError]]:
+        """Read all tasks' files and what was answered before; nobody is asked yet.
+
+        Returns:
+            The tasks that can be asked, and the errors of the others, by name.
+
+        Raises:
+            RunError: the folder holds results of another model.
+        """
+        self._before()
+        ready: dict[str, Ready] = {}
+        failed: dict[str, PumiceError] = {}
+        for wish in self.wishes:
+            try:
+                ready[wish.benchmark.name] = self._prepare(wish)
+            except PumiceError as error:
+                failed[wish.benchmark.name] = error
+        return ready, failed
+
+    def carry_out(
+        self,
+        ready: Mapping[str, Ready],
+        failed: Mapping[str, PumiceError],
+        progress: Progress | None = None,
+    ) -> Results:
+        """Ask and score every task; the results are written after each.
+
+        Args:
+            ready, failed: from ``prepare``.
+            progress: told how far each task is.
+
+        Raises:
+            Interrupted: Ctrl-C; what was answered is kept.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        results = Results(
+            format=FORMAT,
+            model=self.answerer.model,
+            tasks=self._before(),
+            pumice=pumice.__version__,
+            date=_now(),
+        )
+        for wish in self.wishes:
+            name = wish.benchmark.name
+            problem = failed.get(name)
+            results["tasks"].pop(name, None)
+            state: State = "unfinished" if problem is None else "failed"
+            results["tasks"][name] = _told(state, problem)
+        if any(not file.complete for one in ready.values() for file in (one.own, one.blind) if file):
+            self.answerer.ready()
+        for name, one in ready.items():
+            try:
+                results["tasks"][name] = self._task(one, progress)
+            except Interrupted as error:
+                results["tasks"][name] = _told("unfinished", error)
+                raise
+            except PumiceError as error:
+                state = "failed" if one.own.complete else "unfinished"
+                results["tasks"][name] = _told(state, error)
+            finally:
+                results["date"] = _now()
+                write_json(self.out / RESULTS, results)
+        return results
+
+    def _before(self) -> dict[str, TaskState]:
+        """What this folder's results say of other tasks, which stay in them."""
+        if not (self.out / RESULTS).is_file():
+            return {}
+        found = read_results(self.out)
+        key = "digest" if self.answerer.model["digest"] else "name"
+        theirs, ours = _by_name(found["model"]), _by_name(self.answerer.model)
+        if theirs.get(key) != ours[key] or theirs.get("kind") != ours["kind"]:
+            raise RunError(
+                "the folder holds results of another model",
+                where=f"{self.out / RESULTS}: {theirs.get('name')} ({str(theirs.get('digest', ''))[:12]}), "
+                f"now {ours['name']} ({ours['digest'][:12]})",
+                remedy="remove the folder, or measure into another one with --out",
+            )
+        return dict(found["tasks"])
+
+    def _prepare(self, wish: Wish) -> Ready:
+        benchmark = wish.benchmark
+        loaded = benchmark.load(wish.folder, wish.choices)
+        if not loaded.samples:
+            raise DataError(
+                f"{benchmark.name} has no questions", where=str(wish.folder), remedy="check its files"
+            )
+        samples = some_of(loaded.samples, self.terms.limit, self.terms.seed)
+        check_pictures(samples, wish.folder)
+        own = self._file(wish, samples, blind=False)
+        blind = self._file(wish, samples, blind=True) if self.terms.blind else None
+        return Ready(wish, loaded, samples, own, blind)
+
+    def _file(self, wish: Wish, samples: Sequence[Sample], *, blind: bool) -> AnswersFile:
+        record = record_of(
+            wish.benchmark.name,
+            samples,
+            wish.folder,
+            self.answerer,
+            max_new_tokens=self.terms.max_new_tokens or wish.benchmark.max_new_tokens,
+            choices=wish.choices,
+            limit=self.terms.limit,
+            blind=blind,
+        )
+        folder = self.out / wish.benchmark.name
+        return AnswersFile(folder / BLIND if blind else folder, record, samples)
+
+    def _task(self, one: Ready, progress: Progress | None) -> TaskState:
+        """Ask a task, then score it if it can be scored."""
+        ask(one.name, one.own, self.answerer, progress)
+        if one.blind is not None:
+            ask(f"{one.name} blind", one.blind, self.answerer, progress, blind=True)
+        folder = one.own.folder
+        if one.wish.benchmark.judge and self.judge is None:
+            (folder / RESULT).unlink(missing_ok=True)
+            write_predictions(folder, predictions(one.samples, one.own.text, None, one.wish.folder))
+            return TaskState(
+                state="answered",
+                result=None,
+                problem="a judge must read the answers",
+                remedy="run the same command with --judge URL --judge-model NAME",
+            )
+        result = self._score(one, one.own)
+        blind = None
+        if one.blind is not None:
+            blind = Baseline(how=BLIND_HOW, scores=scores_json(self._score(one, one.blind)), uniform=None)
+        guessed = None
+        if not one.wish.benchmark.judge:
+            guessed = chance(one.samples, one.loaded.guesses, lambda file: self._figures(one, file))
+        made = self._result(one, result, Baselines(chance=guessed, blind=blind))
+        write_result(folder, made)
+        return TaskState(state="scored", result=made, problem="", remedy="")
+
+    def _score(self, one: Ready, file: AnswersFile) -> Result:
+        """The figures of a file of answers; its predictions are written beside it."""
+        path = file.path
+        if one.wish.benchmark.judge:
+            assert self.judge is not None
+            path = self.judge(one.wish.benchmark, one.loaded, path, file.folder)
+        result = self._figures(one, path)
+        write_predictions(file.folder, predictions(one.samples, file.text, result, one.wish.folder))
+        return result
+
+    def _figures(self, one: Ready, path: Path) -> Result:
+        inputs = one.loaded.inputs(path)
+        if len(one.samples) < len(one.loaded.samples):
+            # The others were not asked, on purpose: the note of the result says so.
+            inputs = dataclasses.replace(inputs, missing="skip")
+        return score(one.loaded.task, inputs)
+
+    def _result(self, one: Ready, result: Result, baselines: Baselines) -> TaskResult:
+        asked, total = len(one.samples), len(one.loaded.samples)
+        notes = list(one.loaded.notes)
+        if asked < total:
+            notes.insert(0, f"{asked:,} of {total:,} questions, drawn by chance: no official figure")
+        problems = one.own.problems
+        if problems:
+            notes.append(f"{len(problems):,} questions could not be put and count as answered with nothing")
+        record = one.own.record
+        timed = record["model"]["kind"] != "file"
+        return TaskResult(
+            format=FORMAT,
+            task=one.name,
+            title=task_of(one.loaded.task).title,
+            figure=next(iter(result.metrics)),
+            scores=scores_json(result),
+            baselines=baselines,
+            asked=asked,
+            total=total,
+            limit=self.terms.limit,
+            notes=notes,
+            model=record["model"],
+            settings=record["settings"],
+            choices=record["choices"],
+            questions=record["questions"],
+            data=str(one.wish.folder.absolute()),
+            judge=dict(self.judged_by or {}) if one.wish.benchmark.judge else None,
+            pumice=pumice.__version__,
+            date=_now(),
+            seconds=round(one.own.seconds, 3) if timed else None,
+        )
+
+
+def _by_name(model: ModelRecord) -> dict[str, str]:
+    return {key: str(value) for key, value in model.items()}
+
+
+def _told(state: State, error: PumiceError | None) -> TaskState:
+    if error is None:
+        return TaskState(
+            state=state, result=None, problem="it was not reached", remedy="run the same command again"
+        )
+    problem = error.what + (f" ({error.where})" if error.where else "")
+    return TaskState(state=state, result=None, problem=problem, remedy=error.remedy or "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
