@@ -1,12 +1,12 @@
-"""`pumice eval`: any model, any questions, with the baselines beside."""
+"""`pumice eval`: any model, on questions of one's own or on benchmarks, with the baselines beside."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
+from pumice.cli import evaluate_options as options
 from pumice.cli.help import examples
 from pumice.errors import UsageError, suggest
 
@@ -21,75 +21,131 @@ EPILOG = examples(
         "your own model and pictures, without baselines",
         "pumice eval runs/mine/model --questions q.jsonl --images photos --variants tuned",
     ),
+    (
+        "benchmarks, from their authors' files; again after a stop, it goes on",
+        "pumice eval runs/mine --tasks pope,mme --data benchmarks --blind",
+    ),
+    ("a try of all that is there, 200 questions each", "pumice eval tiny --tasks all --limit 200"),
+    (
+        "a model behind a server",
+        "pumice eval http://localhost:8000/v1 --tasks pope --data benchmarks --concurrency 32",
+    ),
+    (
+        "answers that are there, with chance beside",
+        "pumice eval llava-13b --tasks pope --data benchmarks --answers answers.jsonl",
+    ),
+    ("which tasks there are, and what they need", "pumice eval --list --data benchmarks"),
 )
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A model's folder, a run's folder, or a shipped model such as tiny."
-        ),
-    ],
-    questions: Annotated[
-        Path,
-        typer.Option(
-            "--questions", metavar="FILE", help="JSONL of questions with their answers (docs/data.md)."
-        ),
-    ],
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            metavar="DIR",
-            help="The folder that image names are relative to.",
-            show_default="the folder of FILE",
-        ),
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Where scores and predictions go.",
-            show_default="evals/MODEL/FILE, less the file's ending",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Ask only the first so many questions.", show_default="all")
-    ] = None,
-    variants: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="Who answers, with commas between; the first is measured, the others stand beside it: "
-            "tuned, the model; blind, without the picture; wrong-image, with another one.",
-        ),
-    ] = ",".join(VARIANTS),
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 64,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which wrong pictures are shown.")] = 0,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="The conversation template by its exact name, such as v1, llama_2, chatml_direct or chat, "
-            "the tokenizer's own (docs/templates.md has all).",
-            show_default="the model's own",
-        ),
-    ] = None,
+    model: options.Model = None,
+    questions: options.Questions = None,
+    images: options.Images = None,
+    variants: options.Variants = None,
+    tasks: options.Tasks = None,
+    data: options.Data = None,
+    listing: options.ListTasks = False,
+    choices: options.SetChoice = None,
+    blind: options.Blind = False,
+    answers: options.Answers = None,
+    judge: options.JudgeUrl = None,
+    judge_model: options.JudgeModel = None,
+    endpoint: options.EndpointUrl = None,
+    served: options.ServedName = None,
+    concurrency: options.Concurrency = None,
+    timeout: options.Timeout = None,
+    key_variable: options.KeyVariable = None,
+    folder: options.Out = None,
+    limit: options.Limit = None,
+    batch_size: options.BatchSize = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    seed: options.Seed = 0,
+    template: options.Template = None,
 ) -> None:
-    """Measure a model: accuracy by question type, with intervals and baselines that see nothing."""
-    from pumice.cli.console import note
-    from pumice.cli.measure import measure, open_questions, print_answers, print_scores
-    from pumice.cli.models import find_model, label
+    """Measure a model: figures with intervals, and baselines that see nothing."""
+    of_server = {
+        "--endpoint": endpoint,
+        "--model": served,
+        "--concurrency": concurrency,
+        "--timeout": timeout,
+        "--key-variable": key_variable,
+    }
+    of_tasks = {
+        "--set": choices,
+        "--blind": blind,
+        "--answers": answers,
+        "--judge": judge,
+        "--judge-model": judge_model,
+    }
+    if listing:
+        from pumice.cli.tasks_view import print_tasks
 
-    chosen = _variants(variants)
-    if images is not None and not images.is_dir():
-        raise UsageError(f"there is no folder {str(images)!r}", where="--images", remedy="check the path")
+        print_tasks(data)
+        return
+    if (questions is None) == (tasks is None):
+        raise UsageError(
+            "what the model is asked is not said" if tasks is None else "two things are to be asked",
+            where="--questions, --tasks",
+            remedy="give --questions FILE (your own) or --tasks LIST (benchmarks; --list shows them)",
+        )
+    if model is None:
+        raise UsageError("no model is named", where="MODEL", remedy="give its folder or address, or tiny")
     if template is not None:
         from pumice.text.templates import check_template_name
 
         check_template_name(template)
+    if questions is not None:
+        _unused(of_tasks | of_server, "with --questions")
+        _own_questions(
+            model, questions, images, variants, folder, limit,
+            batch_size or 64, max_new_tokens or 64, seed, template,
+        )  # fmt: skip
+        return
+    assert tasks is not None
+    _unused({"--images": images, "--variants": variants}, "with --tasks")
+    from pumice.cli.tasks import Server, evaluate_tasks
+
+    evaluate_tasks(
+        model, tasks, data, choices or [],
+        server=Server(endpoint, served, concurrency, timeout, key_variable),
+        answers=answers, judge=judge, judge_model=judge_model,
+        out=folder, limit=limit, seed=seed, blind=blind,
+        batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
+    )  # fmt: skip
+
+
+def _unused(given: Mapping[str, Any], when: str) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"{name} does nothing {when}", where=name, remedy="leave it out")
+
+
+def _own_questions(
+    model: str,
+    questions: Path,
+    images: Path | None,
+    variants: str | None,
+    folder: Path | None,
+    limit: int | None,
+    batch_size: int,
+    max_new_tokens: int,
+    seed: int,
+    template: str | None,
+) -> None:
+    """Accuracy by question type, with baselines that see nothing or another picture."""
+    from pumice.cli.console import note
+    from pumice.cli.measure import measure, open_questions, print_answers, print_scores
+    from pumice.cli.models import find_model, label
+
+    chosen = _variants(",".join(VARIANTS) if variants is None else variants)
+    if images is not None and not images.is_dir():
+        raise UsageError(f"there is no folder {str(images)!r}", where="--images", remedy="check the path")
     place = find_model(model)
     asked = open_questions(questions, images, limit, chosen, seed)
     folder = folder or Path("evals") / label(model) / questions.stem

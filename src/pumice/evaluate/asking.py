@@ -88,7 +88,7 @@ def _ask(name: str, file: AnswersFile, answerer: Answerer, progress: Progress | 
             progress(name, total - len(left), total)
         if not left:
             return
-        limit = int(file.record["settings"]["max_new_tokens"])
+        limit = int(file.record["settings"].get("max_new_tokens", 0))
         before = time.monotonic()
         for place, said in answerer.answers(left, limit, blind=blind):
             now = time.monotonic()
@@ -121,11 +121,12 @@ def record_of(
         limit: what ``--limit`` said.
         blind: whether pictures are replaced by grey.
     """
+    longest = {} if answerer.model["kind"] == "file" else {"max_new_tokens": max_new_tokens}
     return AnswersRecord(
         format=FORMAT,
         task=task,
         model=answerer.model,
-        settings={"max_new_tokens": max_new_tokens, **answerer.settings},
+        settings={**longest, **answerer.settings},
         choices=dict(choices),
         pictures="grey" if blind else "own",
         limit=limit,

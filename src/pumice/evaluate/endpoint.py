@@ -164,7 +164,9 @@ class Endpoint:
         """
         return next(reply for _, reply in self.complete_all([request]))
 
-    def complete_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Reply]]:
+    def complete_all(
+        self, requests: Iterable[Request], refused: Callable[[int, EndpointError], bool] | None = None
+    ) -> Iterator[tuple[int, Reply]]:
         """Replies as they come, each with the number of its request.
 
         Requests are taken from their iterable when there is room for one, in the caller's thread; so they

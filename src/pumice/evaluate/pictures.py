@@ -7,7 +7,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from pumice.errors import DataError, ImageError
+from pumice.errors import DataError
 from pumice.evaluate.predictor import MEAN_GREY
 from pumice.evaluate.samples import Picture, Sample, Stored
 from pumice.image.decode import decode_image, image_size, open_image
@@ -35,31 +35,17 @@ def open_sight(picture: Picture) -> PIL.Image.Image:
     return open_image(picture)
 
 
-def picture_bytes(picture: Picture) -> bytes:
-    """A picture as its file holds it.
-
-    Raises:
-        ImageError: the file cannot be read.
-    """
-    if isinstance(picture, Stored):
-        return picture.read()
-    try:
-        return picture.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"image file {picture} cannot be read ({error.strerror or error})",
-            remedy="check the path and its permissions",
-        ) from error
-
-
 def grey_sight(picture: Picture) -> PIL.Image.Image:
     """Plain ``MEAN_GREY`` of the picture's size: what is left of it for a model that must not see.
 
     Raises:
         ImageError: as ``open_sight``.
     """
-    size = decode_image(picture.read(), picture.name).size if isinstance(picture, Stored) else None
-    return PIL.Image.new("RGB", size or image_size(Path(str(picture))), MEAN_GREY)
+    if isinstance(picture, Stored):
+        size = decode_image(picture.read(), picture.name).size
+    else:
+        size = image_size(picture)
+    return PIL.Image.new("RGB", size, MEAN_GREY)
 
 
 def check_pictures(samples: Iterable[Sample], folder: Path) -> None:

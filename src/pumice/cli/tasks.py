@@ -1,0 +1,269 @@
+"""Benchmark tasks from the words of a command: which, of what files, answered by whom, and what came out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pumice.errors import PumiceError, UsageError
+
+if TYPE_CHECKING:
+    from pumice.evaluate.asking import Answerer, Progress
+    from pumice.evaluate.endpoint import Endpoint
+    from pumice.evaluate.trial import Wish
+
+ADDRESSES = ("http://", "https://")
+ROWS = 64
+"""Questions that a model of ours is asked at once."""
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What was said of a model behind a server: where it is, and how it is asked."""
+
+    url: str | None = None
+    name: str | None = None
+    concurrency: int | None = None
+    timeout: float | None = None
+    key_variable: str | None = None
+
+    @property
+    def said(self) -> list[str]:
+        """The options that were given."""
+        options = {"--endpoint": self.url, "--model": self.name, "--concurrency": self.concurrency}
+        options |= {"--timeout": self.timeout, "--key-variable": self.key_variable}
+        return [name for name, value in options.items() if value is not None]
+
+
+def evaluate_tasks(
+    model: str,
+    tasks: str,
+    data: Path | None,
+    choices: Sequence[str],
+    *,
+    server: Server,
+    answers: Path | None,
+    judge: str | None,
+    judge_model: str | None,
+    out: Path | None,
+    limit: int | None,
+    seed: int,
+    blind: bool,
+    batch_size: int | None,
+    max_new_tokens: int | None,
+    template: str | None,
+) -> None:
+    """Ask a model the questions of benchmarks and score them; ends with 1 unless all of them have figures.
+
+    Raises:
+        UsageError: a word that cannot be carried out.
+        PumiceError: the model cannot be found or loaded.
+    """
+    from pumice.cli.console import note, print_error
+    from pumice.cli.models import label
+    from pumice.cli.tasks_view import print_results
+    from pumice.evaluate.trial import Terms, Trial
+
+    wishes = wanted(tasks, data, choices)
+    answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
+    place = Path("evals") / _safe(label(model) if answerer.model["kind"] == "local" else answerer.model["name"])
+    folder = out or (place / f"limit-{limit}" if limit else place)
+    terms = Terms(limit, seed, max_new_tokens, blind)
+    trial = Trial(wishes, answerer, folder, terms)
+    ready, failed = trial.prepare()
+    for error in failed.values():
+        print_error(error)
+    for one in ready.values():
+        done, total = len(one.own.rows), len(one.samples)
+        before = f", {done:,} answered before" if done else ""
+        of = f" of {len(one.loaded.samples):,}" if total < len(one.loaded.samples) else ""
+        note(f"{one.name}: {total:,}{of} questions{before}")
+    with asking_progress() as progress:
+        results = trial.carry_out(ready, failed, progress)
+    print_results(results, list(wish.benchmark.name for wish in wishes))
+    note(f"\nEvery answer is in {folder}")
+    if any(results["tasks"][wish.benchmark.name]["state"] != "scored" for wish in wishes):
+        raise typer.Exit(1)
+
+
+def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
+    """The tasks of a list, each with its folder and options.
+
+    Raises:
+        UsageError: an unknown name, no folder of data, or an option that no task of the list has.
+    """
+    from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of, folder_of
+    from pumice.evaluate.trial import Wish
+
+    if data is None:
+        raise UsageError(
+            "where the tasks' files lie is not said",
+            where="--data",
+            remedy="say --data DIR, or set PUMICE_DATA; DIR/NAME has the files of a task (--list shows which)",
+        )
+    if not data.is_dir():
+        raise UsageError(f"there is no folder {str(data)!r}", where="--data", remedy="check the path")
+    names = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
+    if names == [ALL]:
+        names = [name for name in TASKS if folder_of(data, name).is_dir()]
+        if not names:
+            raise UsageError(
+                "the folder holds the files of no task",
+                where=f"--data {data}",
+                remedy="put those of a task into DIR/NAME; pumice eval --list shows the names",
+            )
+    if not names:
+        raise UsageError("no task is named", where="--tasks", remedy=f"names with commas between, or {ALL}")
+    benchmarks = [benchmark_of(name) for name in names]
+    given = _set(choices, names)
+    return [
+        Wish(one, folder_of(data, one.name), choices_of(one, given.get(one.name, {}))) for one in benchmarks
+    ]
+
+
+def _set(choices: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """``TASK.OPTION=VALUE`` by task and option."""
+    given: dict[str, dict[str, str]] = {}
+    for text in choices:
+        left, equals, value = text.partition("=")
+        task, dot, option = left.partition(".")
+        if not (equals and dot and task and option):
+            raise UsageError("the option is not TASK.OPTION=VALUE", where=f"--set {text}", remedy="say textvqa.ocr=no")
+        if task not in names:
+            raise UsageError(
+                f"the option is of {task!r}, which is not asked",
+                where=f"--set {text}",
+                remedy=f"asked are {', '.join(names)}",
+            )
+        if option in given.get(task, {}):
+            raise UsageError("the option is given twice", where=f"--set {text}", remedy="give it once")
+        given.setdefault(task, {})[option] = value
+    return given
+
+
+def _answerer(
+    model: str,
+    server: Server,
+    answers: Path | None,
+    batch_size: int | None,
+    max_new_tokens: int | None,
+    template: str | None,
+    wishes: Sequence[Wish],
+    *,
+    blind: bool,
+) -> Answerer:
+    """Whoever the words name: a file, a server, or a model of ours."""
+    remote = server.url is not None or model.startswith(ADDRESSES)
+    own = {"--batch-size": batch_size, "--template": template}
+    if answers is not None:
+        _refuse({**own, "--max-new-tokens": max_new_tokens, "--blind": blind or None}, "a file of answers")
+        if server.said or remote:
+            raise UsageError("the answers are there: no server is asked", where="--answers", remedy="leave one out")
+        if len(wishes) > 1:
+            raise UsageError(
+                f"a file has the answers to one task, and {len(wishes)} are named",
+                where="--answers",
+                remedy="name one in --tasks",
+            )
+        from pumice.evaluate.filed import FileAnswerer
+
+        return FileAnswerer(answers, model)
+    if remote:
+        _refuse(own, "a server")
+        from pumice.evaluate.served import EndpointAnswerer
+
+        return EndpointAnswerer(_endpoint(model, server))
+    if server.said:
+        raise UsageError(
+            f"{server.said[0]} is of a server, and {model!r} is no address",
+            where=server.said[0],
+            remedy="give the address as MODEL, or --endpoint URL",
+        )
+    return _local(model, batch_size or ROWS, template)
+
+
+def _refuse(given: Mapping[str, object], who: str) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name} does nothing for {who}", where=name, remedy="leave it out")
+
+
+def _local(model: str, rows: int, template: str | None) -> Answerer:
+    from pumice.cli.models import answer_dtype, find_model, load_generator
+    from pumice.evaluate.local import LocalAnswerer
+    from pumice.evaluate.results import ModelRecord
+    from pumice.evaluate.run import model_digest
+
+    folder = find_model(model)
+    record = ModelRecord(kind="local", name=model, digest=model_digest(folder))
+    settings = {"template": template, "dtype": answer_dtype()}
+    return LocalAnswerer(record, lambda: load_generator(folder, template=template, rows=rows), settings, rows)
+
+
+def _endpoint(model: str, server: Server) -> Endpoint:
+    from pumice.cli.console import hint
+    from pumice.evaluate.endpoint import Endpoint
+
+    if server.url is not None and model.startswith(ADDRESSES):
+        raise UsageError("the server is given twice", where="--endpoint", remedy="give it once")
+    url = server.url or model
+    if server.url is not None and server.name is not None:
+        raise UsageError("the model is named twice", where="--model", remedy="MODEL is its name already")
+    given = {"concurrency": server.concurrency, "timeout": server.timeout, "key_variable": server.key_variable}
+    more = {name: value for name, value in given.items() if value is not None}
+    name = server.name if server.url is None else model
+    endpoint = Endpoint(url, name or "", **more)  # type: ignore[arg-type]
+    for warning in endpoint.warnings:
+        hint(f"Note: {warning}.")
+    if name:
+        return endpoint
+    listed = Endpoint.check(endpoint) if name else endpoint.models()
+    if len(listed) != 1:
+        raise UsageError(
+            f"the server has {len(listed)} models, and none is named" if listed else "no model is named",
+            where="--model",
+            remedy=f"name one: {', '.join(listed)}" if listed else "say --model NAME",
+        )
+    return Endpoint(url, listed[0], **more)  # type: ignore[arg-type]
+
+
+def _safe(name: str) -> str:
+    """A name as part of a path."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-") or "model"
+
+
+def again(*more: str) -> str:
+    """This command with more words, as one would type it."""
+    return shlex.join(["pumice", *sys.argv[1:], *more])
+
+
+@contextmanager
+def asking_progress() -> Iterator[Progress]:
+    """A bar for each task with the answers a second and the time that is left."""
+    from pumice.cli.progress import counting
+
+    with counting() as count:
+        began: dict[str, tuple[float, int]] = {}
+
+        def progress(name: str, done: int, total: int) -> None:
+            start, before = began.setdefault(name, (time.monotonic(), done))
+            seconds = time.monotonic() - start
+            rate = (done - before) / seconds if seconds > 0 and done > before else 0.0
+            figures = {"a second:": rate} if rate else {}
+            if rate and done < total:
+                figures["minutes left:"] = (total - done) / rate / 60
+            count(name, done, total, figures)
+
+        yield progress
+
+
+__all__ = ["PumiceError", "Server", "again", "asking_progress", "evaluate_tasks", "wanted"]

@@ -1,0 +1,130 @@
+"""Benchmark tasks as tables: which there are, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from pumice.cli.console import note, out, visible
+
+if TYPE_CHECKING:
+    from pumice.evaluate.results import Baseline, Results, Scores, TaskResult
+
+PUBLISHED = ("LLaVA-1.5-7B", "LLaVA-1.5-13B")
+"""Whose published figures stand beside ours."""
+
+
+def print_tasks(data: Path | None) -> None:
+    """Every task: whether its folder is there, its files, and its options."""
+    from pumice.evaluate.tasks import TASKS, folder_of
+    from pumice.score import task_of
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("task", no_wrap=True)
+    if data is not None:
+        table.add_column("there", no_wrap=True)
+    table.add_column("its files, in DIR/TASK, and options", overflow="fold")
+    for benchmark in TASKS.values():
+        there = data is not None and folder_of(data, benchmark.name).is_dir()
+        cells = [Text("yes", "green") if there else Text("no", "dim")] if data is not None else []
+        lines = [task_of(benchmark.name).title + (", read by a judge" if benchmark.judge else "")]
+        lines += list(benchmark.files)
+        for choice in benchmark.choices:
+            values = "|".join(choice.values)
+            lines.append(f"--set {benchmark.name}.{choice.name}={values}: {choice.meaning}")
+        table.add_row(Text(benchmark.name, "bold"), *cells, Text("\n".join(lines)))
+    out.print(table)
+    if data is None:
+        note("--data DIR (or PUMICE_DATA) shows which are there.")
+
+
+def print_results(results: Results, names: Sequence[str]) -> None:
+    """The figures of these tasks beside what needs no sight and what was published; what is wrong below."""
+    states = {name: results["tasks"][name] for name in names}
+    scored = [state["result"] for state in states.values() if state["result"] is not None]
+    if scored:
+        out.print()
+        out.print(_table(scored))
+    for result in scored:
+        for text in (*result["notes"], *result["scores"]["notes"]):
+            note(f"{result['task']}: {text}")
+    for name, state in states.items():
+        if state["state"] == "scored":
+            continue
+        out.print(Text(f"\n{name}: {state['state']}: {visible(state['problem'])}", "yellow"), soft_wrap=True)
+        if state["remedy"]:
+            out.print(Text(f"  to do: {visible(state['remedy'])}", "dim"), soft_wrap=True)
+
+
+def _table(scored: Sequence[TaskResult]) -> Table:
+    blind = any(result["baselines"]["blind"] for result in scored)
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
+        caption="chance: the best answer that is the same to every question. Published figures may be of other "
+        "splits: docs/evaluation.md", caption_justify="left", caption_style="dim",
+    )  # fmt: skip
+    table.add_column("task", no_wrap=True)
+    table.add_column("figure", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("95%", no_wrap=True, style="dim", header_style="dim bold")
+    table.add_column("chance", justify="right", no_wrap=True)
+    if blind:
+        table.add_column("blind", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True, style="dim", header_style="dim bold")
+    for model in PUBLISHED:
+        table.add_column(model.removeprefix("LLaVA-"), justify="right", no_wrap=True, style="dim")
+    for result in scored:
+        _add(table, result, blind=blind)
+    return table
+
+
+def _add(table: Table, result: TaskResult, *, blind: bool) -> None:
+    for figure in _shown(result):
+        first = figure == result["figure"]
+        beside = [result["baselines"]["chance"], *([result["baselines"]["blind"]] if blind else [])]
+        table.add_row(
+            result["task"] if first else "",
+            figure,
+            _score(result["scores"], figure, beside),
+            _ends(result["scores"], figure),
+            *(_of(one, figure) for one in beside),
+            f"{result['scores']['n']:,}" if first else "",
+            *(_published(model, result["task"], figure) for model in PUBLISHED),
+        )
+
+
+def _shown(result: TaskResult) -> list[str]:
+    """The figures of all questions; those that are of a group alone stay in the file."""
+    scores = result["scores"]
+    return [name for name in scores["metrics"] if name not in scores["groups"]]
+
+
+def _score(scores: Scores, figure: str, beside: Sequence[Baseline | None]) -> Text:
+    """Green above all that needs no sight with its whole interval, yellow where it is within reach."""
+    value = scores["metrics"][figure]
+    reached = [one["scores"]["metrics"].get(figure) for one in beside if one is not None]
+    known = [other for other in reached if other is not None]
+    low = scores["interval"].get(figure, [value])[0]
+    style = "bold" if not known else "bold green" if low > max(known) else "bold yellow"
+    return Text(f"{value:.2f}", style)
+
+
+def _of(one: Baseline | None, figure: str) -> str:
+    value = None if one is None else one["scores"]["metrics"].get(figure)
+    return "" if value is None else f"{value:.2f}"
+
+
+def _ends(scores: Scores, figure: str) -> str:
+    ends = scores["interval"].get(figure)
+    return "" if ends is None else f"{ends[0]:.2f}–{ends[1]:.2f}"  # noqa: RUF001 - the dash of ranges
+
+
+def _published(model: str, task: str, figure: str) -> str:
+    from pumice.evaluate.published import of_model
+
+    found = of_model(model).get((task, figure))
+    return "" if found is None else f"{found.value:g}" + ("*" if found.caution else "")

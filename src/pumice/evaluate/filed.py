@@ -1,0 +1,127 @@
+"""Answers that are there already: the rows of a file, matched to the questions of a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pumice.data.rows import kind
+from pumice.errors import DataError, UsageError
+from pumice.evaluate.answers import Said
+from pumice.evaluate.results import ModelRecord
+from pumice.evaluate.samples import Sample
+from pumice.score.answers import TEXTS, counted, names, row_id
+from pumice.score.files import Row, missing_file, read
+
+APART = ("round_id", "prompt")
+"""Keys that tell apart rows of one question's id: rounds of MMBench, MME's two questions to a picture."""
+
+
+@dataclass
+class FileAnswerer:
+    """Answers with what a file says.
+
+    Attributes:
+        path: rows of ``question_id`` and ``text``, as ``pumice score`` reads them.
+        name: who answered.
+
+    Raises:
+        DataError: there is no such file.
+    """
+
+    path: Path
+    name: str
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.path.is_file():
+            raise missing_file(self.path, "answer file")
+        with self.path.open("rb") as file:
+            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def model(self) -> ModelRecord:
+        """Who is said to have answered; the digest is the file's."""
+        return ModelRecord(kind="file", name=self.name, digest=self.digest)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"answers": self.path.name}
+
+    def ready(self) -> None:
+        """Nothing is to be loaded."""
+
+    def answers(
+        self, samples: Sequence[Sample], max_new_tokens: int, *, blind: bool
+    ) -> Iterator[tuple[int, Said]]:
+        """The file's answers in the order of the questions.
+
+        Raises:
+            DataError: a question has no answer, or two; a row answers no question.
+            UsageError: answers of a model without sight are asked for: a file cannot give them.
+        """
+        if blind:
+            raise UsageError(
+                "a file of answers cannot answer without the pictures",
+                where="--blind",
+                remedy="leave it out, or measure the model itself",
+            )
+        rows: dict[str, list[Row]] = {}
+        for row in read(self.path, "answer file"):
+            rows.setdefault(row_id(row), []).append(row)
+        found: list[Row] = []
+        missing: list[str] = []
+        for sample in samples:
+            row_ = self._row(sample, rows.get(str(sample.row.get("question_id", sample.id)), []))
+            if row_ is None:
+                missing.append(sample.id)
+            else:
+                found.append(row_)
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(samples):,} questions have no answer: {names(missing)}",
+                where=str(self.path),
+                remedy="check that answers and questions are of the same split",
+            )
+        for place, row in enumerate(found):
+            yield place, Said(_text(row))
+
+    def _row(self, sample: Sample, rows: Sequence[Row]) -> Row | None:
+        """The row that answers a sample: the only one of its id, or the one that also agrees in the rest."""
+        if len(rows) <= 1:
+            return rows[0] if rows else None
+        same = [row for row in rows if _agrees(sample, row)]
+        if len(same) > 1:
+            raise DataError(
+                f"{counted(len(same), 'answer')} to question {sample.id}",
+                where=same[1].where,
+                remedy="keep one answer to each question (two runs may have been written into one file)",
+            )
+        return same[0] if same else None
+
+
+def _agrees(sample: Sample, row: Row) -> bool:
+    for key in APART:
+        own, theirs = sample.row.get(key), row.value.get(key)
+        if own is not None and theirs is not None and _plain(own) != _plain(theirs):
+            return False
+    return True
+
+
+def _plain(value: Any) -> str:
+    return " ".join(str(value).split())
+
+
+def _text(row: Row) -> str:
+    for key in TEXTS:
+        if key in row.value:
+            text = row.value[key]
+            if not isinstance(text, str):
+                raise DataError(
+                    f"{key} is {kind(text)}, not a string", where=row.where, remedy="an answer is text"
+                )
+            return text
+    raise DataError("the row has no answer", where=row.where, remedy='write {"question_id": 1, "text": "…"}')

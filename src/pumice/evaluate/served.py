@@ -1,0 +1,93 @@
+"""A model behind an OpenAI-compatible server as it answers tasks: many questions in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pumice.errors import EndpointError
+from pumice.evaluate.answers import Said
+from pumice.evaluate.attachment import Attachment, attach
+from pumice.evaluate.endpoint import Endpoint, Request
+from pumice.evaluate.pictures import grey_sight
+from pumice.evaluate.refusal import Refusal
+from pumice.evaluate.results import ModelRecord
+from pumice.evaluate.samples import Picture, Sample, Stored
+
+UNFIT = frozenset({400, 413, 422})
+"""Statuses that say something of one request (it is too long, a filter caught it) and not of all."""
+
+
+@dataclass
+class EndpointAnswerer:
+    """Answers with the model of an endpoint, at temperature 0."""
+
+    endpoint: Endpoint
+
+    @property
+    def model(self) -> ModelRecord:
+        """The name by which the server knows it; nobody can tell its weights from here."""
+        return ModelRecord(kind="endpoint", name=self.endpoint.model, digest="")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The address belongs to them: two servers may call two models alike."""
+        return {"endpoint": self.endpoint.address.base, "temperature": 0}
+
+    def ready(self) -> None:
+        """Make sure that the server is there and has the model.
+
+        Raises:
+            EndpointError: it is not.
+        """
+        self.endpoint.check()
+
+    def answers(
+        self, samples: Sequence[Sample], max_new_tokens: int, *, blind: bool
+    ) -> Iterator[tuple[int, Said]]:
+        """Answers as they come.
+
+        A question that the server refuses, while it answers others, gets an answer that says so.
+
+        Raises:
+            EndpointError: the server refuses all, or does not answer after all attempts.
+            ImageError: a picture cannot be read.
+        """
+        kept: list[tuple[int, EndpointError]] = []
+
+        def refused(number: int, error: EndpointError) -> bool:
+            cause = error.__cause__
+            unfit = isinstance(cause, Refusal) and cause.status in UNFIT
+            if unfit:
+                kept.append((number, error))
+            return unfit
+
+        answered = False
+        requests = (
+            Request(
+                sample.text,
+                tuple(_attached(picture, blind=blind) for picture in sample.images),
+                max_tokens=max_new_tokens,
+            )
+            for sample in samples
+        )
+        for number, reply in self.endpoint.complete_all(requests, refused):
+            answered = True
+            yield number, Said(reply.text)
+            while kept:
+                place, error = kept.pop(0)
+                yield place, Said("", error.what)
+        if kept and not answered:
+            # Nothing shows that it would answer anything: the fault is not that of one question.
+            raise kept[0][1]
+        for place, error in kept:
+            yield place, Said("", error.what)
+
+
+def _attached(picture: Picture, *, blind: bool) -> Attachment:
+    if blind:
+        return attach(grey_sight(picture))
+    if isinstance(picture, Stored):
+        return attach(picture.read(), picture.name)
+    return attach(picture)
