@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pumice.errors import PumiceError, UsageError
+from pumice.errors import UsageError
 
 if TYPE_CHECKING:
     from pumice.evaluate.asking import Answerer, Progress
@@ -39,8 +37,9 @@ class Server:
     @property
     def said(self) -> list[str]:
         """The options that were given."""
-        options = {"--endpoint": self.url, "--model": self.name, "--concurrency": self.concurrency}
-        options |= {"--timeout": self.timeout, "--key-variable": self.key_variable}
+        options: dict[str, object] = {"--endpoint": self.url, "--model": self.name}
+        options |= {"--concurrency": self.concurrency, "--timeout": self.timeout}
+        options |= {"--key-variable": self.key_variable}
         return [name for name, value in options.items() if value is not None]
 
 
@@ -75,7 +74,9 @@ def evaluate_tasks(
 
     wishes = wanted(tasks, data, choices)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
-    place = Path("evals") / _safe(label(model) if answerer.model["kind"] == "local" else answerer.model["name"])
+    place = Path("evals") / _safe(
+        label(model) if answerer.model["kind"] == "local" else answerer.model["name"]
+    )
     folder = out or (place / f"limit-{limit}" if limit else place)
     terms = Terms(limit, seed, max_new_tokens, blind)
     trial = Trial(wishes, answerer, folder, terms)
@@ -89,7 +90,7 @@ def evaluate_tasks(
         note(f"{one.name}: {total:,}{of} questions{before}")
     with asking_progress() as progress:
         results = trial.carry_out(ready, failed, progress)
-    print_results(results, list(wish.benchmark.name for wish in wishes))
+    print_results(results, [wish.benchmark.name for wish in wishes])
     note(f"\nEvery answer is in {folder}")
     if any(results["tasks"][wish.benchmark.name]["state"] != "scored" for wish in wishes):
         raise typer.Exit(1)
@@ -108,7 +109,7 @@ def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
         raise UsageError(
             "where the tasks' files lie is not said",
             where="--data",
-            remedy="say --data DIR, or set PUMICE_DATA; DIR/NAME has the files of a task (--list shows which)",
+            remedy="say --data DIR, or set PUMICE_DATA; DIR/NAME has a task's files (--list shows which)",
         )
     if not data.is_dir():
         raise UsageError(f"there is no folder {str(data)!r}", where="--data", remedy="check the path")
@@ -137,7 +138,9 @@ def _set(choices: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, st
         left, equals, value = text.partition("=")
         task, dot, option = left.partition(".")
         if not (equals and dot and task and option):
-            raise UsageError("the option is not TASK.OPTION=VALUE", where=f"--set {text}", remedy="say textvqa.ocr=no")
+            raise UsageError(
+                "the option is not TASK.OPTION=VALUE", where=f"--set {text}", remedy="say textvqa.ocr=no"
+            )
         if task not in names:
             raise UsageError(
                 f"the option is of {task!r}, which is not asked",
@@ -167,7 +170,9 @@ def _answerer(
     if answers is not None:
         _refuse({**own, "--max-new-tokens": max_new_tokens, "--blind": blind or None}, "a file of answers")
         if server.said or remote:
-            raise UsageError("the answers are there: no server is asked", where="--answers", remedy="leave one out")
+            raise UsageError(
+                "the answers are there: no server is asked", where="--answers", remedy="leave one out"
+            )
         if len(wishes) > 1:
             raise UsageError(
                 f"a file has the answers to one task, and {len(wishes)} are named",
@@ -218,7 +223,11 @@ def _endpoint(model: str, server: Server) -> Endpoint:
     url = server.url or model
     if server.url is not None and server.name is not None:
         raise UsageError("the model is named twice", where="--model", remedy="MODEL is its name already")
-    given = {"concurrency": server.concurrency, "timeout": server.timeout, "key_variable": server.key_variable}
+    given = {
+        "concurrency": server.concurrency,
+        "timeout": server.timeout,
+        "key_variable": server.key_variable,
+    }
     more = {name: value for name, value in given.items() if value is not None}
     name = server.name if server.url is None else model
     endpoint = Endpoint(url, name or "", **more)  # type: ignore[arg-type]
@@ -226,7 +235,7 @@ def _endpoint(model: str, server: Server) -> Endpoint:
         hint(f"Note: {warning}.")
     if name:
         return endpoint
-    listed = Endpoint.check(endpoint) if name else endpoint.models()
+    listed = endpoint.models()
     if len(listed) != 1:
         raise UsageError(
             f"the server has {len(listed)} models, and none is named" if listed else "no model is named",
@@ -239,11 +248,6 @@ def _endpoint(model: str, server: Server) -> Endpoint:
 def _safe(name: str) -> str:
     """A name as part of a path."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-") or "model"
-
-
-def again(*more: str) -> str:
-    """This command with more words, as one would type it."""
-    return shlex.join(["pumice", *sys.argv[1:], *more])
 
 
 @contextmanager
@@ -264,6 +268,3 @@ def asking_progress() -> Iterator[Progress]:
             count(name, done, total, figures)
 
         yield progress
-
-
-__all__ = ["PumiceError", "Server", "again", "asking_progress", "evaluate_tasks", "wanted"]

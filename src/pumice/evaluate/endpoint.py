@@ -148,13 +148,22 @@ class Endpoint:
             EndpointError: nobody answers, the key is refused, or there is no such model.
         """
         with self._open() as at_work:
-            models = at_work.result(self._models(at_work.client))
+            models: tuple[str, ...] = at_work.result(self._models(at_work.client))
             if models and self.model not in models:
                 # Gateways take names that they do not list (aliases, variants): let it say so itself.
                 at_work.result(
                     self._complete(at_work.client, Request("Hello", max_tokens=16, temperature=None))
                 )
         return models
+
+    def models(self) -> tuple[str, ...]:
+        """The models that the server lists; none where it keeps no list.
+
+        Raises:
+            EndpointError: nobody answers, or the key is refused.
+        """
+        with self._open() as at_work:
+            return at_work.result(self._models(at_work.client))
 
     def complete(self, request: Request) -> Reply:
         """The reply to one request.
