@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 from pumice.errors import CheckpointError, Interrupted
-from pumice.model import Checkpoint
+from pumice.model import Checkpoint, last_layer
 from pumice.model.build import build_model
 from pumice.model.compiling import check_compiler, compiled
 from pumice.recipes.load import dump_recipe
@@ -53,9 +53,17 @@ def graphs() -> int:
     ids=["plain", "checkpointing", "lora", "dora", "tower"],
 )
 def test_a_compiled_run_has_the_same_losses(
-    toy: Any, parts: Any, data: Path, tmp_path: Path, changes: dict[str, Any]
+    toy: Any,
+    parts: Any,
+    data: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows, names = [], []
+    if changes.get("lora", {}).get("dropout"):
+        # Uncompiled, the last layer's network sees some places alone, and draws for these alone.
+        monkeypatch.setattr(last_layer, "MOST", 0.0)
     for compile in (False, True):
         counters.clear()
         folder = tmp_path / str(compile)
