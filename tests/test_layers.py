@@ -39,6 +39,8 @@ WITHOUT_TORCH = (
     "image",
     "data",
     "score",
+    "evaluate.endpoint",
+    "evaluate.judging",
     "evaluate.samples",
     "evaluate.tasks",
 )

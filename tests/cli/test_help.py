@@ -25,6 +25,7 @@ VERBS = (
     ("plan",),
     ("train",),
     ("eval",),
+    ("judge",),
     ("score",),
     ("chat",),
     ("report",),
@@ -43,7 +44,7 @@ VERBS = (
 )
 
 
-ORDER = ("world", "data", "plan", "train", "eval", "score", "chat", "report", "export", "recipes")
+ORDER = ("world", "data", "plan", "train", "eval", "judge", "score", "chat", "report", "export", "recipes")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

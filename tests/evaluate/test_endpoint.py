@@ -268,6 +268,19 @@ def test_the_newer_name_of_the_longest_answer_is_found_once() -> None:
     assert len(server.bodies) == 3
 
 
+def test_a_filtered_request_has_an_empty_reply() -> None:
+    with StandIn([fails(400, "The prompt was filtered", "content_filter")]) as server:
+        assert endpoint(server).complete(Request("?")) == Reply("", "content_filter")
+
+
+def test_a_server_without_seeds_gets_none() -> None:
+    def answer(body: dict[str, Any]) -> str | Action:
+        return fails(422, "extra inputs are not permitted: seed") if "seed" in body else "fine"
+
+    with StandIn(answer) as server:
+        assert endpoint(server).complete(Request("?", seed=3)).text == "fine"
+
+
 @pytest.mark.parametrize(
     ("message", "text"),
     [

@@ -15,6 +15,7 @@ from pumice.cli import (
     data,
     evaluate,
     export,
+    judge,
     merge,
     plan,
     recipes,
@@ -47,6 +48,7 @@ app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("eval compare", epilog=compare.EPILOG)(compare.compare)
+app.command("judge", epilog=judge.EPILOG)(judge.judge)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("report", epilog=report.EPILOG)(report.report)

@@ -8,14 +8,16 @@ connections go on while a caller writes, and one Ctrl-C cancels all of them.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import queue
 import random
+import re
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -35,6 +37,9 @@ CONNECTING = 20.0
 """Seconds within which a connection must stand."""
 LENGTHS = ("max_tokens", "max_completion_tokens")
 """What servers call the longest answer: all of them the first, OpenAI's newer models the second alone."""
+FILTERED = frozenset({"content_filter", "content_policy_violation"})
+"""Codes of refusals that are about the content of one request."""
+_SEED = re.compile(r"\bseed\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +238,7 @@ class Endpoint:
     def _open(self) -> Iterator[_AtWork]:
         key = self._key()
         client = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Content-Type": "application/json"} | _authorised(key),
             timeout=httpx2.Timeout(None, connect=min(CONNECTING, self.timeout)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self.concurrency),
         )
@@ -262,10 +267,17 @@ class Endpoint:
                 raise
             if cause.status == 404:
                 raise await self._unknown(client, cause) from cause
-            if cause.status == 400 and length == LENGTHS[0] and LENGTHS[1] in cause.words:
+            if cause.code in FILTERED:  # what an answer that the filter caught would bring
+                return Reply("", "content_filter")
+            if cause.status not in (400, 422):
+                raise
+            if length == LENGTHS[0] and LENGTHS[1] in cause.words:
                 self._length = LENGTHS[1]  # the same limit by the name that this server knows
-                return await self._complete(client, request)
-            raise
+            elif request.seed is not None and _SEED.search(cause.words):
+                request = replace(request, seed=None)  # without it, the answers only vary more
+            else:
+                raise
+            return await self._complete(client, request)
 
     async def _unknown(self, client: httpx2.AsyncClient, refusal: Refusal) -> EndpointError:
         """The error for a 404: the nearest model, where the server lists its own."""
@@ -311,7 +323,7 @@ class Endpoint:
         key = self._key()
         try:
             async with asyncio.timeout(self.timeout):
-                response = await client.request(method, self.address.call(path), json=body)
+                response = await client.request(method, self.address.call(path), content=_json(body))
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise Refusal(0, f"nothing came within {self.timeout:g} seconds", passing=True) from error
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
@@ -334,6 +346,15 @@ class Endpoint:
 
 def _finished(done: queue.SimpleQueue[tuple[int, Future[Reply]]], number: int, ended: Future[Reply]) -> None:
     done.put((number, ended))
+
+
+def _authorised(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _json(body: dict[str, Any] | None) -> bytes | None:
+    # In ASCII, for half a surrogate in an answer has no UTF-8.
+    return None if body is None else json.dumps(body).encode()
 
 
 def _choices(value: dict[str, Any]) -> bool:

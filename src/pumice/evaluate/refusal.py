@@ -33,12 +33,14 @@ class Refusal(Exception):
         words: what the server, or the connection, said; trimmed, without the key.
         passing: whether it may go well later.
         after: seconds after which the server wants to be asked again; None where it said nothing.
+        code: the server's own name for what is wrong; empty where it has none.
     """
 
     status: int
     words: str
     passing: bool
     after: float | None = None
+    code: str = ""
 
 
 def refused(response: httpx2.Response, key: str) -> Refusal:
@@ -52,6 +54,7 @@ def refused(response: httpx2.Response, key: str) -> Refusal:
         trimmed(words, key) or response.reason_phrase,
         passing and code not in LASTING,
         retry_after(response.headers),
+        code,
     )
 
 

@@ -36,7 +36,8 @@ def parse_grade(text: str) -> float | None:
 def mm_vet(inputs: Inputs) -> Result:
     """The mean grade in per cent, over all questions and by capability where ``mm-vet.json`` tells them.
 
-    A grade that the judge never gave counts 0, as in the official tool; how many there are is told.
+    Where the judge gave no grade, the official tool wrote 0.0, which counts as 0; this program writes null,
+    which is left out of the means. How many there are is told.
     """
     path = inputs.need(inputs.grades, "grades")
     if not path.is_file():
@@ -58,12 +59,15 @@ def mm_vet(inputs: Inputs) -> Result:
     capabilities = _capabilities(inputs, set(grades), path)
     if inputs.missing == "wrong":
         grades |= {name: [0.0] * next(iter(runs)) for name in capabilities if name not in grades}
-    grades_NR = np.asarray(list(grades.values()))
+    grades = {name: scores for name, scores in grades.items() if not np.isnan(scores).all()}
+    if not grades:
+        raise DataError("no grade can be read", where=str(path), remedy="check that it is the right file")
+    grades_NR = np.asarray(list(grades.values()), dtype=np.float64)
     items = tuple(
         Item(
             name,
-            " ".join(f"{grade:g}" for grade in scores),
-            float(np.mean(scores)),
+            " ".join("?" if np.isnan(grade) else f"{grade:g}" for grade in scores),
+            float(np.nanmean(scores)),
             capabilities.get(name, ()),
         )
         for name, scores in grades.items()
@@ -74,7 +78,7 @@ def mm_vet(inputs: Inputs) -> Result:
     return Result(
         "mm-vet",
         len(grades),
-        {"total": 100 * float(grades_NR.mean())},
+        {"total": 100 * float(np.nanmean(grades_NR))},
         {"total": mean_interval([item.score for item in items])},
         _groups(items, grades_NR),
         {"unparsed": _unread(path)},
@@ -93,15 +97,18 @@ def _groups(items: tuple[Item, ...], grades_NR: Floats) -> dict[str, Group]:
     groups = {
         name: Group(
             len(places),
-            {"score": 100 * float(grades_NR[places].mean())},
+            {"score": 100 * float(np.nanmean(grades_NR[places]))},
             mean_interval([items[place].score for place in places]),
         )
         for name, places in sorted(found.items(), key=lambda pair: (pair[0].count("_"), -len(pair[1])))
     }
-    means = 100 * grades_NR.mean(axis=0)
+    runs = ((number, column_N[~np.isnan(column_N)]) for number, column_N in enumerate(grades_NR.T, 1))
     return groups | {
-        f"run {n}": Group(len(items), {"score": float(mean)}, mean_interval(list(grades_NR[:, n - 1])))
-        for n, mean in enumerate(means, 1)
+        f"run {number}": Group(
+            len(given_N), {"score": 100 * float(given_N.mean())}, mean_interval(list(given_N))
+        )
+        for number, given_N in runs
+        if len(given_N)
     }
 
 
@@ -110,9 +117,9 @@ def _scores(row: Row) -> list[float]:
     if not isinstance(scores, list) or not scores:
         raise DataError("there are no scores", where=row.where, remedy='write {"score": [0.5]}, one a run')
     for score in scores:
-        if not is_number(score) or not 0 <= score <= 1:
+        if score is not None and (not is_number(score) or not 0 <= score <= 1):
             raise DataError(f"the grade is {score!r}", where=row.where, remedy="a grade is from 0 to 1")
-    return [float(score) for score in scores]
+    return [np.nan if score is None else float(score) for score in scores]
 
 
 def _unread(path: Path) -> int:

@@ -1,0 +1,172 @@
+"""Judging a file of answers to a task: by one judge, or two and their agreement."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pumice.errors import DataError, UsageError, suggest
+from pumice.evaluate.endpoint import Endpoint
+from pumice.evaluate.judging import llava_bench, mm_vet
+from pumice.evaluate.judging.agreement import agreement
+from pumice.evaluate.judging.ask import Progress
+from pumice.evaluate.judging.cache import Cache
+from pumice.evaluate.judging.terms import Terms, Verdicts
+from pumice.evaluate.samples import Benchmark, Loaded
+from pumice.files import write_json
+from pumice.score.answers import Missing
+from pumice.score.inputs import Inputs
+
+CACHE = "judge-cache.jsonl"
+RECORD = "judge.json"
+SCALES = {"llava-bench": 10.0, "mm-vet": 1.0}
+"""The highest score of each judged task."""
+
+Material = llava_bench.Material | mm_vet.Material
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What judging brought.
+
+    Attributes:
+        files: the first judge's, as the scorer takes them.
+        second: the second judge's; empty without one.
+        record: who judged, how, and how far two judges agree; JSON values.
+    """
+
+    files: tuple[Path, ...]
+    second: tuple[Path, ...]
+    record: dict[str, Any]
+
+
+def judge_task(
+    benchmark: Benchmark,
+    loaded: Loaded,
+    answers: Path,
+    endpoint: Endpoint,
+    out: Path,
+    terms: Terms | None = None,
+    *,
+    second: Endpoint | None = None,
+    cache: Path | None = None,
+    missing: Missing = "skip",
+    progress: Progress | None = None,
+) -> Judged:
+    """Have the answers to a judged benchmark judged.
+
+    Into ``out`` go ``reviews.jsonl`` (``reviews-2.jsonl`` of a second run, and so on) or ``grades.json``,
+    those of a second judge with ``second-`` before their names, and ``judge.json``, the record.
+
+    Args:
+        benchmark: whose ``judge`` says how.
+        loaded: its questions; the official files are looked for where its question file lies.
+        answers: what was answered.
+        endpoint: the judge.
+        out: the folder.
+        terms: how to ask; once, in the official order, where nothing is said.
+        second: another judge of the same answers.
+        cache: the file of replies; ``judge-cache.jsonl`` in ``out`` where none is named.
+        missing: ``skip`` judges the questions that have answers; whether all have is for the scorer to say.
+        progress: told which judge is at work, and how many of how many judgements stand.
+
+    Raises:
+        DataError: a file is missing or wrong.
+        EndpointError: a judge could not be asked.
+    """
+    questions = loaded.inputs(answers).questions
+    if questions is None:
+        raise DataError(
+            f"{benchmark.name} does not say where its questions lie, so no judge can read them",
+            remedy="judge its answers with pumice judge, which takes the file",
+        )
+    name = "reviews.jsonl" if benchmark.judge == "llava-bench" else "grades.json"
+    out.mkdir(parents=True, exist_ok=True)
+    judged = judge_file(
+        benchmark.judge,
+        material_of(benchmark.judge, questions),
+        answers,
+        endpoint,
+        out / name,
+        terms,
+        second=second,
+        cache=cache or out / CACHE,
+        missing=missing,
+        progress=progress,
+    )
+    write_json(out / RECORD, judged.record)
+    return judged
+
+
+def judge_file(
+    task: str,
+    material: Material,
+    answers: Path,
+    endpoint: Endpoint,
+    out: Path,
+    terms: Terms | None = None,
+    *,
+    second: Endpoint | None = None,
+    cache: Path,
+    missing: Missing = "error",
+    progress: Progress | None = None,
+) -> Judged:
+    """The same of files alone, as ``judge_task``, with ``out`` for the first one, and no record on disk."""
+    own = terms or Terms()
+    if task == "mm-vet" and own.both_orders:
+        raise UsageError(
+            "MM-Vet's judge reads one answer, which has no order", where="both orders", remedy="leave it out"
+        )
+
+    def by(judge: Endpoint, path: Path) -> Verdicts:
+        with Cache(cache) as replies:
+            if isinstance(material, llava_bench.Material):
+                return llava_bench.judge_reviews(
+                    material, answers, judge, path, replies, own, missing=missing, progress=progress
+                )
+            return mm_vet.judge_grades(
+                material, answers, judge, path, replies, own, missing=missing, progress=progress
+            )
+
+    first = by(endpoint, out)
+    record = dict(first.record)
+    if second is None:
+        return Judged(first.files, (), record | {"second": None, "agreement": None})
+    other = by(second, out.with_name(f"second-{out.name}"))
+    agreed = agreement(first.scores, other.scores, SCALES[task])
+    return Judged(first.files, other.files, record | {"second": other.record, "agreement": agreed})
+
+
+def material_of(task: str, questions: Path, **given: Path | None) -> Material:
+    """The files of a judged task: those given, the others beside the questions.
+
+    Args:
+        task: ``llava-bench`` or ``mm-vet``.
+        questions: its question file.
+        given: ``context``, ``reference`` and ``rules`` of LLaVA-Bench, ``prompt`` of MM-Vet.
+
+    Raises:
+        UsageError: there is no such judged task, or it has no such file.
+        DataError: a file that was given is not there.
+    """
+    if task not in SCALES:
+        raise UsageError(f"no judge reads {task!r}", where="the task", remedy=suggest(task, SCALES))
+    usual: Material = (
+        llava_bench.Material.beside(questions) if task == "llava-bench" else mm_vet.Material.beside(questions)
+    )
+    named: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
+    known = {field.name for field in dataclasses.fields(usual)}
+    for name, path in named.items():
+        if name not in known:
+            raise UsageError(f"{task} has no file of {name}", where=f"--{name}", remedy=suggest(name, known))
+        if not path.is_file():
+            raise DataError(f"there is no file of {name}", where=str(path), remedy="check the path")
+    return dataclasses.replace(usual, **named)
+
+
+def judged_inputs(loaded: Loaded, judged: Judged) -> Inputs:
+    """What the scorer reads after judging: every run of LLaVA-Bench's judge, not the first alone."""
+    inputs = loaded.inputs(judged.files[0])
+    return dataclasses.replace(inputs, reviews=judged.files) if inputs.reviews else inputs
