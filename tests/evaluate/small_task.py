@@ -96,6 +96,9 @@ class Telling:
             self.asked.append((samples[place].id, blind))
             yield place, Said(self.rule(samples[place]))
 
+    def remarks(self, asked: int) -> tuple[str, ...]:
+        return ()
+
 
 def truly(sample: Sample) -> str:
     """The right answer."""

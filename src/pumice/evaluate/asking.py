@@ -43,6 +43,9 @@ class Answerer(Protocol):
     ) -> Iterator[tuple[int, Said]]:
         """Answers as they come, each with the place of its sample; ``blind`` replaces pictures by grey."""
 
+    def remarks(self, asked: int) -> Sequence[str]:
+        """What a reader of the figures of so many questions must know of who answered."""
+
 
 def ask(
     name: str, file: AnswersFile, answerer: Answerer, progress: Progress | None = None, *, blind: bool = False

@@ -188,6 +188,10 @@ class Endpoint:
         one fails, no more are taken, and those in flight are still yielded before the error is raised: they
         may have been paid for.
 
+        Args:
+            requests: what is asked.
+            refused: told of a request that got no reply, by its number; where it says True, the others go on.
+
         Yields:
             The number of a request, from 0, and its reply; not in order.
 
@@ -218,7 +222,8 @@ class Endpoint:
                     try:
                         reply = ended.result()
                     except PumiceError as error:
-                        failure, more = failure or error, False
+                        if refused is None or not isinstance(error, EndpointError) or not refused(number, error):
+                            failure, more = failure or error, False
                     else:
                         yield number, reply
         if failure is not None:

@@ -29,18 +29,22 @@ class FileAnswerer:
         name: who answered.
 
     Raises:
-        DataError: there is no such file.
+        DataError: there is no such file, or a row of it has no id.
     """
 
     path: Path
     name: str
     digest: str = field(init=False)
+    rows: dict[str, list[Row]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
             raise missing_file(self.path, "answer file")
         with self.path.open("rb") as file:
             self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.rows = {}
+        for row in read(self.path, "answer file"):
+            self.rows.setdefault(row_id(row), []).append(row)
 
     @property
     def model(self) -> ModelRecord:
@@ -69,17 +73,14 @@ class FileAnswerer:
                 where="--blind",
                 remedy="leave it out, or measure the model itself",
             )
-        rows: dict[str, list[Row]] = {}
-        for row in read(self.path, "answer file"):
-            rows.setdefault(row_id(row), []).append(row)
         found: list[Row] = []
         missing: list[str] = []
         for sample in samples:
-            row_ = self._row(sample, rows.get(str(sample.row.get("question_id", sample.id)), []))
-            if row_ is None:
+            row = self._row(sample)
+            if row is None:
                 missing.append(sample.id)
             else:
-                found.append(row_)
+                found.append(row)
         if missing:
             raise DataError(
                 f"{len(missing):,} of {len(samples):,} questions have no answer: {names(missing)}",
@@ -89,10 +90,21 @@ class FileAnswerer:
         for place, row in enumerate(found):
             yield place, Said(_text(row))
 
-    def _row(self, sample: Sample, rows: Sequence[Row]) -> Row | None:
-        """The row that answers a sample: the only one of its id, or the one that also agrees in the rest."""
-        if len(rows) <= 1:
-            return rows[0] if rows else None
+    def remarks(self, asked: int) -> list[str]:
+        """What a reader of the figures must know: rows that were not used."""
+        left = sum(map(len, self.rows.values())) - asked
+        return [f"{left:,} rows of {self.path.name} answer no question that was asked"] if left > 0 else []
+
+    def _row(self, sample: Sample) -> Row | None:
+        """The row that answers a sample: the only one of its id, or the one that also agrees in the rest.
+
+        An id may be the picture's (TextVQA); then the prompt must agree.
+        """
+        rows = self.rows.get(str(sample.row.get("question_id", sample.id)), [])
+        if len(rows) == 1:
+            return rows[0]
+        stems = [image.stem for image in sample.images if isinstance(image, Path)]
+        rows = rows or [row for stem in stems for row in self.rows.get(stem, [])]
         same = [row for row in rows if _agrees(sample, row)]
         if len(same) > 1:
             raise DataError(

@@ -69,6 +69,10 @@ class LocalAnswerer:
                 yield first + place, said
             first += len(chunk)
 
+    def remarks(self, asked: int) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
     def _answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Said]]:
         assert self._generator is not None
         left = list(range(len(requests)))

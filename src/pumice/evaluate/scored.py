@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,10 @@ def predictions(
     return rows
 
 
-def item_of(sample: Sample, items: dict[str, Item]) -> Item | None:
-    """What the scorer made of a sample: it names questions as the sample is named, or by their own id."""
-    names: list[Any] = [sample.id, sample.row.get("question_id", "")]
+def item_of(sample: Sample, items: Mapping[str, Item]) -> Item | None:
+    """What the scorer made of a sample: it names questions as the sample is named, or by their own id.
+
+    The orders of one question (MMBench) are samples ``ID``, ``ID#...``, and one item for all of them.
+    """
+    names: list[Any] = [sample.id, sample.id.partition("#")[0], sample.row.get("question_id", "")]
     return next((items[str(name)] for name in names if str(name) in items), None)

@@ -84,6 +84,10 @@ class EndpointAnswerer:
         for place, error in kept:
             yield place, Said("", error.what)
 
+    def remarks(self, asked: int) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
 
 def _attached(picture: Picture, *, blind: bool) -> Attachment:
     if blind:

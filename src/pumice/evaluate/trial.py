@@ -15,7 +15,7 @@ from typing import Any
 
 import pumice
 from pumice.errors import DataError, Interrupted, PumiceError, RunError
-from pumice.evaluate.answers import AnswersFile
+from pumice.evaluate.answers import PROBLEM, AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
 from pumice.evaluate.pictures import check_pictures
@@ -43,6 +43,10 @@ from pumice.score import Result, score, task_of
 Judge = Callable[[Benchmark, Loaded, Path, Path], Path]
 """From a task, its questions, the file of answers and a folder to the file of reviews or grades."""
 
+MOST_PROBLEMS = 0.1
+"""Of a task's questions: beyond, its figures would be of something else."""
+SUBMITTED = {"mmbench": ".xlsx", "mmbench-cn": ".xlsx"}
+"""Endings of the files that servers take, where they are not JSON."""
 BLIND_HOW = "the same model, grey pictures of the same size"
 
 
@@ -211,15 +215,14 @@ class Trial:
         if one.blind is not None:
             ask(f"{one.name} blind", one.blind, self.answerer, progress, blind=True)
         folder = one.own.folder
+        _check_problems(one)
+        waits = _submission(one) if not one.loaded.scored else None
         if one.wish.benchmark.judge and self.judge is None:
+            waits = ("a judge must read the answers", "the same command with --judge URL --judge-model NAME")
+        if waits is not None:
             (folder / RESULT).unlink(missing_ok=True)
             write_predictions(folder, predictions(one.samples, one.own.text, None, one.wish.folder))
-            return TaskState(
-                state="answered",
-                result=None,
-                problem="a judge must read the answers",
-                remedy="run the same command with --judge URL --judge-model NAME",
-            )
+            return TaskState(state="answered", result=None, problem=waits[0], remedy=waits[1])
         result = self._score(one, one.own)
         blind = None
         if one.blind is not None:
@@ -236,7 +239,8 @@ class Trial:
         path = file.path
         if one.wish.benchmark.judge:
             assert self.judge is not None
-            path = self.judge(one.wish.benchmark, one.loaded, path, file.folder)
+            asked = dataclasses.replace(one.loaded, samples=one.samples)
+            path = self.judge(one.wish.benchmark, asked, path, file.folder)
         result = self._figures(one, path)
         write_predictions(file.folder, predictions(one.samples, file.text, result, one.wish.folder))
         return result
@@ -253,6 +257,7 @@ class Trial:
         notes = list(one.loaded.notes)
         if asked < total:
             notes.insert(0, f"{asked:,} of {total:,} questions, drawn by chance: no official figure")
+        notes += self.answerer.remarks(asked)
         problems = one.own.problems
         if problems:
             notes.append(f"{len(problems):,} questions could not be put and count as answered with nothing")
@@ -279,6 +284,34 @@ class Trial:
             date=_now(),
             seconds=round(one.own.seconds, 3) if timed else None,
         )
+
+
+def _check_problems(one: Ready) -> None:
+    """Refuse to score a task of which many questions could not be put.
+
+    Raises:
+        RunError: the first of them says why.
+    """
+    problems = one.own.problems
+    if len(problems) > MOST_PROBLEMS * len(one.samples):
+        first = problems[0]
+        raise RunError(
+            f"{len(problems):,} of {len(one.samples):,} questions could not be put",
+            where=f"{one.own.path}, question {first}: {one.own.rows[first][PROBLEM]}",
+            remedy="mend the cause, remove the folder and run the command again",
+        )
+
+
+def _submission(one: Ready) -> tuple[str, str]:
+    """Write what the task's server takes; what there is to tell, and what to do."""
+    what = "only the benchmark's server has the true answers"
+    if len(one.samples) < len(one.loaded.samples):
+        return what, "ask all questions for a submission: leave out --limit"
+    task = task_of(one.loaded.task)
+    assert task.submit is not None, f"{task.name} has no server"
+    target = one.own.folder / f"submission{SUBMITTED.get(task.name, '.json')}"
+    count = task.submit(one.loaded.inputs(one.own.path), target)
+    return what, f"upload {target} ({count:,} answers)"
 
 
 def _by_name(model: ModelRecord) -> dict[str, str]:

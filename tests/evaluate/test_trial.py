@@ -1,0 +1,220 @@
+"""evaluate/trial.py: tasks checked, asked, scored and written; one that fails takes no other with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pumice.errors import DataError, PumiceError, RunError
+from pumice.evaluate.results import (
+    BLIND,
+    Results,
+    read_predictions,
+    read_result,
+    read_results,
+)
+from pumice.evaluate.samples import Benchmark, Loaded, Sample
+from pumice.evaluate.trial import Terms, Trial, Wish
+from pumice.score import Inputs
+
+from .small_task import LABELS, SMALL, Telling, load, truly, write_task
+
+
+def trial(tmp_path: Path, answerer: Telling, terms: Terms | None = None, *wishes: Wish) -> Trial:
+    own = wishes or (Wish(SMALL, write_task(tmp_path / "data"), {"short": "yes"}),)
+    return Trial(own, answerer, tmp_path / "out", terms or Terms())
+
+
+def run(one: Trial) -> Results:
+    return one.carry_out(*one.prepare())
+
+
+def test_figures_with_all_that_stands_beside_them(tmp_path: Path) -> None:
+    def sees(sample: Sample) -> str:
+        return "Yes, there is" if sample.truth == "yes" else "No"
+
+    answerer = Telling(sees, digest="d" * 64)
+    results = run(trial(tmp_path, answerer, Terms(blind=True)))
+    assert read_results(tmp_path / "out") == results
+    state = results["tasks"]["pope"]
+    assert state["state"] == "scored"
+    result = read_result(tmp_path / "out" / "pope")
+    assert result == state["result"]
+    assert result["figure"] == "f1"
+    assert result["scores"]["metrics"]["f1"] == 100
+    chance, blind = result["baselines"]["chance"], result["baselines"]["blind"]
+    assert chance is not None
+    assert blind is not None
+    assert chance["scores"]["metrics"]["f1"] == pytest.approx(200 / 3)
+    assert blind["scores"]["metrics"]["f1"] == 100, "this one answers without looking"
+    assert result["asked"] == result["total"] == 8
+    assert result["notes"] == ["a note"]
+    assert result["model"] == {"kind": "local", "name": "telling", "digest": "d" * 64}
+    assert result["settings"] == {"max_new_tokens": 4, "template": None}
+    assert result["choices"] == {"short": "yes"}
+    assert result["seconds"] is not None
+    rows = list(read_predictions(tmp_path / "out" / "pope"))
+    assert rows[0] == {
+        "id": "q0",
+        "question_id": 0,
+        "prompt": "Is there anything red in the image? Answer yes or no.",
+        "images": ["0.png"],
+        "raw": "Yes, there is",
+        "parsed": "yes",
+        "score": 1.0,
+        "truth": "yes",
+        "group": "random",
+    }
+    assert len(rows) == len(list(read_predictions(tmp_path / "out" / "pope" / BLIND))) == 8
+    assert answerer.asked[0] == ("q7", False)
+    assert {name for name, blind in answerer.asked if blind} == {f"q{n}" for n in range(8)}
+    again = Telling(sees, digest="d" * 64)
+    assert run(trial(tmp_path, again, Terms(blind=True)))["tasks"]["pope"]["state"] == "scored"
+    assert not again.asked
+    assert not again.readied, "no model is loaded for what is answered"
+
+
+def test_a_task_whose_files_are_missing_takes_no_other_with_it(tmp_path: Path) -> None:
+    lost = Wish(dataclasses.replace(SMALL, name="seed"), tmp_path / "nowhere")
+    one = trial(tmp_path, Telling(truly), None, lost, Wish(SMALL, write_task(tmp_path / "data")))
+    ready, failed = one.prepare()
+    assert list(ready) == ["pope"]
+    assert isinstance(failed["seed"], DataError)
+    results = one.carry_out(ready, failed)
+    assert results["tasks"]["seed"]["state"] == "failed"
+    assert "no question file" in results["tasks"]["seed"]["problem"]
+    assert results["tasks"]["pope"]["state"] == "scored"
+
+
+def test_missing_pictures_are_told_before_anybody_is_asked(tmp_path: Path) -> None:
+    data = write_task(tmp_path / "data")
+    (data / "2.png").unlink()
+    answerer = Telling(truly)
+    _, failed = trial(tmp_path, answerer, None, Wish(SMALL, data)).prepare()
+    assert "1 of 4 pictures are not there: 2.png" in failed["pope"].what
+    assert not answerer.readied
+
+
+def test_an_error_in_the_middle_keeps_the_answers_and_the_other_tasks(tmp_path: Path) -> None:
+    def breaks(sample: Sample) -> str:
+        if sample.id == "q2" and "lost" in str(sample.images[0]):
+            raise DataError("the picture is damaged", where="x.png", remedy="fetch it")
+        return sample.truth
+
+    wishes = [
+        Wish(dataclasses.replace(SMALL, name="mme"), write_task(tmp_path / "lost")),
+        Wish(SMALL, write_task(tmp_path / "data")),
+    ]
+    results = run(trial(tmp_path, Telling(breaks), None, *wishes))
+    assert results["tasks"]["mme"]["state"] == "unfinished"
+    assert results["tasks"]["mme"]["problem"] == "the picture is damaged (x.png)"
+    assert results["tasks"]["pope"]["state"] == "scored"
+    mended = Telling(truly)
+    assert run(trial(tmp_path, mended, None, *wishes))["tasks"]["mme"]["state"] == "scored"
+    assert sorted(name for name, _ in mended.asked) == ["q0", "q1", "q2"]
+
+
+def test_a_limit_is_told_and_never_mixed_with_the_whole(tmp_path: Path) -> None:
+    answerer = Telling(truly)
+    result = run(trial(tmp_path, answerer, Terms(limit=4)))["tasks"]["pope"]["result"]
+    assert result is not None
+    assert (result["asked"], result["total"], result["limit"]) == (4, 8, 4)
+    assert result["scores"]["n"] == 4
+    assert result["notes"][0].startswith("4 of 8 questions")
+    _, failed = trial(tmp_path, Telling(truly)).prepare()
+    assert "(another --limit)" in str(failed["pope"]) or "to other questions" in str(failed["pope"])
+
+
+def test_results_of_another_model_are_refused_and_other_tasks_stay(tmp_path: Path) -> None:
+    run(trial(tmp_path, Telling(truly, digest="a" * 64)))
+    with pytest.raises(RunError, match="another model"):
+        trial(tmp_path, Telling(truly, digest="b" * 64)).prepare()
+    other = Wish(dataclasses.replace(SMALL, name="seed"), tmp_path / "data")
+    results = run(trial(tmp_path, Telling(truly, digest="a" * 64), None, other))
+    assert list(results["tasks"]) == ["pope", "seed"]
+
+
+def judged(folder: Path) -> Benchmark:
+    """LLaVA-Bench with the questions of the small task."""
+
+    def loaded(place: Path, choices: Mapping[str, str]) -> Loaded:
+        samples = load(place, choices).samples
+        return Loaded("llava-bench", samples, lambda file: Inputs(reviews=(file,)))
+
+    return Benchmark("llava-bench", (LABELS,), loaded, judge="llava-bench")
+
+
+def test_judged_tasks_wait_for_their_judge(tmp_path: Path) -> None:
+    wish = Wish(judged(tmp_path), write_task(tmp_path / "data"))
+    answerer = Telling(truly)
+    state = run(trial(tmp_path, answerer, None, wish))["tasks"]["llava-bench"]
+    assert state["state"] == "answered"
+    assert "--judge URL" in state["remedy"]
+    rows = list(read_predictions(tmp_path / "out" / "llava-bench"))
+    assert [row["score"] for row in rows] == [None] * 8
+
+    def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Path:
+        assert len(answers.read_text("utf-8").splitlines()) == 8
+        path = folder / "reviews.jsonl"
+        path.write_text(
+            "".join(
+                json.dumps({"question_id": n, "tuple": [8, 4], "category": "conv"}) + "\n" for n in range(8)
+            ),
+            encoding="utf-8",
+        )
+        return path
+
+    silent = Telling(truly)
+    one = dataclasses.replace(trial(tmp_path, silent, None, wish), judge=judge, judged_by={"model": "judge"})
+    result = run(one)["tasks"]["llava-bench"]["result"]
+    assert result is not None
+    assert not silent.asked
+    assert result["scores"]["metrics"]["overall"] == 50
+    assert result["judge"] == {"model": "judge"}
+    assert result["baselines"] == {"chance": None, "blind": None}
+    assert [row["score"] for row in read_predictions(tmp_path / "out" / "llava-bench")] == [0.4] * 8
+
+
+def test_questions_that_could_not_be_put_are_counted_and_many_of_them_are_no_score(tmp_path: Path) -> None:
+    from pumice.evaluate.answers import Said
+
+    class Shy(Telling):
+        shy: frozenset[str] = frozenset()
+
+        def answers(self, samples, max_new_tokens, *, blind):  # type: ignore[no-untyped-def]
+            for place, said in super().answers(samples, max_new_tokens, blind=blind):
+                yield place, Said("", "too long") if samples[place].id in self.shy else said
+
+    wish = Wish(SMALL, write_task(tmp_path / "data", 10))
+    few = Shy(truly)
+    few.shy = frozenset({"q1", "q2"})
+    result = run(trial(tmp_path, few, None, wish))["tasks"]["pope"]["result"]
+    assert result is not None
+    assert "2 questions could not be put and count as answered with nothing" in result["notes"]
+    many = Shy(truly)
+    many.shy = frozenset({"q1", "q2", "q3"})
+    state = run(dataclasses.replace(trial(tmp_path, many, None, wish), out=tmp_path / "more"))["tasks"][
+        "pope"
+    ]
+    assert state["state"] == "failed"
+    assert "3 of 20 questions could not be put" in state["problem"]
+    assert "too long" in state["problem"]
+
+
+def test_damaged_result_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        read_results(tmp_path)
+    run(trial(tmp_path, Telling(truly)))
+    place = tmp_path / "out" / "results.json"
+    place.write_text(place.read_text("utf-8").replace('"format": 1', '"format": 9', 1), encoding="utf-8")
+    with pytest.raises(PumiceError, match="format 9"):
+        read_results(tmp_path / "out")
+    lines = tmp_path / "out" / "pope" / "predictions.jsonl"
+    lines.write_text(lines.read_text("utf-8") + '{"id": 1}\n', encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        list(read_predictions(tmp_path / "out" / "pope"))
+    assert "line 9" in str(caught.value)
