@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from pumice.evaluate.results import read_predictions, read_results
+from pumice.evaluate.tasks import benchmark_of
 
 from ..evaluate.stand_in import StandIn, fails
 from .conftest import Pumice
@@ -128,17 +129,9 @@ def test_a_server_that_fails_in_the_middle_leaves_what_it_said(
 
 def test_a_file_of_answers_is_scored_with_chance_beside(pumice: Pumice, data: Path, tmp_path: Path) -> None:
     answers = tmp_path / "answers.jsonl"
-    lines = (data / "pope" / "coco_pope_random.json").read_text("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    found = [row for row in read_asked(pumice, data, tmp_path)]
-    texts = {row["text"]: row["label"] for row in rows}
-    answers.write_text(
-        "".join(
-            json.dumps({"question_id": row["question_id"], "text": texts[row["prompt"].split("\n")[0]]}) + "\n"
-            for row in found
-        ),
-        encoding="utf-8",
-    )
+    loaded = benchmark_of("pope").load(data / "pope", {})
+    rows = [{"question_id": sample.row["question_id"], "text": sample.truth} for sample in loaded.samples]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     words = ["eval", "somebody", "--tasks", "pope", "--data", data, "--out", tmp_path / "filed"]
     result = pumice(*words, "--answers", answers)
     assert result.code == 0, result.both
@@ -147,14 +140,6 @@ def test_a_file_of_answers_is_scored_with_chance_beside(pumice: Pumice, data: Pa
     assert state["result"]["scores"]["metrics"]["f1"] == 100
     assert state["result"]["seconds"] is None
     assert state["result"]["settings"] == {"answers": "answers.jsonl"}
-
-
-def read_asked(pumice: Pumice, data: Path, tmp_path: Path) -> list[dict[str, Any]]:
-    """The questions as the task asks them."""
-    from pumice.evaluate.tasks import benchmark_of
-
-    loaded = benchmark_of("pope").load(data / "pope", {})
-    return [dict(sample.row) for sample in loaded.samples]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +156,13 @@ def read_asked(pumice: Pumice, data: Path, tmp_path: Path) -> list[dict[str, Any
         (["--tasks", "pope", "--concurrency", "3"], "--concurrency is of a server"),
         (["--tasks", "pope", "--answers", "a", "--batch-size", "3"], "--batch-size does nothing"),
         (["--tasks", "pope,mme", "--answers", "a"], "the answers to one task"),
-        (["--tasks", "pope", "--endpoint", "http://localhost:1", "--template", "v1"], "--template does nothing"),
+        (
+            ["--tasks", "pope", "--endpoint", "http://localhost:1", "--template", "v1"],
+            "--template does nothing",
+        ),
         (["--tasks", "pope", "--judge", "http://localhost:1"], "no task of the list"),
+        (["--tasks", "mm-vet", "--judge", "http://localhost:1"], "the judge's model is missing"),
+        (["--tasks", "mm-vet", "--judge-model", "x"], "the judge's address is missing"),
         (["--questions", "q.jsonl", "--blind"], "--blind does nothing with --questions"),
     ],
 )
@@ -192,7 +182,11 @@ def test_where_the_data_lie_must_be_said(pumice: Pumice, monkeypatch: pytest.Mon
 def test_the_list_says_what_is_there(pumice: Pumice, data: Path) -> None:
     result = pumice("eval", "--list", "--data", data)
     assert result.code == 0
-    there = {line.split()[0]: line.split()[1] for line in result.out.splitlines() if " no " in line or " yes " in line}
+    there = {
+        line.split()[0]: line.split()[1]
+        for line in result.out.splitlines()
+        if " no " in line or " yes " in line
+    }
     assert there["pope"] == "yes"
     assert there["mme"] == "no"
     assert "textvqa.ocr=yes|no" in result.out

@@ -18,7 +18,7 @@ from pumice.evaluate.results import (
     read_results,
 )
 from pumice.evaluate.samples import Benchmark, Loaded, Sample
-from pumice.evaluate.trial import Terms, Trial, Wish
+from pumice.evaluate.trial import Ruling, Terms, Trial, Wish
 from pumice.score import Inputs
 
 from .small_task import LABELS, SMALL, Telling, load, truly, write_task
@@ -157,7 +157,7 @@ def test_judged_tasks_wait_for_their_judge(tmp_path: Path) -> None:
     rows = list(read_predictions(tmp_path / "out" / "llava-bench"))
     assert [row["score"] for row in rows] == [None] * 8
 
-    def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Path:
+    def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Ruling:
         assert len(answers.read_text("utf-8").splitlines()) == 8
         path = folder / "reviews.jsonl"
         path.write_text(
@@ -166,10 +166,10 @@ def test_judged_tasks_wait_for_their_judge(tmp_path: Path) -> None:
             ),
             encoding="utf-8",
         )
-        return path
+        return Ruling(loaded.inputs(path), {"model": "judge"})
 
     silent = Telling(truly)
-    one = dataclasses.replace(trial(tmp_path, silent, None, wish), judge=judge, judged_by={"model": "judge"})
+    one = dataclasses.replace(trial(tmp_path, silent, None, wish), judge=judge)
     result = run(one)["tasks"]["llava-bench"]["result"]
     assert result is not None
     assert not silent.asked

@@ -51,6 +51,7 @@ def evaluate(
     answers: options.Answers = None,
     judge: options.JudgeUrl = None,
     judge_model: options.JudgeModel = None,
+    judge_key_variable: options.JudgeKeyVariable = None,
     endpoint: options.EndpointUrl = None,
     served: options.ServedName = None,
     concurrency: options.Concurrency = None,
@@ -77,6 +78,7 @@ def evaluate(
         "--answers": answers,
         "--judge": judge,
         "--judge-model": judge_model,
+        "--judge-key-variable": judge_key_variable,
     }
     if listing:
         from pumice.cli.tasks_view import print_tasks
@@ -109,7 +111,7 @@ def evaluate(
     evaluate_tasks(
         model, tasks, data, choices or [],
         server=Server(endpoint, served, concurrency, timeout, key_variable),
-        answers=answers, judge=judge, judge_model=judge_model,
+        answers=answers, judge=Server(judge, judge_model, concurrency, timeout, judge_key_variable),
         out=folder, limit=limit, seed=seed, blind=blind,
         batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
     )  # fmt: skip

@@ -114,6 +114,15 @@ JudgeModel = Annotated[
         metavar="NAME", help="The judge's name on its server.", show_default=False, rich_help_panel=TASKS
     ),
 ]
+JudgeKeyVariable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The environment variable with the key of the judge's server.",
+        show_default="OPENAI_API_KEY",
+        rich_help_panel=TASKS,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

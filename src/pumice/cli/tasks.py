@@ -16,7 +16,8 @@ from pumice.errors import UsageError
 if TYPE_CHECKING:
     from pumice.evaluate.asking import Answerer, Progress
     from pumice.evaluate.endpoint import Endpoint
-    from pumice.evaluate.trial import Wish
+    from pumice.evaluate.samples import Benchmark, Loaded
+    from pumice.evaluate.trial import Judge, Wish
 
 ADDRESSES = ("http://", "https://")
 ROWS = 64
@@ -35,6 +36,11 @@ class Server:
     key_variable: str | None = None
 
     @property
+    def how(self) -> tuple[int | None, float | None, str | None]:
+        """How it is asked."""
+        return self.concurrency, self.timeout, self.key_variable
+
+    @property
     def said(self) -> list[str]:
         """The options that were given."""
         options: dict[str, object] = {"--endpoint": self.url, "--model": self.name}
@@ -51,8 +57,7 @@ def evaluate_tasks(
     *,
     server: Server,
     answers: Path | None,
-    judge: str | None,
-    judge_model: str | None,
+    judge: Server,
     out: Path | None,
     limit: int | None,
     seed: int,
@@ -74,12 +79,13 @@ def evaluate_tasks(
 
     wishes = wanted(tasks, data, choices)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
+    judging = _judge(judge, wishes)
     place = Path("evals") / _safe(
         label(model) if answerer.model["kind"] == "local" else answerer.model["name"]
     )
     folder = out or (place / f"limit-{limit}" if limit else place)
     terms = Terms(limit, seed, max_new_tokens, blind)
-    trial = Trial(wishes, answerer, folder, terms)
+    trial = Trial(wishes, answerer, folder, terms, judging)
     ready, failed = trial.prepare()
     for error in failed.values():
         print_error(error)
@@ -243,6 +249,34 @@ def _endpoint(model: str, server: Server) -> Endpoint:
             remedy=f"name one: {', '.join(listed)}" if listed else "say --model NAME",
         )
     return Endpoint(url, listed[0], **more)  # type: ignore[arg-type]
+
+
+def _judge(server: Server, wishes: Sequence[Wish]) -> Judge | None:
+    """Whoever judges, where one is named.
+
+    Raises:
+        UsageError: half of it is missing, or no task of the list needs a judge.
+    """
+    if server.url is None and server.name is None and server.key_variable is None:
+        return None
+    if not any(wish.benchmark.judge for wish in wishes):
+        raise UsageError(
+            "no task of the list is read by a judge", where="--judge", remedy="leave it out: rules score them"
+        )
+    if server.url is None or server.name is None:
+        missing, option = ("address", "--judge") if server.url is None else ("model", "--judge-model")
+        raise UsageError(f"the judge's {missing} is missing", where=option, remedy=f"say {option}")
+    from pumice.evaluate.judging import judge_task, judged_inputs
+    from pumice.evaluate.trial import Ruling
+
+    endpoint = _endpoint(server.url, Server(None, server.name, *server.how))
+
+    def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Ruling:
+        with asking_progress() as progress:
+            judged = judge_task(benchmark, loaded, answers, endpoint, folder, progress=progress)
+        return Ruling(judged_inputs(loaded, judged), judged.record)
+
+    return judge
 
 
 def _safe(name: str) -> str:

@@ -222,7 +222,11 @@ class Endpoint:
                     try:
                         reply = ended.result()
                     except PumiceError as error:
-                        if refused is None or not isinstance(error, EndpointError) or not refused(number, error):
+                        if (
+                            refused is None
+                            or not isinstance(error, EndpointError)
+                            or not refused(number, error)
+                        ):
                             failure, more = failure or error, False
                     else:
                         yield number, reply

@@ -38,10 +38,19 @@ from pumice.evaluate.results import (
 from pumice.evaluate.samples import Benchmark, Loaded, Sample
 from pumice.evaluate.scored import predictions, scores_json
 from pumice.files import write_json
-from pumice.score import Result, score, task_of
+from pumice.score import Inputs, Result, score, task_of
 
-Judge = Callable[[Benchmark, Loaded, Path, Path], Path]
-"""From a task, its questions, the file of answers and a folder to the file of reviews or grades."""
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a judge made of a file of answers: what the scorer reads, and who judged, for the record."""
+
+    inputs: Inputs
+    record: Mapping[str, Any]
+
+
+Judge = Callable[[Benchmark, Loaded, Path, Path], Ruling]
+"""From a task, its questions that were asked, the file of answers and a folder for what the judge says."""
 
 MOST_PROBLEMS = 0.1
 """Of a task's questions: beyond, its figures would be of something else."""
@@ -100,7 +109,6 @@ class Trial:
     out: Path
     terms: Terms = Terms()
     judge: Judge | None = None
-    judged_by: Mapping[str, Any] | None = None
 
     def prepare(self) -> tuple[dict[str, Ready], dict[str, PumiceError]]:
         """Read all tasks' files and what was answered before; nobody is asked yet.
@@ -223,36 +231,36 @@ class Trial:
             (folder / RESULT).unlink(missing_ok=True)
             write_predictions(folder, predictions(one.samples, one.own.text, None, one.wish.folder))
             return TaskState(state="answered", result=None, problem=waits[0], remedy=waits[1])
-        result = self._score(one, one.own)
-        blind = None
+        result, ruling = self._score(one, one.own)
+        blind = guessed = None
         if one.blind is not None:
-            blind = Baseline(how=BLIND_HOW, scores=scores_json(self._score(one, one.blind)), uniform=None)
-        guessed = None
-        if not one.wish.benchmark.judge:
+            unseeing, _ = self._score(one, one.blind)
+            blind = Baseline(how=BLIND_HOW, scores=scores_json(unseeing), uniform=None)
+        if ruling is None:
             guessed = chance(one.samples, one.loaded.guesses, lambda file: self._figures(one, file))
-        made = self._result(one, result, Baselines(chance=guessed, blind=blind))
+        made = self._result(one, result, Baselines(chance=guessed, blind=blind), ruling)
         write_result(folder, made)
         return TaskState(state="scored", result=made, problem="", remedy="")
 
-    def _score(self, one: Ready, file: AnswersFile) -> Result:
-        """The figures of a file of answers; its predictions are written beside it."""
-        path = file.path
+    def _score(self, one: Ready, file: AnswersFile) -> tuple[Result, Ruling | None]:
+        """The figures of a file of answers, and the judge's part; its predictions are written beside it."""
+        ruling = None
         if one.wish.benchmark.judge:
             assert self.judge is not None
             asked = dataclasses.replace(one.loaded, samples=one.samples)
-            path = self.judge(one.wish.benchmark, asked, path, file.folder)
-        result = self._figures(one, path)
+            ruling = self.judge(one.wish.benchmark, asked, file.path, file.folder)
+        result = self._figures(one, file.path if ruling is None else ruling.inputs)
         write_predictions(file.folder, predictions(one.samples, file.text, result, one.wish.folder))
-        return result
+        return result, ruling
 
-    def _figures(self, one: Ready, path: Path) -> Result:
-        inputs = one.loaded.inputs(path)
+    def _figures(self, one: Ready, of: Path | Inputs) -> Result:
+        inputs = one.loaded.inputs(of) if isinstance(of, Path) else of
         if len(one.samples) < len(one.loaded.samples):
             # The others were not asked, on purpose: the note of the result says so.
             inputs = dataclasses.replace(inputs, missing="skip")
         return score(one.loaded.task, inputs)
 
-    def _result(self, one: Ready, result: Result, baselines: Baselines) -> TaskResult:
+    def _result(self, one: Ready, result: Result, baselines: Baselines, ruling: Ruling | None) -> TaskResult:
         asked, total = len(one.samples), len(one.loaded.samples)
         notes = list(one.loaded.notes)
         if asked < total:
@@ -279,7 +287,7 @@ class Trial:
             choices=record["choices"],
             questions=record["questions"],
             data=str(one.wish.folder.absolute()),
-            judge=dict(self.judged_by or {}) if one.wish.benchmark.judge else None,
+            judge=None if ruling is None else dict(ruling.record),
             pumice=pumice.__version__,
             date=_now(),
             seconds=round(one.own.seconds, 3) if timed else None,
