@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pumice.errors import DataError
+from pumice.score import score
 
-from .conftest import Ask, Put, answered, scored
+from .conftest import Ask, Put, scored
 
 SHORT = "\nAnswer the question using a single word or phrase."
 IMAGES = ("COCO_val2014_000000000001.jpg", "COCO_val2014_000000000002.jpg")
@@ -95,7 +96,7 @@ def test_what_is_missing_is_listed_with_where_it_comes_from(ask: Ask, put: Put) 
     with pytest.raises(DataError, match="there is no folder of pope"):
         ask("pope")
     put("val2014/x.jpg")
-    with pytest.raises(DataError, match="pope lacks coco_pope_random.json, coco_pope_popular.json") as caught:
+    with pytest.raises(DataError, match="pope lacks coco_pope_random") as caught:
         ask("pope")
     remedy = str(caught.value.remedy)
     assert "missing  coco_pope_random.json (POPE, github.com/RUCAIBox/POPE, folder output/coco)" in remedy
@@ -105,7 +106,7 @@ def test_what_is_missing_is_listed_with_where_it_comes_from(ask: Ask, put: Put) 
 @pytest.mark.usefixtures("folder")
 def test_missing_pictures_are_named_with_their_rows(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / f"data/val2014/{IMAGES[1]}").unlink()
-    with pytest.raises(DataError, match="1 of 2 pictures are missing or empty") as caught:
+    with pytest.raises(DataError, match="pictures are missing or empty: 1 of 2") as caught:
         ask("pope")
     assert "coco_pope_adversarial.json, line 2" in str(caught.value.where)
     assert IMAGES[1] in str(caught.value.remedy)
@@ -140,7 +141,8 @@ def test_the_real_files_give_llavas_real_questions(ask: Ask, tmp_path: Path) -> 
         for line in (real / f"questions_{category}.jsonl").read_text().splitlines():
             row = json.loads(line)
             published[row["question_id"]] = row
-            (pictures / row["image"]).write_bytes(b"x")
+    for image in {row["image"] for row in published.values()}:
+        (pictures / image).write_bytes(b"x")
     loaded = ask("pope")
     assert len(loaded.samples) == 5910
     for sample in loaded.samples:
@@ -154,11 +156,8 @@ def test_the_real_files_give_llavas_real_questions(ask: Ask, tmp_path: Path) -> 
     answers.write_text(
         "".join((real / f"answers_llava-v1.5-13b_{name}.jsonl").read_text() for name in ("popular", "random"))
     )
-    from pumice.score import score
-
     result = score("pope", loaded.inputs(answers))
     assert {name: round(group.metrics["f1"], 2) for name, group in result.groups.items()} == {
         "random": 87.14,
         "popular": 86.25,
     }
-    assert answered(loaded, tmp_path).is_file()

@@ -98,7 +98,7 @@ def check_pictures(pictures: Iterable[tuple[Path, str]]) -> None:
     lines = [f"    {path}, of {first[path]}" for path in absent[:NAMED]]
     more = f"\n    and {len(absent) - NAMED:,} more" if len(absent) > NAMED else ""
     raise DataError(
-        f"{len(absent):,} of {counted(len(first), 'picture')} are missing or empty",
+        f"pictures are missing or empty: {len(absent):,} of {len(first):,}",
         where=first[absent[0]],
         remedy="put these there:\n" + "\n".join(lines) + more,
     )
@@ -151,7 +151,7 @@ def same_questions(asked: Mapping[str, Row], official: Mapping[str, Any], path: 
     lacks = [name for name in official if name not in asked]
     if lacks:
         raise DataError(
-            f"{counted(len(lacks), 'question')} of the official file are not asked: {names(lacks)}",
+            f"{counted(len(lacks), 'question')} of the official file without a row here: {names(lacks)}",
             where=str(path),
             remedy="take the file as it was published, whole, or take it away: prompts are then made here",
         )

@@ -12,7 +12,7 @@ from pumice.evaluate.tasks.collected import Collected, asked_by_llava
 from pumice.evaluate.tasks.official import Official, missing, need
 from pumice.evaluate.tasks.prompts import LETTER, lettered
 from pumice.score import Inputs
-from pumice.score.answers import row_id
+from pumice.score.answers import counted, row_id
 from pumice.score.files import Row, object_rows, read_under, text_of
 from pumice.score.files import need as key_of
 from pumice.score.seed import LETTERS
@@ -64,7 +64,7 @@ def _load(folder: Path, choices: Mapping[str, str]) -> Loaded:
             truth=_truth(row),
             group=types[str(number)],
         )
-    notes = (f"pictures alone: {left:,} questions on videos are left out",) if left else ()
+    notes = (f"pictures alone: {counted(left, 'question')} on videos left out",) if left else ()
     return Loaded(
         "seed",
         samples.done(questions),

@@ -74,7 +74,7 @@ def _load(folder: Path, choices: Mapping[str, str]) -> Loaded:
         )
     if prompts is not None and (left := sum(map(len, prompts.values()))):
         raise DataError(
-            f"{counted(left, 'prompt')} of LLaVA's file are of no question",
+            f"{counted(left, 'prompt')} of LLaVA's file without a question",
             where=str(LLAVA.find(folder)),
             remedy=f"take it and {QUESTIONS.names[0]} as they were published, whole",
         )
