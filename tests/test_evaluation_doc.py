@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pumice.evaluate.tasks import ALIASES, prompts
+from pumice.evaluate.tasks import TASKS as ASKED
 from pumice.score import TASKS
 from pumice.score.answers import IDS, TEXTS
 from pumice.score.published import CASES
@@ -120,3 +122,47 @@ def test_every_published_figure_is_told() -> None:
                 or f"{int(float(value)):,}" in told
                 or figure.what in ("questions", "right answers")
             ), value
+
+
+def test_every_benchmark_says_what_files_it_takes() -> None:
+    part = TEXT[TEXT.index("## Benchmarks' files") : TEXT.index("### Prompts")]
+    cells = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| `")]
+    rows = {row[0].strip(" `"): row[1] for row in cells}
+    assert list(rows) == list(ASKED)
+    for name, benchmark in ASKED.items():
+        told = set(re.findall(r"`([^`]+)`", rows[name]))
+        assert told, name
+        files = " ".join(benchmark.files)
+        for file in told - {"ID/image.png"}:
+            assert file.rstrip("/") in files, f"{name} does not read {file}"
+        for line in benchmark.files:
+            first = line.split(" (")[0]
+            assert first in {file.rstrip("/") for file in told}, f"{name}: {first} is not told"
+    assert all(f"`{alias}`" in part for names in ALIASES.values() for alias in names)
+
+
+def test_the_prompts_are_those_of_the_code() -> None:
+    part = TEXT[TEXT.index("### Prompts") : TEXT.index("### Options of a task")]
+    lines = dict(re.split(r" {2,}", line, maxsplit=1) for line in part.split("```")[1].splitlines()[1:])
+    assert lines.pop("OCR").startswith(prompts.OCR)
+    assert lines == {
+        "short": prompts.SHORT,
+        "letter": prompts.LETTER,
+        "letter, cn": prompts.LETTER_CN,
+        "unanswerable": prompts.UNANSWERABLE,
+    }
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in part.splitlines()
+            if line.startswith("| `")]  # fmt: skip
+    assert {name: int(longest) for name, _, longest in rows} == {
+        name: benchmark.max_new_tokens for name, benchmark in ASKED.items()
+    }
+
+
+def test_the_options_are_those_of_the_code() -> None:
+    part = TEXT[TEXT.index("### Options of a task") : TEXT.index("## The rules")]
+    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| `")]
+    assert {row[0].strip(" `"): tuple(re.findall(r"`([^`]+)`", row[1])) for row in rows} == {
+        f"{name}.{choice.name}": choice.values
+        for name, benchmark in ASKED.items()
+        for choice in benchmark.choices
+    }

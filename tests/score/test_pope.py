@@ -147,6 +147,24 @@ def test_without_questions_labels_go_by_id_or_by_order(lines: Any) -> None:
         score("pope", Inputs(lines("c.jsonl", other), labels=labels))
 
 
+def test_without_questions_llavas_numbers_tell_category_and_label(lines: Any, tmp_path: Path) -> None:
+    for category in ("random", "popular", "adversarial"):
+        lines(f"coco_pope_{category}.json", labelled("yn"))
+    rows = said(["Yes", "No"], 20_000_001) + said(["Yes", "No"], 1) + said(["No", "No"], 10_000_001)
+    result = score("pope", Inputs(lines("a.jsonl", reversed(rows)), labels=tmp_path))
+    assert {name: group.metrics["accuracy"] for name, group in result.groups.items()} == {
+        "random": 50, "popular": 100, "adversarial": 100,
+    }  # fmt: skip
+    assert [item.id for item in result.items][:2] == ["10000001", "10000002"]
+    with pytest.raises(DataError, match="1 of 6 questions have no answer: 10000002"):
+        score("pope", Inputs(lines("b.jsonl", rows[:-1]), labels=tmp_path))
+    part = score("pope", Inputs(lines("c.jsonl", rows[:2]), labels=tmp_path, missing="skip"))
+    assert (list(part.groups), part.n) == (["popular"], 2)
+    rows[0]["prompt"] = "Is there another thing?"
+    with pytest.raises(DataError, match="the label is for 'Is there a thing 0"):
+        score("pope", Inputs(lines("d.jsonl", rows), labels=tmp_path))
+
+
 def test_a_label_that_is_neither_yes_nor_no(lines: Any) -> None:
     labels = lines("coco_pope_random.json", [{"question_id": 1, "label": "maybe"}])
     with pytest.raises(DataError, match="'maybe'"):

@@ -27,7 +27,7 @@ TASKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 
 ALIASES = {
     "mme": ("MME",),
-    "mmbench-cn": ("mmbench_cn", "mmbench"),
+    "mmbench-cn": ("mmbench_cn",),
     "seed": ("seed_bench",),
     "llava-bench": ("llava-bench-in-the-wild",),
     "mm-vet": ("mmvet",),
