@@ -50,7 +50,6 @@ def test_prompts_and_points(ask: Ask, tmp_path: Path) -> None:
     assert last.row["question_id"] == "code_reasoning/0020.png"
     assert (last.truth, last.group) == ("No", "code_reasoning")
     assert last.images == (tmp_path / f"data/{RELEASE}/code_reasoning/0020.png",)
-    assert "existence, count" in loaded.notes[0]
     result = scored(loaded, tmp_path)
     assert (result.metrics["perception"], result.metrics["cognition"], result.n) == (200, 200, 4)
     result = scored(loaded, tmp_path, lambda sample: "No" if sample.truth == "Yes" else "Yes")

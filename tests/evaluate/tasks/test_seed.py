@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from pumice.errors import DataError
+from pumice.evaluate.samples import Stored
+from pumice.evaluate.tasks.seed_video import middle_index
+from pumice.image.video import VideoInfo
 
 from .conftest import Ask, Put, pixel, scored
 
@@ -83,6 +88,53 @@ def test_the_middle_of_the_authors_eight_frames(ask: Ask, put: Put, tmp_path: Pa
         put(f"v1_video/task10/ssv2_8_frame/v1738/{number}.png", pixel(number, "PNG"))
     video = ask("seed").samples[-1]
     assert video.images == (tmp_path / "data/v1_video/task10/ssv2_8_frame/v1738/4.png",)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_middle_of_the_video_itself(ask: Ask, put: Put) -> None:
+    held = io.BytesIO()
+    frames = [PIL.Image.new("RGB", (4, 4), (20 * number, 0, 0)) for number in range(9)]
+    frames[0].save(held, "GIF", save_all=True, append_images=frames[1:], duration=100)
+    put("videos/20bn-something-something-v2/94328.webm", held.getvalue())
+    stored = ask("seed").samples[-1].images[0]
+    assert isinstance(stored, Stored)
+    assert stored.name == "10_v1738.png"
+    with PIL.Image.open(io.BytesIO(stored.read())) as image:
+        assert image.getpixel((0, 0)) == (60, 0, 0)  # number 3: the script leaves out the last of nine
+
+
+@pytest.mark.parametrize(
+    ("number", "segment", "frames", "expected"),
+    [
+        (10, (0, 0), 9, 3),
+        (10, (0, 0), 1, 0),
+        (11, (2, 4), 100, 29),  # 10 a second: frames 20 to 40
+        (11, (8, 20), 100, 89),  # cut at the last frame, 99
+        (11, (50, 60), 100, 99),
+        (12, (18, 166), 500, 91),
+        (12, (18, 166), 100, 58),
+        (12, (0, 1), 100, 0),
+    ],
+)
+def test_the_frame_is_the_one_of_llavas_script(
+    number: int, segment: tuple[float, float], frames: int, expected: int
+) -> None:
+    info = VideoInfo(Path("x"), "file", frames, 10.0)
+    assert middle_index(info, number, segment) == expected
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_segment_must_be_two_numbers(ask: Ask, put: Put) -> None:
+    row = {**question("v1962", "P03/P03_24.MP4", "What next?", "B", 11), "segment": [648.0]}
+    put(NAME, {"questions": [ROWS[0], row], "question_type": {**TYPES, "Action Prediction": 11}})
+    put("videos/EPIC-KITCHENS/P03_24.MP4", b"x")
+    with pytest.raises(DataError, match=r"the segment is \[648\.0\]"):
+        ask("seed")
+    put(
+        NAME,
+        {"questions": [ROWS[0], {**row, "segment": [648.0, 658.0]}], "question_type": {**TYPES, "P": 11}},
+    )
+    assert ask("seed").samples[-1].images[0].name == "11_v1962.png"
 
 
 @pytest.mark.usefixtures("folder")

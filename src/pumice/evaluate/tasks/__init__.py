@@ -25,7 +25,7 @@ _ALL: tuple[Benchmark, ...] = (
 )
 TASKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 
-ALIASES = {
+ALIASES: dict[str, tuple[str, ...]] = {
     "mme": ("MME",),
     "mmbench-cn": ("mmbench_cn",),
     "seed": ("seed_bench",),

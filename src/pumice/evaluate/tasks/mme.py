@@ -41,10 +41,8 @@ def _load(folder: Path, choices: Mapping[str, str]) -> Loaded:
             truth=one.truth.capitalize(),
             group=one.category,
         )
-    absent = [name for name in CATEGORIES if all(one.category != name for one in asked.values())]
-    notes = (f"without {', '.join(absent)}: not in the folder",) if absent else ()
     return Loaded(
-        "mme", samples.done(release), lambda answers: Inputs(answers, labels=release), ("Yes", "No"), notes
+        "mme", samples.done(release), lambda answers: Inputs(answers, labels=release), ("Yes", "No")
     )
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pumice.data.checks import image_name
 from pumice.errors import DataError
-from pumice.evaluate.samples import Benchmark, Choice, Loaded
+from pumice.evaluate.samples import Benchmark, Choice, Loaded, Picture
 from pumice.evaluate.tasks.collected import Collected, asked_by_llava
 from pumice.evaluate.tasks.official import Official, missing, need
 from pumice.evaluate.tasks.prompts import LETTER, lettered
+from pumice.evaluate.tasks.seed_video import VIDEOS, middle_frame
 from pumice.score import Inputs
 from pumice.score.answers import counted, row_id
 from pumice.score.files import Row, object_rows, read_under, text_of
@@ -21,9 +22,9 @@ _SOURCE = "SEED-Bench, github.com/AILab-CVC/SEED-Bench, DATASET.md"
 QUESTIONS = Official(("SEED-Bench.json",), _SOURCE)
 PICTURES = Official(("SEED-Bench-image",), _SOURCE)
 FRAMES = Official(
-    ("SEED-Bench-video-image", "v1_video"),
+    ("SEED-Bench-video-image", "v1_video", "videos"),
     f"{_SOURCE}: TYPE_ID.png, the middle frame of each video, as LLaVA's extract_video_frames.py writes "
-    "them; or v1_video, eight frames of each",
+    "them; or v1_video, eight frames of each; or videos, the three data sets themselves",
 )
 LLAVA = Official(("llava-seed-bench.jsonl",), "LLaVA, docs/Evaluation.md, eval.zip; may be left out")
 EIGHT = {10: "task10/ssv2_8_frame", 11: "task11/kitchen_8_frame", 12: "task12/breakfast_8_frame"}
@@ -109,20 +110,25 @@ def _image(pictures: Path, row: Row) -> Path:
     return next((found for end in (".jpg", ".png") if (found := Path(f"{path}{end}")).is_file()), path)
 
 
-def _frame(folder: Path, row: Row, number: object, name: str) -> Path:
-    """The middle frame: LLaVA's file of it, or else the middle one of the authors' eight.
+def _frame(folder: Path, row: Row, number: object, name: str) -> Picture:
+    """The middle frame: LLaVA's file of it, or else the middle one of the authors' eight, or of the video.
 
     Of N frames the middle is number (N - 1) / 2 rounded down, from 0, as in LLaVA's script.
     """
     own = folder / FRAMES.names[0] / image_name(f"{number}_{name}.png", row.where, "question_id")
     if own.is_file() or not isinstance(number, int) or number not in EIGHT:
         return own
-    for place in (folder / one / EIGHT[number] / name for one in FRAMES.names):
+    for place in (folder / one / EIGHT[number] / name for one in FRAMES.names[:2]):
         frames = sorted(
             (path for path in place.glob("*") if path.stem.isdecimal()), key=lambda path: int(path.stem)
         )
         if frames:
             return frames[(len(frames) - 1) // 2]
+    video = image_name(key_of(row.value, "data_id", row.where), row.where, "data_id")
+    place = folder / VIDEOS[number]
+    for path in (place / video, place / Path(video).name):
+        if path.is_file():
+            return middle_frame(path, number, row, own.name)
     return own
 
 
