@@ -12,8 +12,8 @@ from pumice.evaluate.tasks.collected import Collected, commonest, picture
 from pumice.evaluate.tasks.official import Official, missing, need
 from pumice.evaluate.tasks.prompts import UNANSWERABLE, short
 from pumice.score import Inputs
-from pumice.score.answers import by_id, row_id
-from pumice.score.files import Row, read, rows_or_under, strings_of, text_of
+from pumice.score.answers import row_id
+from pumice.score.files import Row, object_rows, read, rows_or_under, strings_of, text_of
 from pumice.score.files import need as key_of
 
 SERVER = "the files do not tell the truth: only the benchmark's server scores this split"
@@ -74,11 +74,11 @@ def _vqav2(folder: Path, choices: Mapping[str, str]) -> Loaded:
 def _vqav2_val(folder: Path) -> Loaded:
     questions, annotations, pictures = need(folder, "vqav2", VQA_VAL)
     truths: dict[str, tuple[str, str]] = {}
-    for name, row in by_id(rows_or_under(annotations, "annotations", "annotation file")).items():
+    for _, row in object_rows(annotations, "annotations", "annotation file"):  # 2 million answers: not held
         answer = row.value.get("multiple_choice_answer")
         people = strings_of(row.value, "answers", row.where)
         truth = answer if isinstance(answer, str) else commonest(people)
-        truths[name] = (truth, str(row.value.get("answer_type", "")))
+        truths[row_id(row)] = (truth, str(row.value.get("answer_type", "")))
     samples = Collected()
     for row in rows_or_under(questions, "questions", "question file"):
         name = row_id(row)
