@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 import pytest
 
 from pumice.evaluate.results import read_predictions, read_results
@@ -14,24 +13,13 @@ from pumice.evaluate.tasks import benchmark_of
 
 from ..evaluate.stand_in import StandIn, fails
 from .conftest import Pumice
-
-COLOURS = ("red", "blue", "green", "yellow")
+from .official_pope import write_pope
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with POPE's official files: one category, two questions to each of four pictures."""
-    place = tmp_path / "data" / "pope"
-    (place / "val2014").mkdir(parents=True)
-    rows: list[dict[str, Any]] = []
-    for number, colour in enumerate(COLOURS):
-        PIL.Image.new("RGB", (64, 48), colour).save(place / "val2014" / f"{number}.jpg")
-        for asked, label in ((colour, "yes"), (COLOURS[(number + 1) % 4], "no")):
-            text = f"Is there a {asked} thing in the image?"
-            row = {"question_id": len(rows) + 1, "image": f"{number}.jpg", "text": text, "label": label}
-            rows.append(row)
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (place / "coco_pope_random.json").write_text(lines, encoding="utf-8")
+    """A folder with POPE's official files."""
+    write_pope(tmp_path / "data" / "pope")
     return tmp_path / "data"
 
 

@@ -137,6 +137,24 @@ def test_rows_from_tokens() -> None:
             "'aligned' needs an align stage",
             ("evaluation", "variants"),
         ),
+        ({"evaluation": {}}, "asks nothing", ("questions",)),
+        ({"evaluation": {"tasks": ["pope"]}}, "tasks need their files", ("data",)),
+        (
+            {"evaluation": {"tasks": ["pope"] * 2, "data": "d"}},
+            "'pope' stands twice",
+            ("tasks",),
+        ),
+        ({"evaluation": {"questions": "q", "data": "d"}}, "data is of tasks", ("data",)),
+        (
+            {"evaluation": {"questions": "q", "task_options": ["pope.x=y"]}},
+            "task_options is of tasks",
+            ("task_options",),
+        ),
+        (
+            {"evaluation": {"tasks": ["pope"], "data": "d", "images": "i"}},
+            "images are of questions",
+            ("images",),
+        ),
     ],
 )
 def test_rules_of_a_recipe(changes: dict[str, Any], says: str, key: tuple[str | int, ...]) -> None:
@@ -145,6 +163,15 @@ def test_rules_of_a_recipe(changes: dict[str, Any], says: str, key: tuple[str | 
     found = problem(caught.value)
     assert says in found.what
     assert found.key == key
+
+
+def test_tasks_alone_need_no_align_stage() -> None:
+    found = recipe(
+        stages=[{**STAGE, "kind": "instruct", "trainable": ["connector"]}],
+        evaluation={"tasks": ["pope"], "data": "d"},
+    )
+    assert found.evaluation is not None
+    assert found.evaluation.tasks == ("pope",)
 
 
 @pytest.mark.parametrize("kind", ["linear", "identity", "mlp1x_gelu", "mlp2x_gelu", "mlp12x_gelu"])

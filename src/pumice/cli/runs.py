@@ -155,6 +155,7 @@ _ROWS: tuple[tuple[str, Any], ...] = (
     ("validation loss", lambda stage: _number(stage.validation)),
     ("best validation loss", _best),
     ("questions on the way", lambda stage: "" if stage.evaluation is None else f"{stage.evaluation:.1%}"),
+    ("tasks on the way", lambda stage: ", ".join(f"{name} {one:.1f}" for name, one in stage.tasks.items())),
 )
 
 

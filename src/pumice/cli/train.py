@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pumice.cli.asked import Asked, measure_asked, open_asked
 from pumice.cli.help import examples
 from pumice.cli.logs import Log, check_logs
 from pumice.cli.opening import (
@@ -29,7 +30,6 @@ from pumice.types import HUB
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
-    from pumice.evaluate import QuestionSet
     from pumice.recipes import Recipe
     from pumice.train.parallel import Ranks
 
@@ -136,8 +136,8 @@ def train(
         typed = [recipe, *(words or ())]
         command = _command(typed, data, name, runs, changes, small, no_eval, allow_bad, split, log or ())
         without = "--no-eval" if resume else "--set evaluation=null"
-        questions = None if no_eval else _questions(loaded, without)
-        _carry_out(loaded, folder, command, resume, questions, ranks, log or ())
+        asked = None if no_eval else open_asked(loaded, without)
+        _carry_out(loaded, folder, command, resume, asked, ranks, log or ())
 
 
 def _carry_out(
@@ -145,7 +145,7 @@ def _carry_out(
     folder: Path,
     command: str,
     resume: bool,
-    questions: QuestionSet | None,
+    asked: Asked | None,
     ranks: Ranks | None,
     logs: Sequence[Log],
 ) -> None:
@@ -156,17 +156,17 @@ def _carry_out(
     again = f"go on with: {launched}{command} --resume"
     with Stopping() as stopping:
         try:
-            final = _train(recipe, folder, command, resume, stopping, questions, ranks, logs)
+            final = _train(recipe, folder, command, resume, stopping, asked, ranks, logs)
             if ranks is not None and not ranks.lead:
                 return
             if stopping.asked():
                 raise Interrupted("stopped when training was done, before the measurement", where=str(folder))
             _link(folder / "model", final)
-            if questions is not None and recipe.evaluation is not None:
-                _measure(recipe, folder, final, questions)
+            if asked is not None:
+                measure_asked(recipe, folder, final, asked)
         except Interrupted as error:
             raise Interrupted(error.what, where=str(folder), remedy=again) from error
-    _finish(folder, questions)
+    _finish(folder, asked)
 
 
 def _train(
@@ -175,13 +175,12 @@ def _train(
     command: str,
     resume: bool,
     stopping: Stopping,
-    questions: QuestionSet | None,
+    asked: Asked | None,
     ranks: Ranks | None,
     logs: Sequence[Log],
 ) -> Path:
     from pumice.cli.console import note
     from pumice.cli.logs import Logged, open_logs
-    from pumice.cli.measure import asker
     from pumice.cli.watch import RunWatch
 
     note(f"run {folder}: checking all data before the first step")
@@ -194,9 +193,7 @@ def _train(
 
     watch = RunWatch(stopping, peak=partial(_peak, ranks))
     logged = Logged(watch, lambda: open_logs(logs, folder, recipe))
-    ask = None
-    if questions is not None and recipe.evaluation is not None and recipe.evaluation.every is not None:
-        ask = asker(questions, recipe.evaluation.every_limit, recipe.evaluation.max_new_tokens)
+    ask = None if asked is None else asked.on_the_way()
     try:
         with first_alone(ranks):
             parts = find_parts(recipe.model, folder.parent)
@@ -251,33 +248,7 @@ def _check_files(recipe: Recipe) -> None:
             )
 
 
-def _measure(recipe: Recipe, folder: Path, final: Path, questions: QuestionSet) -> None:
-    from pumice.cli.console import out
-    from pumice.cli.measure import measure, print_answers, print_scores
-    from pumice.recipes.values import RANDOM
-
-    plan = recipe.evaluation
-    assert plan is not None
-    aligned = folder / "stages" / recipe.aligned / "model" if recipe.aligned else None
-    out.print(f"\n{len(questions):,} questions to {', '.join(plan.variants)}")
-    scores = measure(
-        questions,
-        folder / "eval",
-        final,
-        aligned,
-        plan.variants,
-        max_new_tokens=plan.max_new_tokens,
-        seed=recipe.seed,
-    )
-    own = recipe.model
-    parts = (own.checkpoint, own.vision, own.language)
-    if any(part is not None and part.startswith(RANDOM) for part in parts):
-        out.print("\nThe parts began with random weights: these scores mean nothing.", style="yellow")
-    print_scores(scores)
-    print_answers(folder / "eval" / f"predictions-{next(iter(scores['variants']))}.jsonl")
-
-
-def _finish(folder: Path, questions: QuestionSet | None) -> None:
+def _finish(folder: Path, asked: Asked | None) -> None:
     """Write the page and say what to do next."""
     from pumice.cli.console import commands, out
     from pumice.report import write_report
@@ -285,6 +256,7 @@ def _finish(folder: Path, questions: QuestionSet | None) -> None:
     page = write_report(folder)
     out.print(f"\nmodel {folder / 'model'}\npage  {page}", soft_wrap=True)
     image, words = "PICTURE", "What is in the picture?"
+    questions = asked.questions if asked is not None else None
     shown = next((q for q in questions.questions if q.image), None) if questions is not None else None
     if questions is not None and shown is not None and shown.image is not None:
         image, words = _near(questions.image_root / shown.image), shown.text.split("\n")[0]
@@ -296,26 +268,6 @@ def _near(path: Path) -> str:
     """The path as one would type it here."""
     near = os.path.relpath(path)
     return str(path) if near.startswith("..") else near
-
-
-def _questions(recipe: Recipe, without: str) -> QuestionSet | None:
-    """The evaluation's questions, read before anything trains: nothing of them may fail hours in.
-
-    ``without`` is the option that leaves the measurement out, for those who have no such file.
-    """
-    from pumice.cli.measure import open_questions
-
-    plan = recipe.evaluation
-    if plan is None:
-        return None
-    images = Path(plan.images) if plan.images else None
-    file = Path(plan.questions)
-    try:
-        return open_questions(file, images, plan.limit, plan.variants, recipe.seed)
-    except DataError as error:
-        if not file.exists():
-            error.remedy = f"{error.remedy}; or train without measuring: {without}"
-        raise
 
 
 def _run_folder(runs: Path, name: str) -> Path:

@@ -128,7 +128,7 @@ class RunWatch:
         if row["kind"] == "validation":
             text = "  ".join([f"  step {row['step']:,}  validation loss {row['loss']:.3f}", *_preferred(row)])
         elif row["kind"] == "evaluation":
-            text = f"  step {row['step']:,}  {row['value']:.1%} of {row['n']:,} questions"
+            text = "  ".join([f"  step {row['step']:,}", *_answered(row)])
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
             text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
@@ -191,6 +191,14 @@ class RunWatch:
         assert self._bars is not None
         self._what = what
         self._task = self._bars.add_task(what, total=total, figures="")
+
+
+def _answered(row: dict[str, Any]) -> list[str]:
+    """What a model in training got: of questions the share, of each task its figure."""
+    parts = [f"{row['value']:.1%} of {row['n']:,} questions"] if "value" in row else []
+    for name, one in row.get("tasks", {}).items():
+        parts.append(f"{name} {one['figure']} {one['value']:.1f} of {one['n']:,}")
+    return parts
 
 
 def _preferred(row: dict[str, Any]) -> list[str]:

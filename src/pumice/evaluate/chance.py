@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pumice.evaluate.results import Baseline
 from pumice.evaluate.samples import Sample
-from pumice.evaluate.scored import scores_json
+from pumice.evaluate.scored import score_texts, scores_json
 from pumice.score import Result
 
 COMMONEST = 3
@@ -37,7 +35,7 @@ def chance(samples: Sequence[Sample], guesses: Sequence[str], score: Score) -> B
     tried = tuple(guesses) or _commonest(samples)
     if not tried:
         return None
-    found = {guess: _constant(samples, guess, score) for guess in tried}
+    found = {guess: score_texts(samples, [guess] * len(samples), score) for guess in tried}
     best = max(found, key=lambda guess: _figure(found[guess]))
     uniform = _uniform(list(found.values()), len(samples)) if guesses else None
     how = f'always "{best}"' + ("" if guesses else ", a commonest true answer")
@@ -47,15 +45,6 @@ def chance(samples: Sequence[Sample], guesses: Sequence[str], score: Score) -> B
 def _commonest(samples: Sequence[Sample]) -> tuple[str, ...]:
     counts = Counter(sample.truth for sample in samples if sample.truth)
     return tuple(truth for truth, _ in counts.most_common(COMMONEST))
-
-
-def _constant(samples: Sequence[Sample], guess: str, score: Score) -> Result:
-    with tempfile.TemporaryDirectory(prefix="pumice-chance-") as folder:
-        file = Path(folder) / "answers.jsonl"
-        with file.open("w", encoding="utf-8") as stream:
-            for sample in samples:
-                stream.write(json.dumps({**sample.row, "text": guess}, ensure_ascii=False) + "\n")
-        return score(file)
 
 
 def _figure(result: Result) -> float:

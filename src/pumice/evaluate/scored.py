@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pumice.evaluate.pictures import picture_name
 from pumice.evaluate.results import Prediction, Scores
-from pumice.evaluate.samples import Sample
-from pumice.score import Item, Result
+from pumice.evaluate.samples import Loaded, Sample
+from pumice.score import Inputs, Item, Result, score
 
 PLACES = 6
 
@@ -56,6 +59,39 @@ def predictions(
             )
         )
     return rows
+
+
+def score_texts(samples: Sequence[Sample], texts: Sequence[str], figures: Callable[[Path], Result]) -> Result:
+    """The figures of answers that are in no file.
+
+    Args:
+        samples: the questions.
+        texts: the answer to each.
+        figures: from a file of answers to figures.
+
+    Raises:
+        DataError: as the scorer.
+    """
+    with tempfile.TemporaryDirectory(prefix="pumice-answers-") as folder:
+        file = Path(folder) / "answers.jsonl"
+        with file.open("w", encoding="utf-8") as stream:
+            for sample, text in zip(samples, texts, strict=True):
+                stream.write(json.dumps({**sample.row, "text": text}, ensure_ascii=False) + "\n")
+        return figures(file)
+
+
+def figures_of(loaded: Loaded, asked: int, of: Path | Inputs) -> Result:
+    """The figures of a task from a file of answers (or what a judge made of it).
+
+    Args:
+        loaded: the task.
+        asked: how many of its questions were asked; the others were left out on purpose, and are no fault.
+        of: the file, or the scorer's input.
+    """
+    inputs = loaded.inputs(of) if isinstance(of, Path) else of
+    if asked < len(loaded.samples):
+        inputs = dataclasses.replace(inputs, missing="skip")
+    return score(loaded.task, inputs)
 
 
 def item_of(sample: Sample, items: Mapping[str, Item]) -> Item | None:

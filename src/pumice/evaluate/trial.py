@@ -36,9 +36,9 @@ from pumice.evaluate.results import (
     write_result,
 )
 from pumice.evaluate.samples import Benchmark, Loaded, Sample
-from pumice.evaluate.scored import predictions, scores_json
+from pumice.evaluate.scored import figures_of, predictions, scores_json
 from pumice.files import write_json
-from pumice.score import Inputs, Result, score, task_of
+from pumice.score import Inputs, Result, task_of
 
 
 @dataclass(frozen=True)
@@ -254,11 +254,7 @@ class Trial:
         return result, ruling
 
     def _figures(self, one: Ready, of: Path | Inputs) -> Result:
-        inputs = one.loaded.inputs(of) if isinstance(of, Path) else of
-        if len(one.samples) < len(one.loaded.samples):
-            # The others were not asked, on purpose: the note of the result says so.
-            inputs = dataclasses.replace(inputs, missing="skip")
-        return score(one.loaded.task, inputs)
+        return figures_of(one.loaded, len(one.samples), of)
 
     def _result(self, one: Ready, result: Result, baselines: Baselines, ruling: Ruling | None) -> TaskResult:
         asked, total = len(one.samples), len(one.loaded.samples)

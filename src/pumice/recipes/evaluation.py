@@ -6,32 +6,64 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from pumice.recipes.values import Count, PathText, Strict, Variants, no_repeats
+from pumice.recipes.values import Count, Names, PathText, Problem, Strict, Variants, no_repeats
 
 
 class Evaluation(Strict):
     """What is measured once the last stage is done, and by choice on the way."""
 
-    questions: PathText = Field(description="JSONL of questions with answers.")
+    questions: PathText | None = Field(
+        default=None, description="JSONL of questions with answers; null: tasks alone."
+    )
     images: PathText | None = Field(default=None, description="The folder that image names are relative to.")
-    limit: Count | None = Field(default=None, description="Ask only the first so many questions.")
+    tasks: Names = Field(
+        default=(),
+        description="Benchmarks by name, as pumice eval --list shows them, or all that are in data. The "
+        "finished model answers them, and without the pictures where variants has blind.",
+    )
+    data: PathText | None = Field(
+        default=None, description="With tasks: the folder of the official files, those of each in DIR/NAME."
+    )
+    task_options: Names = Field(
+        default=(), description="Options of tasks, as for pumice eval --set: TASK.OPTION=VALUE."
+    )
+    limit: Count | None = Field(
+        default=None,
+        description="Ask only the first so many questions; of each task so many, drawn with whole pictures.",
+    )
     variants: Variants = Field(
         default=("tuned", "aligned", "blind", "wrong-image"),
         min_length=1,
         description="Who answers: tuned, the finished model; aligned, the model after the last align stage; "
         "blind, the finished one without the picture; wrong-image, the finished one with another picture.",
     )
-    max_new_tokens: Count = Field(default=64, description="The longest answer, in tokens.")
+    max_new_tokens: Count = Field(
+        default=64, description="The longest answer to questions, in tokens; tasks have their own."
+    )
 
     every: Count | None = Field(
         default=None,
         description="Also ask the model in training every so many steps of a stage; null: at the end only.",
     )
     every_limit: Count = Field(
-        default=200, description="With every: how many of the questions are asked on the way, the first ones."
+        default=200,
+        description="With every: how many of the questions are asked on the way, the first ones; and about "
+        "how many of each task, drawn with whole pictures.",
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         no_repeats(self.variants, "variants")
+        no_repeats(self.tasks, "tasks")
+        if self.questions is None and not self.tasks:
+            raise Problem(
+                "the evaluation asks nothing", "give questions, a file of your own, or tasks", ("questions",)
+            )
+        if self.questions is None and self.images is not None:
+            raise Problem("images are of questions, and there are none", "leave images out", ("images",))
+        if self.tasks and self.data is None:
+            raise Problem("tasks need their files", "say in data which folder holds them", ("data",))
+        for name, value in (("data", self.data), ("task_options", self.task_options)):
+            if value and not self.tasks:
+                raise Problem(f"{name} is of tasks, and there are none", f"leave {name} out", (name,))
         return self

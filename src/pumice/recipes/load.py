@@ -226,7 +226,7 @@ def _paths(value: dict[str, Any]) -> Iterator[tuple[Any, Key]]:
     places: list[tuple[Any, Key]] = []
     for name, keys in (
         ("model", ("vision", "language", "checkpoint")),
-        ("evaluation", ("questions", "images")),
+        ("evaluation", ("questions", "images", "data")),
     ):
         if isinstance(block := value.get(name), dict):
             places += [(block, (name, key)) for key in keys]

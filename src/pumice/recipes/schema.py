@@ -91,7 +91,9 @@ class Recipe(Strict):
                         "validate on a source that no stage trains on",
                         key,
                     )
-        if self.evaluation is not None and "aligned" in self.evaluation.variants and not self.aligned:
+        asked = self.evaluation
+        # Tasks are never asked of the model after alignment.
+        if asked is not None and asked.questions and "aligned" in asked.variants and not self.aligned:
             raise Problem(
                 "the variant 'aligned' needs an align stage, and there is none",
                 "leave 'aligned' out of evaluation.variants",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Progress:
     loss: float | None
     validation: float | None
     evaluation: float | None
+    tasks: Mapping[str, float]
     best_step: int | None
     best_loss: float | None
 
@@ -120,9 +121,17 @@ def _progress(each: Curves, record: Row, best: Row) -> Progress:
         loss=number(last, "loss"),
         validation=_last(each.validation, "loss"),
         evaluation=_last(each.evaluation, "value"),
+        tasks=_tasks(each.evaluation),
         best_step=kept if isinstance(kept, int) else None,
         best_loss=number(best, "loss"),
     )
+
+
+def _tasks(rows: Sequence[Row]) -> dict[str, float]:
+    """The last figure of each task that was asked on the way."""
+    found = rows[-1].get("tasks") if rows else None
+    values = {name: number(one, "value") for name, one in found.items()} if isinstance(found, dict) else {}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _last(rows: Sequence[Row], key: str) -> float | None:

@@ -207,7 +207,8 @@ def _stage(each: Curves, record: Mapping[str, Any], best: Mapping[str, Any]) -> 
     lr_groups = list(dict.fromkeys(group for row in each.train for group in _mapping(row, "lr")))
     asked = points(each.evaluation, "value")
     extra = _grounding(each) or _preference(each)
-    more = bool(extra or asked)
+    tasks = _tasks(each)
+    more = bool(extra or asked or tasks)
     # three charts stand in one row, more in two columns
     size = (480, 268) if more else (344, 248)
     rates = [_group_line(each.train, "lr", group, i) for i, group in enumerate(lr_groups)]
@@ -218,6 +219,7 @@ def _stage(each: Curves, record: Mapping[str, Any], best: Mapping[str, Any]) -> 
         line_chart("Gradient norm", norms, from_zero=True, size=size),
         extra,
         _shares(_ASKED, [Series("exact match", asked, 1, dots=len(asked) <= 40)]) if asked else None,
+        *tasks,
     ]
     facts = [
         f"{short(float(record['steps']))} steps" if number(record, "steps") is not None else None,
@@ -264,7 +266,29 @@ def _grounding(each: Curves) -> Markup | None:
     return _shares("Grounding, nearest word", dotted)
 
 
+IN_POINTS = ("mme",)
+"""Tasks whose figure is no per cent."""
 _ASKED = "Questions on the way, answered rightly"
+
+
+def _tasks(each: Curves) -> list[Markup]:
+    """Benchmark tasks on the way: figures in per cent in one chart, MME's points in another."""
+    lines: dict[str, dict[str, list[Point]]] = {"per cent": {}, "points": {}}
+    for row in each.evaluation:
+        for name, one in _mapping(row, "tasks").items():
+            x, y = number(row, "step"), number(one, "value") if isinstance(one, dict) else None
+            if x is not None and y is not None:
+                unit = "points" if name in IN_POINTS else "per cent"
+                lines[unit].setdefault(f"{name} {one.get('figure', '')}".strip(), []).append((x, y))
+    charts = []
+    for unit, named in lines.items():
+        drawn = [
+            Series(name, tuple(found), place % 6 + 1, dots=len(found) <= 40)
+            for place, (name, found) in enumerate(named.items())
+        ]
+        ends = (0.0, 100.0) if unit == "per cent" else None
+        charts.append(line_chart(f"Tasks on the way, {unit}", drawn, y_range=ends, from_zero=True))
+    return [chart for chart in charts if chart is not None]
 
 
 def _shares(title: str, lines: list[Series]) -> Markup | None:
