@@ -103,6 +103,8 @@ class TaskComparison:
         size = f"{first.n:,} {first.unit}"
         if self.equal:
             return f"Both have the same score on every one of {size}."
+        if not pair.detectable and not pair.difference:
+            return f"{self.figure} is the same in every sample of {size}, though single answers differ."
         if self.told:
             better, worse = (b, a) if pair.difference > 0 else (a, b)
             low, high = pair.interval if pair.difference > 0 else (-pair.interval[1], -pair.interval[0])
@@ -186,6 +188,12 @@ def compare_task(task: str, a: Side, b: Side, *, common: bool = False) -> TaskCo
     notes += _settings(a.results.get(task), b.results.get(task))
     figures = {name: _difference(shape, pairs) for name, shape in shapes_of(task).items()}
     kept = {name: one for name, one in figures.items() if one is not None}
+    if not kept:
+        raise UsageError(
+            f"no figure of {task} can be made of the questions that both were asked",
+            where=f"{a.name} and {b.name}",
+            remedy="take more of them; MME needs both questions of a picture",
+        )
     figure, shape = next((name, shape) for name, shape in shapes_of(task).items() if name in kept)
     for side in (a, b):
         notes += _check(side, task, figure, shape, [pair[side is b] for pair in pairs])

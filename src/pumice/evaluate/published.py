@@ -53,6 +53,26 @@ SPLITS: dict[tuple[str, str], str] = {
 }
 """Which questions a published figure is of, by task and figure; one's own may be of others."""
 
+QUESTIONS: dict[str, int] = {
+    "vqav2": 107_394,
+    "gqa": 12_578,
+    "vizwiz": 4_319,
+    "scienceqa": 4_241,
+    "textvqa": 5_000,
+    "pope": 8_910,
+    "mme": 2_374,
+    "mmbench": 1_164,
+    "mmbench-cn": 1_164,
+    "seed": 14_232,
+    "llava-bench": 60,
+    "mm-vet": 218,
+    "mmmu": 900,
+    "vqa-rad": 451,
+    "slake": 1_061,
+    "pathvqa": 6_719,
+}
+"""How many questions a split of the official files has at least: figures of far fewer are of another test."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
