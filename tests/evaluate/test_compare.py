@@ -82,12 +82,16 @@ def test_another_prompt_is_said(tmp_path: Path) -> None:
 
 
 def test_questions_without_a_score_are_left_out_and_counted(tmp_path: Path) -> None:
-    rows = [prediction("1", 1.0), prediction("2", None), prediction("3", 0.0)]
-    result = task_result("gqa", "accuracy", 50.0, 2)
-    a = evaluation(tmp_path / "a", {"gqa": (result, rows)})
-    one = compare(sides(a, a))[0].tasks["gqa"]
+    def side(name: str, *scores: float | None) -> Path:
+        rows = [prediction(str(i), score) for i, score in enumerate(scores)]
+        return evaluation(tmp_path / name, {"gqa": (task_result("gqa", "accuracy", 50.0, 2), rows)})
+
+    one = compare(sides(side("a", 1.0, None, 0.0, None), side("b", 1.0, None, 0.0, 1.0)))[0].tasks["gqa"]
     assert one.n == 2
-    assert "1 questions have no score on one side or both: left out" in one.notes
+    assert one.notes == (
+        "1 questions have a score on one side alone and are left out",
+        "1 rows have no score of their own on either side",
+    )
 
 
 def test_p_values_are_corrected_over_all_tasks_of_all_sides(tmp_path: Path) -> None:

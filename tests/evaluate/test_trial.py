@@ -68,6 +68,7 @@ def test_figures_with_all_that_stands_beside_them(tmp_path: Path) -> None:
         "score": 1.0,
         "truth": "yes",
         "group": "random",
+        "groups": ["random"],
     }
     assert len(rows) == len(list(read_predictions(tmp_path / "out" / "pope" / BLIND))) == 8
     assert answerer.asked[0] == ("q7", False)

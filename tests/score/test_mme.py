@@ -84,6 +84,7 @@ def test_points_per_category_and_their_sums(release: Path, lines: Any) -> None:
     assert "perception lacks count" in result.notes[0]
     low, high = result.intervals["perception"]
     assert 0 <= low <= 125 <= high <= 200
+    assert set(result.intervals) == set(result.metrics)
 
 
 def test_the_folder_of_the_official_tool(tmp_path: Path) -> None:

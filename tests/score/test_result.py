@@ -15,7 +15,13 @@ def test_the_interval_of_a_mean_is_that_of_its_normal_limit() -> None:
     assert (low, high) == pytest.approx((70 - half, 70 + half), abs=0.25)
     assert mean_interval(scores) == (low, high)
     assert mean_interval(scores[::-1]) == (low, high)  # the order of questions has no say
-    assert mean_interval([1.0] * 9) == (100, 100)
+
+
+def test_all_right_and_all_wrong_are_not_certain() -> None:
+    """The bootstrap has no spread there: Wilson's interval stands in."""
+    assert mean_interval([1.0] * 9) == pytest.approx((70.085, 100), abs=0.01)
+    assert mean_interval([0.0] * 9) == pytest.approx((0, 29.915), abs=0.01)
+    assert mean_interval([0.5] * 9) == (50, 50)  # no proportion: what else there could be is not known
 
 
 def test_resamples_by_counts_are_resamples_of_rows() -> None:
@@ -49,7 +55,7 @@ def test_groups_and_json() -> None:
     shown = result.as_json()
     assert shown["accuracy"] == 50
     assert shown["n"] == 2
-    assert shown["groups"]["y"] == {"accuracy": 100, "n": 1, "interval": [100, 100]}
+    assert shown["groups"]["y"] == {"accuracy": 100, "n": 1, "interval": [20.6549, 100]}
     assert shown["interval"]["accuracy"] == [0, 100]
     assert (shown["task"], shown["counts"], shown["notes"]) == ("seed", {"unparsed": 1}, ["so"])
     assert percent([]) == 0

@@ -76,6 +76,7 @@ def evaluate_tasks(
     from pumice.cli.models import label
     from pumice.cli.tasks_view import print_results
     from pumice.evaluate.trial import Terms, Trial
+    from pumice.report import write_evaluation_page
 
     wishes = wanted(tasks, data, choices)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
@@ -98,6 +99,7 @@ def evaluate_tasks(
         results = trial.carry_out(ready, failed, progress)
     print_results(results, [wish.benchmark.name for wish in wishes])
     note(f"\nEvery answer is in {folder}")
+    note(f"The page: {write_evaluation_page(folder)}")
     if any(results["tasks"][wish.benchmark.name]["state"] != "scored" for wish in wishes):
         raise typer.Exit(1)
 

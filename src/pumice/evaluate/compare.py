@@ -237,8 +237,12 @@ def _matched(task: str, a: Side, b: Side, *, common: bool) -> tuple[Pairs, list[
     if changed:
         notes.append(f"{changed:,} questions were put in other words to the one than to the other")
     scored = [name for name in same if first[name].score is not None and second[name].score is not None]
-    if len(scored) < len(same):
-        notes.append(f"{len(same) - len(scored):,} questions have no score on one side or both: left out")
+    neither = sum(first[name].score is None and second[name].score is None for name in same)
+    single = len(same) - len(scored) - neither
+    if single:
+        notes.append(f"{single:,} questions have a score on one side alone and are left out")
+    if neither:
+        notes.append(f"{neither:,} rows have no score of their own on either side")
     if not scored:
         raise UsageError(
             f"no question of {task} has a score on both sides",

@@ -45,6 +45,7 @@ def predictions(
     rows = []
     for sample in samples:
         item = item_of(sample, items)
+        own = [sample.group] if sample.group else []
         rows.append(
             Prediction(
                 id=sample.id,
@@ -56,6 +57,7 @@ def predictions(
                 score=None if item is None else round(item.score, PLACES),
                 truth=sample.truth,
                 group=sample.group,
+                groups=list(item.groups) if item is not None and item.groups else own,
             )
         )
     return rows

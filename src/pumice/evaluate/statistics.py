@@ -10,30 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from pumice.evaluate.scorers import normalise
 from pumice.score.pope import PopeScore
+from pumice.score.result import wilson
 
-
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), in 0..1; (0, 1) when n is 0.
-
-    It stays inside 0..1 and keeps its coverage near 0 and 1, where the normal interval fails.
-    """
-    assert 0 <= successes <= n, f"{successes} of {n}"
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # at 0 and n the ends are exact; rounding must not push them off
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
+__all__ = ["PairedTest", "chance", "f1_interval", "guess_floor", "mcnemar", "mode_floor", "wilson"]
 
 
 def f1_interval(

@@ -24,7 +24,7 @@ RIGHT, WRONG, UNREAD = 12, 12, 4
 """Questions shown of a task: at most so many right ones and wrong ones, and of the wrong ones so many whose
 answer could not be read, where there are."""
 HALF = 0.5
-NOTHING = (None, "", "other")
+NOTHING = ("", "other")
 """What scorers write down for an answer that says nothing they can read."""
 
 Verdict = Literal["right", "wrong", "unparsed"]
@@ -92,7 +92,9 @@ def draw(task: str, main: Evaluated, others: Sequence[Evaluated]) -> list[Shown]
     rows = main.rows(task)
     kinds: dict[Verdict, list[Prediction]] = {"right": [], "wrong": [], "unparsed": []}
     for row in rows.values():
-        kinds[verdict(row)].append(row)
+        # without a score it is no single question: a rotation of one, or left out by the scorer
+        if row["score"] is not None:
+            kinds[verdict(row)].append(row)
     unread = in_turn(kinds["unparsed"], UNREAD)
     wrong = in_turn(kinds["wrong"], WRONG - len(unread))
     right = in_turn(kinds["right"], RIGHT)
@@ -108,7 +110,7 @@ def verdict(row: Prediction) -> Verdict:
     """Whether an answer is more right than wrong, or could not even be read."""
     if row["score"] is not None and row["score"] >= HALF:
         return "right"
-    return "unparsed" if row["parsed"] in NOTHING else "wrong"
+    return "unparsed" if (row["parsed"] or "").strip() in NOTHING else "wrong"
 
 
 def in_turn(rows: Sequence[Prediction], count: int) -> list[Prediction]:

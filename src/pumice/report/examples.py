@@ -95,13 +95,18 @@ def _answer(name: str, row: Prediction | None, *, main: bool = False) -> Markup:
     else:
         score = row["score"]
         read = None
-        if row["parsed"] is not None and row["parsed"] != row["raw"]:
+        if row["parsed"] is not None and not _alike(row["parsed"], row["raw"]):
             read = tag("p", "read as ", tag("b", cut(row["parsed"])), class_="read")
         cells = [
             tag("td", cut(row["raw"]), read),
             tag("td", _verdict(score), class_=f"verdict {_class(score)}"),
         ]
     return tag("tr", tag("th", name, scope="row"), cells, class_="main" if main else None)
+
+
+def _alike(parsed: str, raw: str) -> bool:
+    """Whether an answer was read as what stands there."""
+    return parsed.strip().lower() == raw.strip().rstrip(".").lower()
 
 
 def _verdict(score: float | None) -> str:

@@ -167,8 +167,10 @@ def number(value: float | None, full: float = 100) -> str:
 
 
 def ends_text(ends: Sequence[float] | None) -> str:
-    """An interval."""
-    return "" if ends is None else f"{ends[0]:.1f}{DASH}{ends[1]:.1f}"
+    """An interval; one without width says only that all resamples are alike, not that all is certain."""
+    if ends is None:
+        return ""
+    return f"{ends[0]:.1f}{DASH}{ends[1]:.1f}" if ends[1] > ends[0] else "no spread"
 
 
 def words(name: str) -> str:

@@ -57,11 +57,11 @@ def waiting_row(name: str, state: TaskState) -> Markup:
 def _lead(result: TaskResult) -> str:
     scores = result["scores"]
     asked, total = result["asked"], result["total"]
-    of = f"{asked:,} questions" if asked >= total else f"the first {asked:,} of {total:,} questions"
+    of = f"{asked:,} questions" if asked >= total else f"{asked:,} of {total:,} questions"
     left = f", of which {scores['n']:,} have a score" if scores["n"] != asked else ""
     seconds = result["seconds"]
     took = f", answered in {_time(seconds)}" if seconds is not None else ""
-    return f"{of[0].upper()}{of[1:]}{left}{took}."
+    return f"{of}{left}{took}."
 
 
 def _time(seconds: float) -> str:

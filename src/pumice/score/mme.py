@@ -252,6 +252,7 @@ def _result(
         if absent:
             notes.append(f"{name} lacks {', '.join(absent)}: it is no official figure")
     metrics |= {category: group.metrics["score"] for category, group in groups.items()}
+    intervals |= {category: group.interval for category, group in groups.items() if group.interval}
     other = sum(item.parsed == "other" for item in items)
     return Result(
         "mme", len(items), metrics, intervals, groups, {"unparsed": other, **counts}, tuple(notes), items

@@ -7,8 +7,10 @@ Shape letters: N questions, K columns that a figure is made of, R resamples, U d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -113,9 +115,35 @@ def ends(figures_R: Floats, confidence: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927), in 0..1; (0, 1) when n is 0.
+
+    It stays inside 0..1 and keeps its coverage near 0 and 1, where the normal interval fails.
+    """
+    assert 0 <= successes <= n, f"{successes} of {n}"
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # at 0 and n the ends are exact; rounding must not push them off
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return low, high
+
+
 def mean_interval(scores: Sequence[float] | Sequence[bool]) -> tuple[float, float]:
-    """The 95% bootstrap interval of a mean, in per cent."""
+    """The 95% bootstrap interval of a mean, in per cent.
+
+    Where all are right or all are wrong, resamples are all alike and would claim to be certain: then it is
+    Wilson's interval.
+    """
     values_N1 = np.asarray(scores, dtype=np.float64)[:, None]
+    first = float(values_N1[0, 0])
+    if first in (0.0, 1.0) and (values_N1 == first).all():
+        low, high = wilson(int(first) * len(values_N1), len(values_N1))
+        return 100 * low, 100 * high
     return ends(100 * resample(values_N1)[:, 0])
 
 
