@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pumice.evaluate.results import write_predictions, write_result
 from pumice.evaluate.tasks import ALIASES, prompts
 from pumice.evaluate.tasks import TASKS as ASKED
 from pumice.score import TASKS
@@ -18,14 +19,15 @@ from pumice.score.answers import IDS, TEXTS
 from pumice.score.published import CASES
 
 from .cli.conftest import run_pumice
+from .evaluate.results_made import gqa, prediction, task_result
 
 TEXT = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text("utf-8")
 
 
-def commands() -> list[str]:
+def commands(start: str = "pumice score ") -> list[str]:
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.S | re.M)
     lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
-    return [line.strip() for line in lines if line.startswith("pumice score ")]
+    return [line.strip() for line in lines if line.startswith(start)]
 
 
 def table(heading: str) -> list[list[str]]:
@@ -79,6 +81,24 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     stand_ins()
     found = commands()
     assert len(found) >= 9
+    for line in found:
+        result = run_pumice(*shlex.split(line)[1:])
+        assert result.code == 0, f"{line}\n{result.both}"
+
+
+def test_every_comparison_and_page_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second", "third"):
+        folder = gqa(Path("evals") / name, [True, name == "first"])
+        (folder / "pope").mkdir()
+        task = task_result("pope", "f1", 100.0, 1)
+        write_result(folder / "pope", task)
+        for place in (folder / "pope", folder / "pope" / "blind"):
+            place.mkdir(exist_ok=True)
+            write_predictions(place, [prediction("1", 1.0, group="random")])
+        lines(f"{name}.jsonl", [{"question_id": "1", "parsed": "x", "score": 1.0, "groups": []}])
+    found = commands("pumice eval compare ") + commands("pumice report ")
+    assert len(found) == 6
     for line in found:
         result = run_pumice(*shlex.split(line)[1:])
         assert result.code == 0, f"{line}\n{result.both}"

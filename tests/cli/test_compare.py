@@ -40,3 +40,22 @@ def test_eval_of_a_model_is_still_its_own_verb() -> None:
     assert "MODEL" in run_pumice("eval", "--help").both
     assert "A B [C ...]" in run_pumice("eval", "compare", "--help").both
     assert "eval compare" in run_pumice("--help").both
+
+
+def test_pages_of_one_and_of_two_evaluations(tmp_path: Path) -> None:
+    a, b = gqa(tmp_path / "a", [True] * 6), gqa(tmp_path / "b", [True] * 6)
+    result = run_pumice("report", a)
+    assert result.code == 0, result.both
+    assert f"wrote {a / 'index.html'}" in result.out
+    both = tmp_path / "both.html"
+    assert run_pumice("report", a, b, "--out", both).code == 0
+    assert both.is_file()
+    for words, said in (
+        ([a, b], "--out"),
+        ([a, "--out", tmp_path / "none" / "page.html"], "no such folder"),
+        ([a, tmp_path, "--out", both], "no evaluation of tasks"),
+        ([tmp_path, a, "--out", both], "for evaluations of tasks"),
+    ):
+        result = run_pumice("report", *words)
+        assert result.code == 2
+        assert said in result.err

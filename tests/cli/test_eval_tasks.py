@@ -128,6 +128,7 @@ def test_a_file_of_answers_is_scored_with_chance_beside(pumice: Pumice, data: Pa
     assert state["result"]["scores"]["metrics"]["f1"] == 100
     assert state["result"]["seconds"] is None
     assert state["result"]["settings"] == {"answers": "answers.jsonl"}
+    assert (tmp_path / "filed" / "index.html").is_file()
 
 
 @pytest.mark.parametrize(
