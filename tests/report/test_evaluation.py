@@ -186,11 +186,16 @@ def test_pictures_out_of_tables_come_from_the_task_itself(
 
     monkeypatch.setitem(album.TASKS, "mmstar", Benchmark("mmstar", (), load))
     own = Album(task_result("mmstar", "accuracy", 1, 1, data=str(data), choices={"ocr": "no"}), 60_000)
-    for name in ("row 7", outside.as_posix()):
-        uri = own.uri(name)
-        assert uri is not None
-        assert uri.startswith("data:image/jpeg;base64,/9j/")
-    assert own.uri("row 8") is None
+    # or from the questions at hand, where there are no files any more
+    at_hand = Album(
+        task_result("mmstar", "accuracy", 1, 1, data="hub:x/y"), 60_000, load(data, {"ocr": "no"})
+    )
+    for held in (own, at_hand):
+        for name in ("row 7", outside.as_posix()):
+            uri = held.uri(name)
+            assert uri is not None
+            assert uri.startswith("data:image/jpeg;base64,/9j/")
+        assert held.uri("row 8") is None
 
 
 def test_a_picture_that_is_none_or_gone_is_said(tmp_path: Path) -> None:
@@ -245,11 +250,37 @@ def test_a_folder_that_is_none_and_a_broken_row(tmp_path: Path) -> None:
 
 def test_the_draw_is_the_same_each_time_and_takes_groups_in_turn(tmp_path: Path) -> None:
     many = [prediction(f"q{i}", 1.0, group="big" if i else "small") for i in range(50)]
-    assert {row["group"] for row in in_turn(many, 4)} == {"big", "small"}
-    assert in_turn(many, 5) == in_turn(list(reversed(many)), 5)
-    assert len(in_turn(many[:2], 5)) == 2
+    assert {row["group"] for row in in_turn(many, 4, set())} == {"big", "small"}
+    assert in_turn(many, 5, set()) == in_turn(list(reversed(many)), 5, set())
+    assert len(in_turn(many[:2], 5, set())) == 2
     one = read_evaluation(make(tmp_path / "e"))
     assert draw("gqa", one, []) == draw("gqa", one, [])
+
+
+def test_other_pictures_come_first() -> None:
+    rows = [prediction(f"q{i}", 1.0, images=["same.png" if i else "other.png"]) for i in range(9)]
+    used: set[str] = set()
+    assert {tuple(row["images"]) for row in in_turn(rows, 2, used)} == {("same.png",), ("other.png",)}
+    assert len(in_turn(rows, 3, used)) == 3, "and the same again where there is no other"
+
+
+def test_rows_without_a_score_are_no_examples(tmp_path: Path) -> None:
+    made = [prediction("q0", 1.0), prediction("q0#1", None, parsed=None)]
+    folder = evaluation(tmp_path / "e", {"mmbench": (task_result("mmbench", "accuracy", 100.0, 1), made)})
+    assert [one.row["id"] for one in draw("mmbench", read_evaluation(folder), [])] == ["q0"]
+
+
+def test_what_stood_in_the_training_data_is_told(tmp_path: Path) -> None:
+    overlap = {
+        "pictures": 500, "pictures_same": 12, "pictures_near": 3, "questions": 600, "questions_same": 40,
+        "questions_with_picture": 5, "examples": [ATTACK], "training": [{"path": ATTACK, "rows": 9}],
+    }  # fmt: skip
+    result = task_result("gqa", "accuracy", 50.0, 3, overlap=overlap)
+    path = write_evaluation_page(evaluation(tmp_path / "e", {"gqa": (result, rows(3))}))
+    said = parse(path).text
+    assert "Of 500 pictures 12 stand in the training data, and 3 more are near" in said
+    assert "40 stand there in the same words, 5 of them beside the same" in said
+    assert ATTACK not in path.read_text()
 
 
 def test_verdicts() -> None:

@@ -99,7 +99,8 @@ def evaluate_tasks(
         results = trial.carry_out(ready, failed, progress)
     print_results(results, [wish.benchmark.name for wish in wishes])
     note(f"\nEvery answer is in {folder}")
-    note(f"The page: {write_evaluation_page(folder)}")
+    page = write_evaluation_page(folder, loaded={name: one.loaded for name, one in ready.items()})
+    note(f"The page: {page}")
     if any(results["tasks"][wish.benchmark.name]["state"] != "scored" for wish in wishes):
         raise typer.Exit(1)
 

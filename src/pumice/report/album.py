@@ -12,7 +12,7 @@ import PIL.ImageOps
 
 from pumice.errors import PumiceError
 from pumice.evaluate.results import TaskResult
-from pumice.evaluate.samples import Picture, Stored
+from pumice.evaluate.samples import Loaded, Picture, Stored
 from pumice.evaluate.tasks import TASKS
 
 SIZES = ((384, 82), (320, 78), (256, 72), (192, 65), (128, 55))
@@ -28,12 +28,13 @@ class Album:
     Args:
         result: whose pictures they are.
         bytes_each: the most that one of them may have as JPEG.
+        loaded: the task's questions, where they are at hand; else its files are read when they are needed.
     """
 
-    def __init__(self, result: TaskResult, bytes_each: int) -> None:
+    def __init__(self, result: TaskResult, bytes_each: int, loaded: Loaded | None = None) -> None:
         self.result = result
         self.bytes_each = bytes_each
-        self._named: Mapping[str, Picture] | None = None
+        self._named = None if loaded is None else _by_name(loaded)
 
     def uri(self, name: str) -> str | None:
         """A picture as a data URI; None where it cannot be shown."""
@@ -69,10 +70,14 @@ class Album:
             task = TASKS.get(self.result["task"])
             folder = Path(self.result["data"])
             if task is not None and folder.is_dir():
-                samples = task.load(folder, self.result["choices"]).samples
-                self._named = {
-                    picture.name if isinstance(picture, Stored) else picture.absolute().as_posix(): picture
-                    for sample in samples
-                    for picture in sample.images
-                }
+                self._named = _by_name(task.load(folder, self.result["choices"]))
         return self._named
+
+
+def _by_name(loaded: Loaded) -> Mapping[str, Picture]:
+    """Pictures by what the predictions call them, where they lie elsewhere than in the task's folder."""
+    return {
+        picture.name if isinstance(picture, Stored) else picture.absolute().as_posix(): picture
+        for sample in loaded.samples
+        for picture in sample.images
+    }

@@ -95,9 +95,10 @@ def draw(task: str, main: Evaluated, others: Sequence[Evaluated]) -> list[Shown]
         # without a score it is no single question: a rotation of one, or left out by the scorer
         if row["score"] is not None:
             kinds[verdict(row)].append(row)
-    unread = in_turn(kinds["unparsed"], UNREAD)
-    wrong = in_turn(kinds["wrong"], WRONG - len(unread))
-    right = in_turn(kinds["right"], RIGHT)
+    used: set[str] = set()
+    unread = in_turn(kinds["unparsed"], UNREAD, used)
+    wrong = in_turn(kinds["wrong"], WRONG - len(unread), used)
+    right = in_turn(kinds["right"], RIGHT, used)
     blind = _rows(main.path / task / BLIND)
     beside = [other.rows(task) for other in others]
     return [
@@ -113,16 +114,22 @@ def verdict(row: Prediction) -> Verdict:
     return "unparsed" if (row["parsed"] or "").strip() in NOTHING else "wrong"
 
 
-def in_turn(rows: Sequence[Prediction], count: int) -> list[Prediction]:
-    """So many rows: the groups take turns, each in the order of its questions' hashes."""
+def in_turn(rows: Sequence[Prediction], count: int, used: set[str]) -> list[Prediction]:
+    """So many rows: the groups take turns, each in the order of its questions' hashes.
+
+    Pictures in ``used`` come again only when a group has no other; those of the chosen rows are added.
+    """
     waiting: dict[str, list[Prediction]] = {}
-    for row in sorted(rows, key=_hash, reverse=True):
+    for row in sorted(rows, key=_hash):
         waiting.setdefault(row["group"], []).append(row)
     chosen: list[Prediction] = []
     while len(chosen) < count and waiting:
         for group in sorted(waiting):
             if len(chosen) < count:
-                chosen.append(waiting[group].pop())
+                own = waiting[group]
+                fresh = next((i for i, row in enumerate(own) if not used.intersection(row["images"])), 0)
+                chosen.append(own.pop(fresh))
+                used.update(chosen[-1]["images"])
         waiting = {group: left for group, left in waiting.items() if left}
     return chosen
 

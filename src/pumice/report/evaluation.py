@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from pumice.errors import UsageError
 from pumice.evaluate.compare import compare
 from pumice.evaluate.results import RESULTS
+from pumice.evaluate.samples import Loaded
 from pumice.evaluate.sides import read_side
 from pumice.files import write_text
 from pumice.report.album import Album
@@ -40,7 +41,13 @@ def is_evaluation(folder: Path) -> bool:
     return (folder / RESULTS).is_file()
 
 
-def write_evaluation_page(out_dir: Path, others: Sequence[Path] = (), *, page: Path | None = None) -> Path:
+def write_evaluation_page(
+    out_dir: Path,
+    others: Sequence[Path] = (),
+    *,
+    page: Path | None = None,
+    loaded: Mapping[str, Loaded] | None = None,
+) -> Path:
     """Write the page of an evaluation and return its path.
 
     It can be written while the evaluation goes on: what has no figures yet is said to have none. It needs no
@@ -50,6 +57,8 @@ def write_evaluation_page(out_dir: Path, others: Sequence[Path] = (), *, page: P
         out_dir: the folder of the evaluation: ``OUT`` of ``pumice eval --tasks``.
         others: evaluations of other models to stand beside it.
         page: where it goes; ``out_dir/index.html`` unless said.
+        loaded: the questions of tasks, where they are at hand, for pictures that are no files in the task's
+            folder; else the task's files are read again where such are shown.
 
     Raises:
         UsageError: a folder is none of an evaluation.
@@ -63,11 +72,13 @@ def write_evaluation_page(out_dir: Path, others: Sequence[Path] = (), *, page: P
                 remedy="give a folder that pumice eval --tasks wrote",
             )
     page = page or out_dir / PAGE
-    write_text(page, render_evaluation(out_dir, others))
+    write_text(page, render_evaluation(out_dir, others, loaded))
     return page
 
 
-def render_evaluation(out_dir: Path, others: Sequence[Path] = ()) -> str:
+def render_evaluation(
+    out_dir: Path, others: Sequence[Path] = (), loaded: Mapping[str, Loaded] | None = None
+) -> str:
     """The whole page as text; errors as ``write_evaluation_page``.
 
     Where words take more than is left for them, pictures make room.
@@ -76,13 +87,22 @@ def render_evaluation(out_dir: Path, others: Sequence[Path] = ()) -> str:
     shown = {name: draw(name, main, rest) for name in main.scored}
     page = ""
     for room in (ROOM, ROOM // 2, 0):
-        page = _page(main, rest, shown, room)
+        count = sum(min(PICTURES, len(one.row["images"])) for each in shown.values() for one in each)
+        # base64 has four characters for three bytes
+        each = min(MOST, int(room * 0.75 / max(1, count)))
+        albums = {name: Album(found, each, (loaded or {}).get(name)) for name, found in main.scored.items()}
+        page = _page(main, rest, shown, albums)
         if len(page.encode()) < LIMIT:
             break
     return page
 
 
-def _page(main: Evaluated, rest: Sequence[Evaluated], shown: dict[str, list[Shown]], room: int) -> str:
+def _page(
+    main: Evaluated,
+    rest: Sequence[Evaluated],
+    shown: Mapping[str, Sequence[Shown]],
+    albums: Mapping[str, Album],
+) -> str:
     style = _file("style.css") + _file("evaluation.css")
     script = _file("evaluation.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -103,7 +123,7 @@ def _page(main: Evaluated, rest: Sequence[Evaluated], shown: dict[str, list[Show
         published_section(main, rest),
         _differences(main, rest),
         _waiting(main),
-        _tasks(main, rest, shown, room),
+        [task_section(result, shown[name], albums[name], main, rest) for name, result in main.scored.items()],
         tag("footer", f"Written by Pumice {main.results['pumice']} from the files of this evaluation."),
         class_="page",
     )
@@ -149,18 +169,6 @@ def _header(main: Evaluated, rest: Sequence[Evaluated]) -> Markup:
         tag("p", lead, class_="lead"),
         tag("dl", rows, class_="facts"),
     )
-
-
-def _tasks(
-    main: Evaluated, rest: Sequence[Evaluated], shown: dict[str, list[Shown]], room: int
-) -> list[Markup]:
-    count = sum(min(PICTURES, len(one.row["images"])) for each in shown.values() for one in each)
-    # base64 has four characters for three bytes
-    each = min(MOST, int(room * 0.75 / max(1, count)))
-    return [
-        task_section(result, shown[name], Album(result, each), main, rest)
-        for name, result in main.scored.items()
-    ]
 
 
 def _waiting(main: Evaluated) -> Markup | None:

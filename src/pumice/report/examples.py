@@ -15,7 +15,8 @@ PICTURES = 2
 """Pictures of a question that are shown."""
 MARKS = {"right": "\u2713 right", "wrong": "\u2717 wrong", "unparsed": "\u2717 unparsed"}
 HOW = (
-    f"At most {RIGHT} right and {WRONG} wrong answers, drawn by a hash of the question's id, groups in turn. "
+    f"At most {RIGHT} right and {WRONG} wrong answers, drawn by a hash of the question's id: groups in turn, "
+    f"other pictures first. "
     f"Up to {UNREAD} of the wrong ones are such that could not be read."
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pumice.evaluate.results import TaskResult, TaskState
 from pumice.report.album import Album
@@ -33,6 +33,7 @@ def task_section(
         _figures(models),
         _groups(models),
         [tag("p", note, class_="note") for note in (*scores["notes"], *result["notes"], *_counted(result))],
+        _overlap(result),
         _judge(result["judge"]),
         _facts(result),
         tag("h3", "Answers") if shown else None,
@@ -157,6 +158,33 @@ def _judge(judge: Mapping[str, Any] | None) -> Markup | None:
         if value not in (None, "", [], {})
     ]
     return tag("div", tag("h3", "Judge"), tag("dl", rows, class_="facts"), class_="judge")
+
+
+def _overlap(result: TaskResult) -> Markup | None:
+    """What of the task stood in the training data, where that was looked at."""
+    found = cast("Mapping[str, Any]", result).get("overlap")
+    if not isinstance(found, Mapping):
+        return None
+
+    def count(key: str) -> str:
+        value = found.get(key)
+        return f"{value:,}" if isinstance(value, int) else "?"
+
+    files = [str(one.get("path", "?")) for one in found.get("training") or [] if isinstance(one, Mapping)]
+    said = (
+        f"Of {count('pictures')} pictures {count('pictures_same')} stand in the training data, and "
+        f"{count('pictures_near')} more are near to one there. Of {count('questions')} questions "
+        f"{count('questions_same')} stand there in the same words, {count('questions_with_picture')} of them "
+        "beside the same or a near picture."
+    )
+    ids = ", ".join(map(str, found.get("examples") or []))
+    return tag(
+        "div",
+        tag("h3", "Seen in training"),
+        tag("p", said, class_="note warn" if found.get("questions_with_picture") else "note"),
+        tag("p", f"Of the last: {ids[: MAX_NAME * 4]}", class_="note") if ids else None,
+        tag("p", f"Held against {', '.join(files)[: MAX_NAME * 4]}.", class_="note") if files else None,
+    )
 
 
 def _said(value: Any) -> str:
