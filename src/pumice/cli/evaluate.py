@@ -52,6 +52,9 @@ def evaluate(
     judge: options.JudgeUrl = None,
     judge_model: options.JudgeModel = None,
     judge_key_variable: options.JudgeKeyVariable = None,
+    judge_runs: options.JudgeRuns = None,
+    both_orders: options.BothOrders = False,
+    second_judge: options.SecondJudge = None,
     endpoint: options.EndpointUrl = None,
     served: options.ServedName = None,
     concurrency: options.Concurrency = None,
@@ -79,6 +82,9 @@ def evaluate(
         "--judge": judge,
         "--judge-model": judge_model,
         "--judge-key-variable": judge_key_variable,
+        "--judge-runs": judge_runs,
+        "--both-orders": both_orders,
+        "--second-judge": second_judge,
     }
     if listing:
         from pumice.cli.tasks_view import print_tasks
@@ -106,12 +112,16 @@ def evaluate(
         return
     assert tasks is not None
     _unused({"--images": images, "--variants": variants}, "with --tasks")
+    from pumice.cli.judging import Judging
     from pumice.cli.tasks import Server, evaluate_tasks
 
+    judging = Judging(
+        judge, judge_model, judge_key_variable, second_judge, judge_runs, both_orders, concurrency, timeout
+    )
     evaluate_tasks(
         model, tasks, data, choices or [],
         server=Server(endpoint, served, concurrency, timeout, key_variable),
-        answers=answers, judge=Server(judge, judge_model, concurrency, timeout, judge_key_variable),
+        answers=answers, judge=judging,
         out=folder, limit=limit, seed=seed, blind=blind,
         batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
     )  # fmt: skip

@@ -123,6 +123,28 @@ JudgeKeyVariable = Annotated[
         rich_help_panel=TASKS,
     ),
 ]
+JudgeRuns = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="How often the judge judges everything.", show_default="1", rich_help_panel=TASKS
+    ),
+]
+BothOrders = Annotated[
+    bool,
+    typer.Option(
+        "--both-orders",
+        help="Have llava-bench judged in both orders of the two answers: means, and what the place is worth.",
+        rich_help_panel=TASKS,
+    ),
+]
+SecondJudge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[@URL]",
+        help="Another judge of the same answers, on the same server or its own: how far the two agree.",
+        rich_help_panel=TASKS,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

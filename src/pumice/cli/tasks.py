@@ -14,6 +14,7 @@ import typer
 from pumice.errors import UsageError
 
 if TYPE_CHECKING:
+    from pumice.cli.judging import Judging
     from pumice.evaluate.asking import Answerer, Progress
     from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.samples import Benchmark, Loaded
@@ -57,7 +58,7 @@ def evaluate_tasks(
     *,
     server: Server,
     answers: Path | None,
-    judge: Server,
+    judge: Judging,
     out: Path | None,
     limit: int | None,
     seed: int,
@@ -254,29 +255,28 @@ def _endpoint(model: str, server: Server) -> Endpoint:
     return Endpoint(url, listed[0], **more)  # type: ignore[arg-type]
 
 
-def _judge(server: Server, wishes: Sequence[Wish]) -> Judge | None:
-    """Whoever judges, where one is named.
+def _judge(given: Judging, wishes: Sequence[Wish]) -> Judge | None:
+    """Whoever judges, where one is named; a judge that is not there is told before anything is asked.
 
     Raises:
         UsageError: half of it is missing, or no task of the list needs a judge.
+        EndpointError: a judge's server is not there, or has no such model.
     """
-    if server.url is None and server.name is None and server.key_variable is None:
+    if not given.said:
         return None
-    if not any(wish.benchmark.judge for wish in wishes):
-        raise UsageError(
-            "no task of the list is read by a judge", where="--judge", remedy="leave it out: rules score them"
-        )
-    if server.url is None or server.name is None:
-        missing, option = ("address", "--judge") if server.url is None else ("model", "--judge-model")
-        raise UsageError(f"the judge's {missing} is missing", where=option, remedy=f"say {option}")
+    judges = [wish.benchmark.judge for wish in wishes if wish.benchmark.judge]
+    first, *others = given.endpoints(judges)
+    for endpoint in (first, *others):
+        endpoint.check()
     from pumice.evaluate.judging import judge_task, judged_inputs
     from pumice.evaluate.trial import Ruling
 
-    endpoint = _endpoint(server.url, Server(None, server.name, *server.how))
-
     def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Ruling:
         with asking_progress() as progress:
-            judged = judge_task(benchmark, loaded, answers, endpoint, folder, progress=progress)
+            judged = judge_task(
+                benchmark, loaded, answers, first, folder, given.terms(benchmark.judge),
+                second=others[0] if others else None, progress=progress,
+            )  # fmt: skip
         return Ruling(judged_inputs(loaded, judged), judged.record)
 
     return judge

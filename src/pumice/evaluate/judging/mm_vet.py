@@ -47,9 +47,12 @@ class Material:
 
     @staticmethod
     def beside(questions: Path) -> Material:
-        """The files by their usual names."""
-        prompt = questions.parent / PROMPT
-        return Material(questions, prompt if prompt.is_file() else None)
+        """The files by their usual names; MM-Vet's archive has a folder of its name inside the task's."""
+        folders = [questions.parent, *questions.parent.parents[:1]]
+        if questions.parent.name != "mm-vet":
+            del folders[1:]
+        found = [folder / PROMPT for folder in folders if (folder / PROMPT).is_file()]
+        return Material(questions, found[0] if found else None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""`pumice eval --tasks` of the tasks that a judge reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from pumice.evaluate.results import read_results
+
+from ..evaluate.stand_in import StandIn
+from .conftest import Pumice
+
+MODELS = ("m", "judge-1", "judge-2")
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two questions of LLaVA-Bench and two of MM-Vet, without official prompts."""
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    bench, vet = tmp_path / "data" / "llava-bench", tmp_path / "data" / "mm-vet"
+    for folder in (bench, vet):
+        (folder / "images").mkdir(parents=True)
+        PIL.Image.new("RGB", (8, 8), "red").save(folder / "images" / "a.png")
+    kinds = ("conv", "detail")
+    lines(
+        bench / "questions.jsonl",
+        [{"question_id": n, "image": "a.png", "category": kinds[n], "text": f"Q{n}?"} for n in range(2)],
+    )
+    lines(bench / "context.jsonl", [{"image": "a.png", "caption": "Red."}])
+    lines(bench / "answers_gpt4.jsonl", [{"question_id": n, "text": "It is red."} for n in range(2)])
+    questions = {
+        f"v1_{n}": {"imagename": "a.png", "question": f"V{n}?", "answer": "red", "capability": ["rec"]}
+        for n in range(2)
+    }
+    (vet / "mm-vet.json").write_text(json.dumps(questions))
+    return tmp_path / "data"
+
+
+def says(body: dict[str, Any]) -> str:
+    content = body["messages"][-1]["content"]
+    if body["model"] == "m":
+        return "Red."
+    first = body["model"] == "judge-1"
+    if "<<<TRUTH" in content:
+        return "1.0" if first or "V0" in content else "0.5"
+    return "8 6" if first else "8 7"
+
+
+def test_two_judges_in_two_runs_and_both_orders(pumice: Pumice, data: Path, tmp_path: Path) -> None:
+    with StandIn(says, models=MODELS) as server:
+        words = [
+            "eval", "m", "--endpoint", server.url, "--tasks", "llava-bench,mm-vet", "--data", data,
+            "--out", tmp_path / "out", "--judge", server.url, "--judge-model", "judge-1",
+            "--judge-runs", "2", "--both-orders", "--second-judge", f"judge-2@{server.url}",
+        ]  # fmt: skip
+        result = pumice(*words)
+        assert result.code == 0, result.both
+        # answers; then for each judge two runs, of both orders where there is one
+        assert len(server.bodies) == 4 + 2 * (2 * 2 * 2 + 2 * 2)
+        again = pumice(*words)
+        assert again.code == 0, again.both
+        assert len(server.bodies) == 28, "nothing is asked twice"
+    tasks = read_results(tmp_path / "out")["tasks"]
+    bench, vet = tasks["llava-bench"]["result"], tasks["mm-vet"]["result"]
+    assert bench is not None
+    assert vet is not None
+    assert bench["scores"]["metrics"]["overall"] == 100
+    assert bench["scores"]["groups"]["run 2"]["n"] == 2
+    assert bench["judge"] is not None
+    assert bench["judge"]["position_bias"]["points"] == 2
+    assert bench["judge"]["second"]["model"] == "judge-2"
+    assert bench["judge"]["agreement"]["shift"] == 0.5
+    assert vet["scores"]["metrics"]["total"] == 100
+    assert vet["judge"] is not None
+    assert vet["judge"]["agreement"]["difference"] == 0.25
+    assert (tmp_path / "out" / "mm-vet" / "second-grades.json").is_file()
+
+
+def test_a_judge_that_is_not_there_is_told_before_anything_is_asked(
+    pumice: Pumice, data: Path, tmp_path: Path
+) -> None:
+    with StandIn([]) as gone:
+        address = gone.url
+    with StandIn(says, models=MODELS) as server:
+        result = pumice(
+            "eval", "m", "--endpoint", server.url, "--tasks", "mm-vet", "--data", data,
+            "--out", tmp_path / "out", "--judge", address, "--judge-model", "judge-1",
+        )  # fmt: skip
+        assert server.bodies == []
+    assert result.code == 1
+    assert "start the server" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--both-orders",), "only llava-bench has two answers"),
+        (("--second-judge", "judge-1"), "is the first one"),
+    ],
+)
+def test_judges_that_cannot_be(pumice: Pumice, data: Path, words: tuple[str, ...], said: str) -> None:
+    judge = ("--judge", "http://localhost:1", "--judge-model", "judge-1")
+    result = pumice("eval", "tiny", "--tasks", "mm-vet", "--data", data, *judge, *words)
+    assert result.code == 2, result.both
+    assert said in result.err
