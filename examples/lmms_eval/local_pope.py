@@ -19,7 +19,7 @@ def picture(doc: dict[str, Any]) -> list[Any]:
 
 
 def main(world: Path) -> None:
-    """Write ``questions.json`` and LLaVA's ``pope.jsonl`` with its labels, of the yes-no questions of a world."""
+    """Write ``questions.json``: the yes-no questions of a world."""
     rows = [json.loads(line) for line in (world / "test_questions.jsonl").read_text("utf-8").splitlines()]
     asked = [row for row in rows if row["type"] == "existence"]
     questions = [
@@ -28,7 +28,6 @@ def main(world: Path) -> None:
             "image": str((world / row["image"]).absolute()),
             "question": row["text"].split("\n")[0],
             "answer": row["answer"],
-            "category": "random",
         }
         for number, row in enumerate(asked)
     ]
