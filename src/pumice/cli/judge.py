@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pumice.evaluate.judging.terms import Temperature
 
 KEY = "OPENAI_API_KEY"
+PROMPTS = {"official": "the official prompt", "given": "a prompt of yours", "own": "our own prompt"}
 EPILOG = examples(
     (
         "LLaVA-Bench, judged by a model on this machine",
@@ -186,7 +187,7 @@ def _line(record: dict[str, Any]) -> str:
     return (
         f"{record['model']} ({record['host']}): {record['judgements']:,} judgements{unread}; "
         f"{record['requests']:,} requests, {record['reused']:,} replies were there; "
-        f"{'the official prompt' if record['prompt'] == 'official' else 'our own prompt'}"
+        f"{PROMPTS[record['prompt']]}"
     )
 
 

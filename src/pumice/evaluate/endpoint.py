@@ -13,23 +13,20 @@ import os
 import queue
 import random
 import re
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 
 from pumice.errors import EndpointError, PumiceError, UsageError, suggest
 from pumice.evaluate.address import Address, address_of
+from pumice.evaluate.at_work import AtWork
 from pumice.evaluate.attachment import Attachment
 from pumice.evaluate.refusal import Refusal, as_error, refused, refused_inside, trimmed
-
-T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before the second attempt, which double from one to the next, and the most they come to."""
@@ -244,14 +241,14 @@ class Endpoint:
         return key
 
     @contextmanager
-    def _open(self) -> Iterator[_AtWork]:
+    def _open(self) -> Iterator[AtWork]:
         key = self._key()
         client = httpx2.AsyncClient(
             headers={"Content-Type": "application/json"} | _authorised(key),
             timeout=httpx2.Timeout(None, connect=min(CONNECTING, self.timeout)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self.concurrency),
         )
-        with _AtWork(client) as at_work:
+        with AtWork(client) as at_work:
             yield at_work
 
     async def _models(self, client: httpx2.AsyncClient) -> tuple[str, ...]:
@@ -390,42 +387,3 @@ def _reply(value: dict[str, Any]) -> Reply:
         {name: number for name, number in usage if type(number) is int},
         str(value.get("model") or ""),
     )
-
-
-class _AtWork:
-    """An event loop in a thread, and the client whose connections live in it.
-
-    On leaving, all that still waits is cancelled and its connections are closed.
-    """
-
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self.client = client
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
-
-    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Have the loop do something."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def result(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have the loop do something, and wait for it."""
-        return self.start(work).result()
-
-    def __enter__(self) -> _AtWork:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.result(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _end(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self.client.aclose()

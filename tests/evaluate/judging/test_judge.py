@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,14 +13,14 @@ import pytest
 
 from pumice.errors import DataError, EndpointError, UsageError
 from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.judging import Judged, Terms, judge_file, judge_task, judged_inputs
+from pumice.evaluate.judging import Judged, Terms, judge_file, judge_task, judged_inputs, llava_bench, prompts
 from pumice.evaluate.judging.prompts import AGAIN, SYSTEM
 from pumice.evaluate.judging.task import CACHE, RECORD, material_of
 from pumice.evaluate.samples import Benchmark, Loaded
 from pumice.score import Inputs, score
 
-from ..stand_in import Action, Answers, Body, StandIn, fails
-from .conftest import lines
+from ..stand_in import Action, Answers, Body, StandIn, fails, says
+from .conftest import RULE, lines
 
 DATA = os.environ.get("PUMICE_REAL_DATA")
 
@@ -97,7 +98,8 @@ def test_reviews_as_llava_writes_them(bench: Path) -> None:
     assert result.metrics == {"overall": 75, "conv": 75, "detail": 75, "complex": 75}
     assert result.counts == {"unparsed": 0, "scores_not_in_words": 0}
     record = judged.record
-    assert record["prompt"] == "official"
+    assert (record["prompt"], record["comparable"]) == ("given", False)
+    assert "rule.json are not the published ones; the judge is judge-1" in record["notes"][0]
     assert record["answered_by"] == {"judge-1-exact": 3}
     assert record["tokens"]["total_tokens"] == 12
     assert (record["requests"], record["reused"], record["unparsed"]) == (3, 0, 0)
@@ -108,7 +110,9 @@ def test_our_own_words_where_there_are_no_rules(bench: Path) -> None:
     with StandIn(eights) as server:
         judged = run(bench, server)
     assert judged.record["prompt"] == "own"
-    assert "not comparable" in judged.record["notes"][0]
+    assert (
+        "not comparable with published figures: the rules are this program's own" in judged.record["notes"][0]
+    )
     assert all("<<<ANSWER 2 " in text_of(body) for body in server.bodies)
 
 
@@ -187,6 +191,19 @@ def test_a_damaged_row_is_an_error_with_its_line(bench: Path) -> None:
     with StandIn(eights) as server, pytest.raises(DataError, match="damaged") as caught:
         run(bench, server)
     assert "line 1" in str(caught.value.where)
+
+
+def test_published_rules_and_judge_are_comparable(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(prompts.PUBLISHED, "llava-bench", hashlib.sha256(RULE["prompt"].encode()).hexdigest())
+    monkeypatch.setattr(llava_bench, "JUDGE", "judge-1")
+    exact = says("8 6", model="judge-1")
+    with StandIn(lambda body: exact) as server:
+        record = run(bench, server).record
+        assert (record["prompt"], record["comparable"]) == ("official", True)
+        assert "are those of published figures" in record["notes"][0]
+        record = run(bench, server, both_orders=True, max_tokens=50).record
+        assert not record["comparable"]
+        assert "both orders; the settings are not the script's" in record["notes"][0]
 
 
 def test_runs_are_files_of_their_own(bench: Path) -> None:
@@ -276,8 +293,8 @@ def test_grades_as_mm_vet_writes_them(vet: Path) -> None:
     with StandIn(lambda body: "0.5" if "Ours 1." in text_of(body) else "1.0 right") as server:
         judged = run(vet, server, "mm-vet", runs=2)
     body = next(body for body in server.bodies if "Ours 1." in text_of(body))
-    official = (vet / "prompt.txt").read_text()
-    assert body["messages"] == [{"role": "user", "content": f"{official}\nQ1? | a <AND> b | Ours 1. | "}]
+    official = (vet / "prompt.txt").read_text().strip()
+    assert body["messages"] == [{"role": "user", "content": f"{official}\n\nQ1? | a <AND> b | Ours 1. | "}]
     assert (body["temperature"], body["max_tokens"]) == (0.0, 3)
     written = json.loads(judged.files[0].read_text())
     assert written["v1_1"] == {"model": ["judge-1-exact"] * 2, "content": ["0.5"] * 2, "score": [0.5] * 2}

@@ -15,8 +15,8 @@ from pumice.errors import DataError, suggest
 from pumice.evaluate.endpoint import Endpoint, Request
 from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
 from pumice.evaluate.judging.cache import Cache
-from pumice.evaluate.judging.prompts import SYSTEM, review_prompt, suspicious
-from pumice.evaluate.judging.terms import Terms, Verdicts, counted, record_of
+from pumice.evaluate.judging.prompts import SYSTEM, published, review_prompt, suspicious
+from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, record_of
 from pumice.files import write_text
 from pumice.score.answers import Answer, Missing, by_id, match, read_answers
 from pumice.score.files import Row, need, object_rows, read, text_of
@@ -132,7 +132,7 @@ def judge_reviews(
         endpoint,
         terms,
         account,
-        rules=material.rules,
+        _rules(pairs, material),
         temperature=terms.warmth(TEMPERATURE),
         max_tokens=terms.max_tokens or MAX_TOKENS,
         unread=unread,
@@ -142,7 +142,7 @@ def judge_reviews(
     record["position_bias"] = (
         _bias(reviews, terms.runs, [pair.id for pair in pairs]) if terms.both_orders else None
     )
-    record["notes"] = _notes(pairs, material, terms)
+    record["notes"] += _notes(pairs)
     return Verdicts(tuple(files), {name: float(np.mean(own)) for name, own in sums.items()}, record)
 
 
@@ -272,22 +272,13 @@ def _percent(ours: float, reference: float) -> float | None:
     return float(100 * ours / reference) if reference else None
 
 
-def _notes(pairs: Sequence[_Pair], material: Material, terms: Terms) -> list[str]:
-    notes = []
-    if material.rules is None:
-        notes.append(
-            f"judged by this program's own rules, for {RULES} is not there: the figures are not comparable "
-            "with published ones"
-        )
-    else:
-        notes.append(
-            f"judged by LLaVA's rules; published figures are {JUDGE}'s, and other judges score otherwise"
-        )
-        odd = [pair.id for pair in pairs if suspicious(pair.ours.text, "llava-bench")]
-        if odd:
-            notes.append(
-                f"{len(odd)} answers hold pieces of the prompt's layout, which has no fence: {counted(odd)}"
-            )
-    if terms.both_orders:
-        notes.append("scores are means of both orders of the two answers")
-    return notes
+def _rules(pairs: Sequence[_Pair], material: Material) -> Rules:
+    texts = {pair.rule["prompt"] for pair in pairs if pair.rule is not None}
+    return Rules(material.rules, all(published("llava-bench", text) for text in texts), JUDGE)
+
+
+def _notes(pairs: Sequence[_Pair]) -> list[str]:
+    odd = [pair.id for pair in pairs if pair.rule is not None and suspicious(pair.ours.text, "llava-bench")]
+    if not odd:
+        return []
+    return [f"{len(odd)} answers hold pieces of the prompt's layout, which has no fence: {counted(odd)}"]

@@ -16,8 +16,8 @@ from pumice.errors import DataError
 from pumice.evaluate.endpoint import Endpoint, Request
 from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
 from pumice.evaluate.judging.cache import Cache
-from pumice.evaluate.judging.prompts import grade_prompt, suspicious
-from pumice.evaluate.judging.terms import Terms, Verdicts, counted, record_of
+from pumice.evaluate.judging.prompts import grade_prompt, published, suspicious
+from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, record_of
 from pumice.files import write_text
 from pumice.score.answers import Answer, Missing, match, read_answers
 from pumice.score.files import is_object, object_rows, read_under, text_of
@@ -108,13 +108,13 @@ def judge_grades(
         endpoint,
         terms,
         account,
-        rules=material.prompt,
+        Rules(material.prompt, official is not None and published("mm-vet", official.strip()), JUDGE),
         temperature=terms.warmth(TEMPERATURE),
         max_tokens=_longest(official, terms),
         unread=sum(one.score is None for one in judged),
         judgements=len(judged),
     )
-    record["notes"] = _notes(graded, material)
+    record["notes"] += _notes(graded) if official is not None else []
     read = {name: [one.score for one in runs if one.score is not None] for name, runs in runs_by_id.items()}
     return Verdicts((out,), {name: float(np.mean(own)) for name, own in read.items() if own}, record)
 
@@ -179,16 +179,8 @@ def _row(runs: Sequence[Judgement[float]]) -> dict[str, list[Any]]:
     }
 
 
-def _notes(graded: Sequence[_Graded], material: Material) -> list[str]:
-    if material.prompt is None:
-        return [
-            f"graded by this program's own rules, for {PROMPT} is not there: the figures are not comparable "
-            "with published ones"
-        ]
-    notes = [f"graded by MM-Vet's prompt; published figures are {JUDGE}'s, and other judges grade otherwise"]
+def _notes(graded: Sequence[_Graded]) -> list[str]:
     odd = [one.id for one in graded if suspicious(one.answer, "mm-vet")]
-    if odd:
-        notes.append(
-            f"{len(odd)} answers hold pieces of the prompt's table, which has no fence: {counted(odd)}"
-        )
-    return notes
+    if not odd:
+        return []
+    return [f"{len(odd)} answers hold pieces of the prompt's table, which has no fence: {counted(odd)}"]

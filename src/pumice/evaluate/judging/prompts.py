@@ -14,6 +14,12 @@ from collections.abc import Mapping
 
 SYSTEM = "You are a helpful and precise assistant for checking the quality of the answer."
 """Of LLaVA's script (llava/eval/eval_gpt_review_bench.py)."""
+PUBLISHED = {
+    "llava-bench": "2ce22b562d6008864970ea863ac8a4d385ea6f2e64ab1313a23f825202a9529d",
+    "mm-vet": "f23108ec5f7a92d29c2e270842bb9cc7423b0504eeafd433894744f88a3fa872",
+}
+"""SHA-256 of what the authors published: LLaVA's rule, one text for all three categories of the bench (at
+181a2f8), and MM-Vet's prompt without the empty lines around it (at 7d717c2)."""
 AGAIN = "\nPredict the correctness of the answer (digit): "
 """What MM-Vet's script adds where no grade could be read."""
 
@@ -100,13 +106,20 @@ def grade_prompt(question: str, truth: str, answer: str, official: str | None, *
         truth: MM-Vet's answer, with <AND> and <OR>.
         answer: what the model said.
         official: the text of MM-Vet's own prompt, a table that ends before its next row; None takes our own.
+            Empty lines around it do not matter.
         again: whether it is asked again since no grade could be read.
     """
     spaced = truth.replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
     if official is None:
         return fenced({"QUESTION": question, "TRUTH": spaced, "ANSWER": answer}, GRADE_RULES)
     row = " | ".join([question, spaced, answer, ""])
-    return f"{official}\n{row}{AGAIN if again else ''}"
+    # The script's prompt ends in a line's end, which an editor may have taken or doubled.
+    return f"{official.strip()}\n\n{row}{AGAIN if again else ''}"
+
+
+def published(task: str, text: str) -> bool:
+    """Whether a rule or prompt is the one that published figures were made with."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() == PUBLISHED[task]
 
 
 _REVIEW_MARKS = re.compile(r"\[(End of [^\]\n]+|System|Context|Question|[A-Z][a-z]+ [12])\]")

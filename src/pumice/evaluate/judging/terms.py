@@ -74,36 +74,54 @@ class Verdicts:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Rules:
+    """Where the prompt of a judge comes from.
+
+    Attributes:
+        file: the official one; None: our own words.
+        published: whether what it holds is what published figures were made with.
+        judge: the model that made them.
+    """
+
+    file: Path | None
+    published: bool
+    judge: str
+
+
 def record_of(
     endpoint: Endpoint,
     terms: Terms,
     account: Account,
+    rules: Rules,
     *,
-    rules: Path | None,
     temperature: float | None,
     max_tokens: int,
     unread: int,
     judgements: int,
 ) -> dict[str, Any]:
-    """The record of one judge.
+    """The record of one judge; ``notes`` begin with whether its figures compare with published ones.
 
     Args:
         endpoint: who.
         terms: how.
         account: what it took.
-        rules: the official file that its prompt comes from; None: our own words.
+        rules: where its prompt comes from.
         temperature: of the first attempt.
         max_tokens: of a reply.
         unread: judgements that could not be read.
         judgements: all of them.
     """
+    differs = _differs(endpoint, terms, account, rules)
+    verdict = f"not comparable with published figures: {'; '.join(differs)}"
     return {
         "model": endpoint.model,
         "host": endpoint.address.host,
         "answered_by": dict(account.models),
-        "prompt": "own" if rules is None else "official",
-        "rules": None if rules is None else str(rules),
-        "rules_sha256": None if rules is None else hashlib.sha256(rules.read_bytes()).hexdigest(),
+        "prompt": "own" if rules.file is None else "official" if rules.published else "given",
+        "rules": None if rules.file is None else str(rules.file),
+        "rules_sha256": None if rules.file is None else hashlib.sha256(rules.file.read_bytes()).hexdigest(),
+        "comparable": not differs,
         "runs": terms.runs,
         "attempts": terms.attempts,
         "temperature": temperature,
@@ -113,7 +131,24 @@ def record_of(
         "requests": account.asked,
         "reused": account.reused,
         "tokens": dict(account.tokens),
+        "notes": [verdict if differs else f"prompt and judge are those of published figures ({rules.judge})"],
     }
+
+
+def _differs(endpoint: Endpoint, terms: Terms, account: Account, rules: Rules) -> list[str]:
+    """What is not as it was when the published figures were made."""
+    found = []
+    if rules.file is None:
+        found.append("the rules are this program's own")
+    elif not rules.published:
+        found.append(f"the rules in {rules.file.name} are not the published ones")
+    if {endpoint.model, *account.models} != {rules.judge}:
+        found.append(f"the judge is {endpoint.model}, theirs was {rules.judge}")
+    if terms.both_orders:
+        found.append("scores are means of both orders")
+    if terms.temperature != "task" or terms.max_tokens is not None or terms.extra:
+        found.append("the settings are not the script's")
+    return found
 
 
 def counted(names: Sequence[str]) -> str:
