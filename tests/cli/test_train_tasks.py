@@ -48,6 +48,11 @@ def test_a_task_is_the_check_on_the_way_and_the_measurement_at_the_end(
     assert (found["asked"], found["total"]) == (6, 8)
     assert found["baselines"]["blind"] is not None
     assert "Tasks on the way" in (run / "report.html").read_text("utf-8")
+    page = run / "eval" / "index.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert pumice("report", run).code == 0
+    assert page.read_bytes() == before
     assert [row["loss"] for row in rows_of(run, "instruct", "train")] == [
         row["loss"] for row in rows_of(trained.folder, "instruct", "train")
     ], "asking changes nothing in training"

@@ -188,6 +188,10 @@ def test_own_questions_are_compared_by_their_measured_variant(tmp_path: Path) ->
         (folder / "predictions-tuned.jsonl").write_text(json.dumps({**row, "correct": correct}) + "\n")
     one = compare(sides(tmp_path / "a", tmp_path / "b"))[0].tasks["questions"]
     assert (one.only_a, one.only_b) == (1, 0)
+    # a run that was asked tasks at its end, too
+    for name in ("a", "b"):
+        gqa(tmp_path / name / "eval", [True, False])
+    assert set(compare(sides(tmp_path / "a", tmp_path / "b"))[0].tasks) == {"gqa", "questions"}
 
 
 @pytest.mark.parametrize(

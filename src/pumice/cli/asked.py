@@ -127,8 +127,12 @@ def _measure_questions(recipe: Recipe, folder: Path, final: Path, questions: Que
 
 
 def _measure_tasks(recipe: Recipe, folder: Path, final: Path, asked: Asked) -> None:
+    from pumice.cli.console import note
     from pumice.cli.measure_tasks import measure_tasks
     from pumice.cli.tasks_view import print_results
+    from pumice.report import write_evaluation_page
 
     results = measure_tasks(asked.plan, asked.tasks, final, folder / "eval", recipe.seed)
     print_results(results, [task.wish.benchmark.name for task in asked.tasks])
+    loaded = {task.wish.benchmark.name: task.loaded for task in asked.tasks}
+    note(f"Their page: {write_evaluation_page(folder / 'eval', loaded=loaded)}")

@@ -59,5 +59,7 @@ def report(
                 remedy="give one run at a time; pumice runs compare holds runs against one another",
             )
         written = write_report(first)
+        if is_evaluation(first / "eval"):
+            out.print(f"wrote {write_evaluation_page(first / 'eval')}", soft_wrap=True)
     out.print(f"wrote {written}", soft_wrap=True)
     note("Open it in a browser; it is one file, needs no network, and can be sent as it is.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,15 @@ def read_side(path: Path, task: str | None = None) -> Side:
         return _of_file(path, task)
     if not path.is_dir():
         raise UsageError("there is no such file or folder", where=str(path), remedy=GIVE)
-    if (path / RESULTS).is_file():
-        return _of_tasks(path)
     if (path / PREDICTIONS).is_file():
         return _of_task(path)
     for folder in (path, path / "eval"):
-        if (folder / SCORES).is_file():
-            return _of_questions(folder, str(path))
+        asked = _of_questions(folder, str(path)) if (folder / SCORES).is_file() else None
+        if (folder / RESULTS).is_file():
+            side = _of_tasks(folder)
+            return replace(side, name=str(path), tasks={**side.tasks, **(asked.tasks if asked else {})})
+        if asked is not None:
+            return asked
     raise UsageError("the folder holds no results of an evaluation", where=str(path), remedy=GIVE)
 
 
