@@ -39,6 +39,17 @@ def test_the_interval_is_as_wide_as_the_standard_error_says() -> None:
     assert found.detectable == pytest.approx(2.8016 * error, rel=0.05)
 
 
+def test_both_ways_to_draw_say_the_same() -> None:
+    """Rows that are all distinct are drawn one by one, scores of few values by how often each comes."""
+    generator = np.random.default_rng(5)
+    few = (generator.random((500, 2)) < 0.6).astype(float)
+    distinct = few + generator.normal(0, 1e-9, few.shape)
+    a, b = (paired([(rows[:, :1], rows[:, 1:])], single, first) for rows in (few, distinct))
+    assert a.interval == pytest.approx(b.interval, abs=0.01)
+    assert a.detectable == pytest.approx(b.detectable, rel=0.05)
+    assert a.p == pytest.approx(b.p, abs=0.05)  # ties of few values make it a little larger
+
+
 def test_strata_are_resampled_each_in_itself() -> None:
     """Two strata without spread have a figure without spread, whatever lies between them."""
     low, high = column([0.0] * 10), column([1.0] * 10)
