@@ -135,11 +135,12 @@ def in_turn(rows: Sequence[Prediction], count: int, used: set[str]) -> list[Pred
 
 
 def official(result: TaskResult) -> bool:
-    """Whether the task's files hold about as many questions as the published benchmark.
+    """Whether published figures are a yardstick: about as many questions as theirs, and a judge like theirs.
 
-    A few less are let pass: authors take single questions back.
+    A few questions less are let pass: authors take single ones back.
     """
-    return result["total"] >= 0.9 * QUESTIONS.get(result["task"], 0)
+    judge = result["judge"] or {}
+    return result["total"] >= 0.9 * QUESTIONS.get(result["task"], 0) and judge.get("comparable", True) is True
 
 
 def _rows(folder: Path) -> dict[str, Prediction]:

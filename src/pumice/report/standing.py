@@ -153,8 +153,8 @@ def _radar(main: Evaluated, others: Sequence[Evaluated]) -> Iterator[Markup | No
         notes.append(f"Not in the plot, because nothing of the kind was published: {', '.join(left_out)}.")
     if any(not official(row.result) for row in rows):
         warning = (
-            "* These are not the official questions, or far fewer of them: the published lines are of "
-            "another test, and the distance between the lines says nothing."
+            "* These are not the official questions, far fewer of them, or read by another judge: the published "
+            "lines are of another test, and the distance between the lines says nothing."
         )
         yield tag("p", warning, class_="note warn")
     yield radar(axes, lines)
@@ -289,8 +289,8 @@ def _footnotes(rows: Sequence[Standing], main: Evaluated) -> list[Markup]:
     ]
     if far:
         said.append(
-            f"Of other questions than the published figures, or far fewer: {', '.join(far)}. The figures in "
-            "italics are no yardstick for them."
+            f"Of other questions than the published figures, far fewer, or read by another judge: "
+            f"{', '.join(far)}. The figures in italics are no yardstick for them."
         )
     notes = [tag("p", line, class_="note") for line in said]
     if figures:
