@@ -153,8 +153,8 @@ def _radar(main: Evaluated, others: Sequence[Evaluated]) -> Iterator[Markup | No
         notes.append(f"Not in the plot, because nothing of the kind was published: {', '.join(left_out)}.")
     if any(not official(row.result) for row in rows):
         warning = (
-            "* These are not the official questions, far fewer of them, or read by another judge: the published "
-            "lines are of another test, and the distance between the lines says nothing."
+            "* These are not the official questions, far fewer of them, or read by another judge: the "
+            "published lines are of another test, and the distance between the lines says nothing."
         )
         yield tag("p", warning, class_="note warn")
     yield radar(axes, lines)
