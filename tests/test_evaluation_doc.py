@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 
 from pumice.evaluate.results import write_predictions, write_result
-from pumice.evaluate.tasks import ALIASES, prompts
+from pumice.evaluate.tasks import ALIASES, benchmark_of, prompts
 from pumice.evaluate.tasks import TASKS as ASKED
+from pumice.recipes.evaluation import Evaluation
+from pumice.recipes.text import read_yaml
 from pumice.score import TASKS
 from pumice.score.answers import IDS, TEXTS
 from pumice.score.published import CASES
 
 from .cli.conftest import run_pumice
+from .cli.official_pope import write_pope
 from .evaluate.results_made import gqa, prediction, task_result
+from .evaluate.stand_in import StandIn
 
 TEXT = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text("utf-8")
 
@@ -31,7 +35,11 @@ def commands(start: str = "pumice score ") -> list[str]:
 
 
 def table(heading: str) -> list[list[str]]:
-    part = TEXT[TEXT.index(f"\n## {heading}\n") :].split("\n## ")[1]
+    return table_of(TEXT[TEXT.index(f"\n## {heading}\n") :].split("\n## ")[1])
+
+
+def table_of(part: str, heading: str = "") -> list[list[str]]:
+    part = part[part.index(heading) :].split("\n### ")[0] if heading else part
     rows = [line for line in part.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
@@ -102,6 +110,36 @@ def test_every_comparison_and_page_is_made(tmp_path: Path, monkeypatch: pytest.M
     for line in found:
         result = run_pumice(*shlex.split(line)[1:])
         assert result.code == 0, f"{line}\n{result.both}"
+
+
+def test_every_command_that_asks_a_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pope(tmp_path / "benchmarks" / "pope")
+    asked = benchmark_of("pope").load(tmp_path / "benchmarks" / "pope", {}).samples
+    lines("answers.jsonl", [{"question_id": sample.row["question_id"], "text": "No"} for sample in asked])
+    part = TEXT[TEXT.index("## Measure a model") : TEXT.index("## During training")]
+    blocks = re.findall(r"^```\n(.*?)^```", part, re.S | re.M)
+    found = [line for block in blocks for line in block.splitlines()]
+    assert len(found) == 6
+    with StandIn(lambda body: "Yes", models=("served",)) as server:
+        for line in found:
+            result = run_pumice(*shlex.split(line.replace("http://localhost:8000", server.url))[1:])
+            assert result.code == 0, f"{line}\n{result.both}"
+        assert len(server.bodies) == 8, "the second command finds the first one's answers"
+    told = {cells[0].strip("`") for cells in table_of(part, "### What it writes")}
+    written = {path.relative_to("evals/tiny").as_posix() for path in Path("evals/tiny").rglob("*.json*")}
+    own = {name for name in written if "limit" not in name and "blind" not in name}
+    assert {name.replace("pope/", "NAME/") for name in own} <= told
+    assert (tmp_path / "evals/tiny/limit-4/results.json").is_file()
+
+
+def test_the_block_of_a_recipe_is_one() -> None:
+    part = TEXT[TEXT.index("## During training") : TEXT.index("## Score answers")]
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", part, re.S | re.M)
+    value: Any = read_yaml(block, "evaluation.md").value
+    plan = Evaluation.model_validate(value["evaluation"])
+    assert plan.tasks == ("pope", "mme")
+    assert set(plan.tasks) <= set(ASKED)
 
 
 def test_the_tasks_and_their_figures_are_those_of_the_code(

@@ -131,6 +131,37 @@ def test_a_file_of_answers_is_scored_with_chance_beside(pumice: Pumice, data: Pa
     assert (tmp_path / "filed" / "index.html").is_file()
 
 
+def test_a_judge_reads_what_no_rule_can(pumice: Pumice, data: Path, tmp_path: Path) -> None:
+    place = data / "mm-vet"
+    (place / "images").mkdir(parents=True)
+    rows = {}
+    for number in range(3):
+        name = f"{number}.jpg"
+        (place / "images" / name).write_bytes((data / "pope" / "val2014" / name).read_bytes())
+        rows[f"v1_{number}"] = {
+            "imagename": name, "question": "Which colour?", "answer": "red", "capability": ["rec"],
+        }  # fmt: skip
+    (place / "mm-vet.json").write_text(json.dumps(rows), encoding="utf-8")
+    out = tmp_path / "out"
+    words = ["eval", "tiny", "--tasks", "mm-vet", "--data", data, "--out", out, "--max-new-tokens", "4"]
+    waiting = pumice(*words)
+    assert waiting.code == 1
+    assert "--judge URL" in waiting.out
+    with StandIn(lambda body: "0.5") as server:
+        judging = ["--judge", server.url, "--judge-model", "judge-1"]
+        result = pumice(*words, *judging)
+        assert result.code == 0, result.both
+        assert len(server.bodies) == 3
+        assert pumice(*words, *judging).code == 0
+        assert len(server.bodies) == 3, "what was judged is not judged again"
+    state = read_results(out)["tasks"]["mm-vet"]["result"]
+    assert state is not None
+    assert state["scores"]["metrics"]["total"] == 50
+    assert state["judge"] is not None
+    assert state["judge"]["model"] == "judge-1"
+    assert state["baselines"]["chance"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -219,3 +219,24 @@ def test_damaged_result_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(read_predictions(tmp_path / "out" / "pope"))
     assert "line 9" in str(caught.value)
+
+
+def test_what_only_a_server_scores_is_written_for_it(tmp_path: Path) -> None:
+    questions = tmp_path / "data" / "llava.jsonl"
+
+    def loaded(place: Path, choices: Mapping[str, str]) -> Loaded:
+        samples = load(place, choices).samples
+        rows = [{"question_id": sample.row["question_id"], "text": sample.text} for sample in samples]
+        questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return Loaded("vqav2", samples, lambda file: Inputs(file, questions), scored=False)
+
+    wish = Wish(Benchmark("vqav2", (), loaded), write_task(tmp_path / "data"))
+    state = run(trial(tmp_path, Telling(truly), None, wish))["tasks"]["vqav2"]
+    place = tmp_path / "out" / "vqav2" / "submission.json"
+    assert state["state"] == "answered"
+    assert state["remedy"] == f"upload {place} (8 answers)"
+    answers = json.loads(place.read_text("utf-8"))
+    assert {row["question_id"]: row["answer"] for row in answers}[0] == "yes"
+    part = dataclasses.replace(trial(tmp_path, Telling(truly), Terms(limit=2), wish), out=tmp_path / "part")
+    assert "leave out --limit" in run(part)["tasks"]["vqav2"]["remedy"]
+    assert not (tmp_path / "part" / "vqav2" / "submission.json").exists()

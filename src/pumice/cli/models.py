@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pumice.recipes.schema import Model
     from pumice.train.record import Parts
 
+LEAST_CACHE = 256 << 20
+"""Bytes of keys and values on a GPU that is nearly full."""
+
 
 def find_model(name: str) -> Path:
     """The folder of a model: a shipped one by name, a checkpoint's folder, or a run's finished model.
@@ -131,9 +134,12 @@ def load_generator(folder: Path, *, template: str | None = None, rows: int = 64)
 
     model, tokenizer, processor = load_model(folder, dtype=answer_dtype(), template=template)
     model.eval()
-    if torch.cuda.is_available():
-        model.to("cuda")
-    return Generator(model, tokenizer, processor, max_rows=rows)
+    if not torch.cuda.is_available():
+        return Generator(model, tokenizer, processor, max_rows=rows)
+    model.to("cuda")
+    free, _ = torch.cuda.mem_get_info()
+    # The other half is for pictures in the tower, scores over the vocabulary and the allocator's reserve.
+    return Generator(model, tokenizer, processor, max_rows=rows, cache_bytes=max(free // 2, LEAST_CACHE))
 
 
 class Loaded:
