@@ -45,11 +45,18 @@ def test_every_judging_runs_and_can_be_scored(tmp_path: Path, monkeypatch: pytes
     question = {"question": "?", "answer": "a dog", "capability": ["rec"]}
     Path("mm-vet/mm-vet.json").write_text(json.dumps({"v1_0": question}))
 
+    head = "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tsource\tl2-category\tcomment\tsplit"
+    table = [head, *(f"{n}\tWhich?\t\tred\tblue\t\t\tB\tc\t\ts\tl\t\tdev" for n in (1, 2))]
+    Path("mmbench_dev_20230712.tsv").write_text("\n".join(table) + "\n")
+    lines(Path("mmbench.jsonl"), [{"question_id": 1, "text": "A"}, {"question_id": 2, "text": "azure"}])
+
     def judge(body: Body) -> str:
+        if "<<<OPTIONS" in body["messages"][-1]["content"]:
+            return "B"
         return "0.5" if "<<<TRUTH" in body["messages"][-1]["content"] else "8 4"
 
     found = [line for line in section("Judges").splitlines() if line.startswith("pumice judge ")]
-    assert len(found) == 2
+    assert len(found) == 3
     with StandIn(judge, models=("JUDGE",)) as server:
         for line in found:
             result = run_pumice(*shlex.split(line.replace("http://localhost:8000", server.url))[1:])

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pumice.evaluate.judging.terms import Temperature
 
 KEY = "OPENAI_API_KEY"
+OPTIONS = {"llava-bench": "--reviews", "mm-vet": "--grades"}
+"""Of ``pumice score``, for what is written; of MMBench that is answers again."""
 PROMPTS = {"official": "the official prompt", "given": "a prompt of yours", "own": "our own prompt"}
 EPILOG = examples(
     (
@@ -27,6 +29,11 @@ EPILOG = examples(
         "--endpoint https://api.openai.com --model gpt-4-0613 --runs 3 --out grades.json",
     ),
     (
+        "MMBench: answers that name no option by rule",
+        "pumice judge mmbench --answers answers.jsonl --questions mmbench_dev_20230712.tsv "
+        "--endpoint http://localhost:8000 --model JUDGE --out matched.jsonl",
+    ),
+    (
         "how far two judges agree",
         "pumice judge llava-bench --answers answers.jsonl --questions llava-bench/questions.jsonl "
         "--endpoint http://localhost:8000 --model ONE --second-model OTHER --out reviews.jsonl",
@@ -35,7 +42,7 @@ EPILOG = examples(
 
 
 def judge(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="llava-bench or mm-vet.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="llava-bench, mm-vet, mmbench or mmbench-cn.")],
     answers: Annotated[
         Path, typer.Option(metavar="FILE", help="Answers, a row each: JSONL of question_id and text.")
     ],
@@ -110,7 +117,7 @@ def judge(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Have answers judged by another model, for the benchmarks that no rule can score."""
+    """Have answers judged by another model where no rule can score them."""
     from pumice.cli.console import hint
     from pumice.cli.progress import counting
     from pumice.errors import UsageError, suggest
@@ -177,13 +184,14 @@ def _tell(task: str, judged: Judged, questions: Path) -> None:
         out.print(line, soft_wrap=True, markup=False)
     for text in record["notes"]:
         hint(text)
-    option = "--reviews" if task == "llava-bench" else "--grades"
+    option = OPTIONS.get(task, "--answers")
     named = " ".join(f"{option} {path}" for path in judged.files)
     commands(("score it", f"pumice score {task} {named} --questions {questions}"))
 
 
 def _line(record: dict[str, Any]) -> str:
-    unread = f", {record['unparsed']:,} without a score" if record["unparsed"] else ""
+    unread = f", {record['unparsed']:,} not readable" if record["unparsed"] else ""
+    unread += f", {record['none']:,} that choose no option" if record.get("none") else ""
     return (
         f"{record['model']} ({record['host']}): {record['judgements']:,} judgements{unread}; "
         f"{record['requests']:,} requests, {record['reused']:,} replies were there; "

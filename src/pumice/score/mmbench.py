@@ -80,10 +80,8 @@ def _score(task: str, inputs: Inputs) -> Result:
             where=first.where,
             remedy="only the server can score this split: say --submission OUT.xlsx",
         )
-    answers = read_answers(inputs.said, _round_key)
-    asked = list(rows)
-    if any("#" in name for name in answers):
-        asked = [name for index, row in rows.items() for name in _rounds(index, row)]
+    answers = read_answers(inputs.said, round_key)
+    asked = asked_of(rows, answers)
     scored = set(match(answers, asked, inputs.missing, str(inputs.said)))
     verdicts: dict[str, list[tuple[str, float]]] = {}
     whole: dict[str, int] = {}
@@ -143,31 +141,52 @@ def _base(row: Row) -> str:
     return str(int(index) % ROTATIONS) if index.isdecimal() else index
 
 
+def asked_of(rows: Mapping[str, Row], answers: Mapping[str, Answer]) -> list[str]:
+    """The names of all that is to be answered: the rows', with LLaVA's rounds where an answer is of one."""
+    if any("#" in name for name in answers):
+        return [name for index, row in rows.items() for name in _rounds(index, row)]
+    return list(rows)
+
+
 def _rounds(index: str, row: Row) -> list[str]:
     """The rounds of a question, one for each option in the first place."""
     return [index, *(f"{index}#{number}" for number in range(1, len(options_of(row))))]
 
 
-def _round_key(answer: Answer, row: Row) -> str:
+def round_key(answer: Answer, row: Row) -> str:
+    """The name of an answer: its question's, with ``#1`` behind it of the second round, and so on."""
     number = row.value.get("round_id", 0)
     return f"{answer.id}#{number}" if number else answer.id
 
 
+def shown_options(answer: Answer, row: Row) -> tuple[list[str], list[str]]:
+    """The options as a model saw them, and the letter in the table of each.
+
+    Answers of later rounds tell both in ``options`` and ``option_char``, as LLaVA's model_vqa_mmbench does.
+
+    Raises:
+        DataError: an answer of a later round does not tell them.
+    """
+    options, letters = answer.row.get("options"), answer.row.get("option_char")
+    if isinstance(options, list) and isinstance(letters, list) and len(options) == len(letters):
+        return [str(option) for option in options], [str(letter) for letter in letters]
+    if answer.row.get("round_id", 0):
+        raise DataError(
+            "an answer of a later round does not tell its options",
+            where=answer.where,
+            remedy="write options and option_char as LLaVA's model_vqa_mmbench does",
+        )
+    own = options_of(row)
+    return own, list(LETTERS[: len(own)])
+
+
 def _letter(answer: Answer | None, row: Row) -> str | None:
-    """The letter of the row's own options; answers of later rounds tell the options as they were shown."""
+    """The letter of the row's own options that an answer names."""
     if answer is None:
         return None
-    options, letters = answer.row.get("options"), answer.row.get("option_char")
-    if not isinstance(options, list) or not isinstance(letters, list) or len(options) != len(letters):
-        if answer.row.get("round_id", 0):
-            raise DataError(
-                "an answer of a later round does not tell its options",
-                where=answer.where,
-                remedy="write options and option_char as LLaVA's model_vqa_mmbench does",
-            )
-        return mmbench_letter(answer.text, options_of(row))
-    shown = mmbench_letter(answer.text, [str(option) for option in options])
-    return None if shown is None else str(letters[LETTERS.index(shown)])
+    options, letters = shown_options(answer, row)
+    shown = mmbench_letter(answer.text, options)
+    return None if shown is None else letters[LETTERS.index(shown)]
 
 
 def submit_mmbench(inputs: Inputs, target: Path) -> int:
@@ -184,7 +203,7 @@ def submit_mmbench(inputs: Inputs, target: Path) -> int:
             remedy="name a file .xlsx (or .tsv)",
         )
     rows = by_id(read(inputs.asked, "question table"))
-    answers = {k: v for k, v in read_answers(inputs.said, _round_key).items() if "#" not in k}
+    answers = {k: v for k, v in read_answers(inputs.said, round_key).items() if "#" not in k}
     scored = match(answers, rows, inputs.missing, str(inputs.said))
     kept = [key for key in next(iter(rows.values())).value if key not in DROPPED]
     head = [*kept[:PLACE], "prediction", *kept[PLACE:]]

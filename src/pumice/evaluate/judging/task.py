@@ -9,7 +9,7 @@ from typing import Any
 
 from pumice.errors import DataError, UsageError, suggest
 from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.judging import llava_bench, mm_vet
+from pumice.evaluate.judging import llava_bench, mm_vet, mmbench
 from pumice.evaluate.judging.agreement import agreement
 from pumice.evaluate.judging.ask import Progress
 from pumice.evaluate.judging.cache import Cache
@@ -21,10 +21,10 @@ from pumice.score.inputs import Inputs
 
 CACHE = "judge-cache.jsonl"
 RECORD = "judge.json"
-SCALES = {"llava-bench": 10.0, "mm-vet": 1.0}
+SCALES = {"llava-bench": 10.0, "mm-vet": 1.0, "mmbench": 1.0, "mmbench-cn": 1.0}
 """The highest score of each judged task."""
 
-Material = llava_bench.Material | mm_vet.Material
+Material = llava_bench.Material | mm_vet.Material | mmbench.Material
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,11 @@ def judge_file(
 ) -> Judged:
     """The same of files alone, as ``judge_task``, with ``out`` for the first one, and no record on disk."""
     own = terms or Terms()
-    if task == "mm-vet" and own.both_orders:
+    if task != "llava-bench" and own.both_orders:
         raise UsageError(
-            "MM-Vet's judge reads one answer, which has no order", where="both orders", remedy="leave it out"
+            f"the judge of {task} reads one answer, which has no order",
+            where="both orders",
+            remedy="leave it out",
         )
 
     def by(judge: Endpoint, path: Path) -> Verdicts:
@@ -126,7 +128,11 @@ def judge_file(
                 return llava_bench.judge_reviews(
                     material, answers, judge, path, replies, own, missing=missing, progress=progress
                 )
-            return mm_vet.judge_grades(
+            if isinstance(material, mm_vet.Material):
+                return mm_vet.judge_grades(
+                    material, answers, judge, path, replies, own, missing=missing, progress=progress
+                )
+            return mmbench.judge_choices(
                 material, answers, judge, path, replies, own, missing=missing, progress=progress
             )
 
@@ -143,7 +149,7 @@ def material_of(task: str, questions: Path, **given: Path | None) -> Material:
     """The files of a judged task: those given, the others beside the questions.
 
     Args:
-        task: ``llava-bench`` or ``mm-vet``.
+        task: ``llava-bench``, ``mm-vet``, ``mmbench`` or ``mmbench-cn``.
         questions: its question file.
         given: ``context``, ``reference`` and ``rules`` of LLaVA-Bench, ``prompt`` of MM-Vet.
 
@@ -153,9 +159,13 @@ def material_of(task: str, questions: Path, **given: Path | None) -> Material:
     """
     if task not in SCALES:
         raise UsageError(f"no judge reads {task!r}", where="the task", remedy=suggest(task, SCALES))
-    usual: Material = (
-        llava_bench.Material.beside(questions) if task == "llava-bench" else mm_vet.Material.beside(questions)
-    )
+    usual: Material
+    if task == "llava-bench":
+        usual = llava_bench.Material.beside(questions)
+    elif task == "mm-vet":
+        usual = mm_vet.Material.beside(questions)
+    else:
+        usual = mmbench.Material(questions)
     named: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
     known = {field.name for field in dataclasses.fields(usual)}
     for name, path in named.items():

@@ -81,7 +81,7 @@ class Rules:
     Attributes:
         file: the official one; None: our own words.
         published: whether what it holds is what published figures were made with.
-        judge: the model that made them.
+        judge: the model that made them; empty where nobody says which.
     """
 
     file: Path | None
@@ -142,7 +142,7 @@ def _differs(endpoint: Endpoint, terms: Terms, account: Account, rules: Rules) -
         found.append("the rules are this program's own")
     elif not rules.published:
         found.append(f"the rules in {rules.file.name} are not the published ones")
-    if {endpoint.model, *account.models} != {rules.judge}:
+    if rules.judge and {endpoint.model, *account.models} != {rules.judge}:
         found.append(f"the judge is {endpoint.model}, theirs was {rules.judge}")
     if terms.both_orders:
         found.append("scores are means of both orders")
