@@ -26,8 +26,8 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         DataError: a file cannot be read.
         MissingExtraError: pyarrow is not installed.
     """
-    pq = _need("pyarrow.parquet", "pyarrow")
-    arrow = _need("pyarrow", "pyarrow")
+    pq = need("pyarrow.parquet", "pyarrow")
+    arrow = need("pyarrow", "pyarrow")
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise DataError("the folder holds no parquet file", where=str(path), remedy="check the path")
@@ -55,7 +55,7 @@ def hub_rows(name: str) -> Iterator[dict[str, Any]]:
         DataError: there is no such dataset or split, or it cannot be fetched.
         MissingExtraError: datasets is not installed.
     """
-    datasets = _need("datasets", "datasets")
+    datasets = need("datasets", "datasets")
     place, _, split = name.partition("@")
     try:
         if place.startswith(HUB):
@@ -84,8 +84,8 @@ def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
         rows: ``messages`` as in the messages format; ``images`` a list of ``{"bytes", "path"}``.
         path: the file.
     """
-    arrow = _need("pyarrow", "pyarrow")
-    pq = _need("pyarrow.parquet", "pyarrow")
+    arrow = need("pyarrow", "pyarrow")
+    pq = need("pyarrow.parquet", "pyarrow")
     text = arrow.string()
     part = arrow.struct([("type", text), ("text", text), ("image", text)])
     schema = arrow.schema(
@@ -162,7 +162,12 @@ def _filled(value: Any) -> Any:
     return [_filled(cell) for cell in value] if isinstance(value, list) else value
 
 
-def _need(module: str, package: str) -> ModuleType:
+def need(module: str, package: str) -> ModuleType:
+    """A module of the extra ``tables``.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+    """
     import importlib
 
     try:

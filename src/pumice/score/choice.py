@@ -82,11 +82,16 @@ def ai2d(inputs: Inputs) -> Result:
         options = [str(option) for option in need(row.value, "options", row.where)]
         letter = None if text is None else choice_letter(text, options)
         unread += text is not None and letter is None
-        items.append(Item(name, letter or "", float(letter == _truth(row, options))))
+        items.append(Item(name, letter or "", float(letter == true_letter(row, options))))
     return means("ai2d", items, counts={"unparsed": unread})
 
 
-def _truth(row: Row, options: Sequence[str]) -> str:
+def true_letter(row: Row, options: Sequence[str]) -> str:
+    """The letter of a row's true option.
+
+    Raises:
+        DataError: its answer is no option.
+    """
     value = str(need(row.value, "answer", row.where)).strip()
     letters = ALPHABET[: len(options)]
     if value.isdecimal() and int(value) < len(options):

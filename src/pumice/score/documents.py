@@ -114,17 +114,22 @@ def chartqa(inputs: Inputs) -> Result:
     Rows without an id are named by file and number: ``test_human/0``.
     """
     answers = read_answers(inputs.said)
-    rows = _chart_rows(inputs.truth)
+    rows = chart_rows(inputs.truth)
     items = []
     for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         (row, kind), text = rows[name], said(answers, name)
-        truth = _label(row)
+        truth = chart_label(row)
         correct = text is not None and relaxed_correct(text, truth)
         items.append(Item(name, text or "", float(correct), (kind,) if kind else ()))
     return means("chartqa", items, metric="relaxed_accuracy")
 
 
-def _chart_rows(path: Path) -> dict[str, tuple[Row, str]]:
+def chart_rows(path: Path) -> dict[str, tuple[Row, str]]:
+    """Row and kind of every question by its id, of ChartQA's folder or of one file.
+
+    Raises:
+        DataError: there is no file, a row is wrong, or an id stands twice.
+    """
     files = sorted(path.glob("test_*.json")) if path.is_dir() else [path]
     if not files:
         raise DataError(
@@ -137,18 +142,24 @@ def _chart_rows(path: Path) -> dict[str, tuple[Row, str]]:
             name = row_id(row) if has_id else f"{file.stem}/{number}"
             if name in found:
                 raise DataError(f"{name!r} stands twice", where=row.where, remedy="give each its own id")
-            found[name] = (row, _chart_kind(row, file))
+            found[name] = (row, chart_kind(row, file))
     return found
 
 
-def _chart_kind(row: Row, file: Path) -> str:
+def chart_kind(row: Row, file: Path) -> str:
+    """``human`` or ``augmented``, as a row or the name of its file says; empty where neither does."""
     told = str(row.value.get("type", row.value.get("human_or_machine", file.stem)))
     if told in ("0", "1"):  # the hub's rows number them
         return "human" if told == "0" else "augmented"
     return next((kind for kind in ("human", "augmented") if kind in told), "")
 
 
-def _label(row: Row) -> str:
+def chart_label(row: Row) -> str:
+    """The true answer of a row of ChartQA.
+
+    Raises:
+        DataError: it has none.
+    """
     value = need(row.value, "label" if "label" in row.value else "answer", row.where)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]

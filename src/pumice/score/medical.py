@@ -107,8 +107,8 @@ def _score(task: str, inputs: Inputs) -> Result:
     published: list[bool] = []
     for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name) or ""
-        truth = _truth(row)
-        form = _form(row, truth)
+        truth = truth_of(row)
+        form = form_of(row, truth)
         if form == "closed":
             items.append(Item(name, normalised(text), float(closed_correct(text, truth)), (form,)))
             old = closed_published(text, truth)
@@ -167,8 +167,11 @@ def _rows(path: Path) -> tuple[dict[str, Row], set[str]]:
     return {own: row for own, row in rows.items() if own not in foreign}, foreign
 
 
-def _truth(row: Row) -> str:
-    """The answer, or the second turn of LLaVA-Med's conversations ("conversatons" in some of its files)."""
+def truth_of(row: Row) -> str:
+    """The true answer: ``answer``, or the second turn of LLaVA-Med's conversations.
+
+    Some of its files write "conversatons".
+    """
     for key in ("conversations", "conversatons"):
         turns = row.value.get(key)
         if isinstance(turns, list) and len(turns) > 1 and isinstance(turns[1], dict):
@@ -179,8 +182,11 @@ def _truth(row: Row) -> str:
     return str(value)
 
 
-def _form(row: Row, truth: str) -> Form:
-    """As the file says (VQA-RAD has "CLOSED " with a space); without a word of it, yes and no are closed."""
+def form_of(row: Row, truth: str) -> Form:
+    """Whether a question is open, as the file says (VQA-RAD has "CLOSED " with a space).
+
+    Without a word of it, yes and no are closed.
+    """
     told = row.value.get("answer_type")
     if isinstance(told, str) and told.strip().upper() in ("OPEN", "CLOSED"):
         return "open" if told.strip().upper() == "OPEN" else "closed"

@@ -130,11 +130,11 @@ def mmmu(inputs: Inputs) -> Result:
     rows = _rows(inputs)
     for name in match(answers, inputs.wanted(rows), inputs.missing, str(inputs.said)):
         row, text = rows[name], said(answers, name)
-        truths = _truths(row)
-        if _type(row) == "open":
+        truths = truths_of(row)
+        if type_of(row) == "open":
             given, correct = (text or "").strip(), text is not None and open_correct(text, truths)
         else:
-            letter = None if text is None else mmmu_letter(text, _options(row))
+            letter = None if text is None else mmmu_letter(text, options_of(row))
             unread += text is not None and letter is None
             given, correct = letter or "", letter in truths
         items.append(Item(name, given, float(correct), _groups(name)))
@@ -148,7 +148,12 @@ def _rows(inputs: Inputs) -> dict[str, Row]:
     return by_id(read(path, "label file"))
 
 
-def _type(row: Row) -> str:
+def type_of(row: Row) -> str:
+    """``multiple-choice`` or ``open``.
+
+    Raises:
+        DataError: the row says neither.
+    """
     value = str(need(row.value, "question_type", row.where))
     if value not in ("multiple-choice", "open", "short-answer"):
         raise DataError(
@@ -167,19 +172,29 @@ def _listed(value: Any) -> list[str]:
     return [str(entry) for entry in value] if isinstance(value, list) else [str(value)]
 
 
-def _options(row: Row) -> list[str] | None:
+def options_of(row: Row) -> list[str] | None:
+    """The options of a row; None where it does not tell."""
     return _listed(row.value["options"]) if "options" in row.value else None
 
 
-def _truths(row: Row) -> list[str]:
+def truths_of(row: Row) -> list[str]:
+    """The true answers of a row; of a letter or a word there is one."""
     return _listed(
         row.value["ground_truth"] if "ground_truth" in row.value else need(row.value, "answer", row.where)
     )
 
 
-def _groups(name: str) -> tuple[str, ...]:
-    """``validation_Art_Theory_3`` -> its subject and domain."""
+def subject_of(name: str) -> str:
+    """The subject of a question's id; empty where it has none.
+
+    >>> subject_of("validation_Art_Theory_3")
+    'Art_Theory'
+    """
     found = _SUBJECT.fullmatch(name)
-    if found is None:
-        return ()
-    return (found[1], DOMAIN[found[1]]) if found[1] in DOMAIN else (found[1],)
+    return "" if found is None else found[1]
+
+
+def _groups(name: str) -> tuple[str, ...]:
+    """Its subject and domain."""
+    subject = subject_of(name)
+    return (subject, DOMAIN[subject]) if subject in DOMAIN else (subject,) if subject else ()

@@ -1,0 +1,128 @@
+"""What the tasks share: files that are not there, pictures by name, labels for the scorer, prompts' parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pumice.data.checks import image_name
+from pumice.errors import DataError, ImageError, suggest
+from pumice.evaluate.samples import Sample
+from pumice.files import write_text
+from pumice.score import Inputs
+from pumice.score.answers import by_id
+from pumice.score.choice import ALPHABET
+from pumice.score.files import Row
+
+LETTER = "Answer with the option's letter from the given choices directly."
+SHORT = "Answer the question using a single word or phrase."
+LABELS = "labels.jsonl"
+"""Written beside the answers: what the scorer must know of the questions, without the pictures."""
+SHOWN = 8
+
+
+def absent(folder: Path, task: str, files: Sequence[str]) -> DataError:
+    """The error for a folder without the files of a task: what is expected, and what is there."""
+    if not folder.exists():
+        near = sorted(entry.name for entry in folder.parent.iterdir()) if folder.parent.is_dir() else []
+        there = f"the folder does not exist; beside it: {_listed(near)}"
+    else:
+        there = f"there is: {_listed(sorted(entry.name for entry in folder.iterdir()))}"
+    return DataError(
+        f"the files of {task} are not there",
+        where=str(folder),
+        remedy=f"put these there: {'; or '.join(files)} ({there})",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) + more) or "nothing"
+
+
+class Pictures:
+    """Picture files by the names that rows give them.
+
+    Names are looked up in the listing of their folder, once: a picture that is missing stops the task
+    before the first question is asked.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Folders that are there are looked through in their order."""
+        self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+        self.meant = folders[0]
+        self._listings: dict[Path, frozenset[str]] = {}
+
+    def find(self, name: str, where: str) -> Path:
+        """The file of a picture.
+
+        Raises:
+            ImageError: there is none; the nearest name is told.
+        """
+        image_name(name, where)
+        for folder in self.folders:
+            path = folder / name
+            if path.name in self._in(path.parent):
+                return path
+        near = self._in((self.folders[0] if self.folders else self.meant) / Path(name).parent)
+        raise ImageError(
+            f"the picture {name} is in none of {', '.join(map(str, self.folders)) or self.meant}",
+            where=where,
+            remedy=suggest(Path(name).name, sorted(near)[:20]) if near else f"put it into {self.meant}",
+        )
+
+    def _in(self, folder: Path) -> frozenset[str]:
+        if folder not in self._listings:
+            names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+            self._listings[folder] = frozenset(names)
+        return self._listings[folder]
+
+
+def labelled(rows: Iterable[Mapping[str, Any]]) -> Callable[[Path], Inputs]:
+    """Inputs of a scorer whose labels are these rows: they are written beside the answers.
+
+    Tables with pictures, and rows of the hub, are no files that a scorer should read again: `pumice score`
+    takes the written ones.
+    """
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def inputs(answers: Path) -> Inputs:
+        path = answers.parent / LABELS
+        if not path.is_file() or path.read_text("utf-8") != text:
+            write_text(path, text)
+        return Inputs(answers=answers, labels=path)
+
+    return inputs
+
+
+def sample(id: str, text: str, images: Sequence[Any], *, truth: str, group: str = "") -> Sample:
+    """A sample whose answer's row has LLaVA's keys."""
+    return Sample(id, text, tuple(images), {"question_id": id, "prompt": text}, truth, group)
+
+
+def lettered(options: Sequence[str]) -> str:
+    """``A. first``, a line an option.
+
+    >>> lettered(["red", "blue"])
+    'A. red\\nB. blue'
+    """
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(ALPHABET, options, strict=False))
+
+
+def unique(rows: Sequence[Row], *, numbered: bool = False) -> dict[str, Row]:
+    """Rows by their ids; by their numbers from 0 where they have none and may be ``numbered``.
+
+    Raises:
+        DataError: an id stands twice, or is missing.
+    """
+    return by_id(rows, numbered=numbered)
+
+
+def whole_set(found: int, published: Sequence[int]) -> tuple[str, ...]:
+    """A note where the files hold another number of questions than was published."""
+    if found in published:
+        return ()
+    usual = " or ".join(f"{number:,}" for number in published)
+    return (f"the files hold {found:,} questions; the published set has {usual}",)

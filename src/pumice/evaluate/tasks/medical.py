@@ -1,0 +1,182 @@
+"""VQA-RAD, SLAKE and PathVQA: in LLaVA-Med's layout, in the data sets' own, or as the hub has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pumice.errors import DataError
+from pumice.evaluate.samples import Benchmark, Loaded, Picture, Sample, ordered
+from pumice.evaluate.tables import ParquetTable, Table, stored
+from pumice.evaluate.tasks.found import Pictures, absent, labelled, sample, unique, whole_set
+from pumice.evaluate.tasks.mmmu import whole_parts
+from pumice.evaluate.tasks.plain import read_plain
+from pumice.score.answers import counted
+from pumice.score.files import Row, need, read, text_of
+from pumice.score.medical import form_of, truth_of
+
+MARK = "<image>"
+TURNS = ("conversations", "conversatons")
+"""LLaVA-Med's key for a question and its answer; one of its files writes it without an i."""
+TOKENS = 1024
+COLUMNS = ("question", "answer")
+NOTES = ("greedy; LLaVA-Med's script samples at temperature 0.7",)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where one of the three keeps what.
+
+    Attributes:
+        name: the task.
+        files: question files of the test split, the first that is there is taken.
+        folders: where pictures may lie.
+        picture: a row's key for its picture.
+        ending: what the picture's name lacks.
+        test: whether a row is of the test split.
+        published: numbers of questions.
+        meant: for people, what must lie there.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+    picture: str
+    published: tuple[int, ...]
+    meant: tuple[str, ...]
+    ending: str = ""
+    test: Callable[[Row], bool] = lambda row: True
+
+
+def _of_test(row: Row) -> bool:
+    """VQA-RAD's own file holds both splits; the phrase type tells them apart."""
+    if "phrase_type" not in row.value:
+        return True
+    return text_of(row.value, "phrase_type", row.where).startswith("test")
+
+
+_MED = "test.json of LLaVA-Med (id, image, conversations, answer_type) and images/NAME"
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            name="vqa-rad",
+            files=("test.json", "testset.json", "VQA_RAD Dataset Public.json"),
+            folders=("images", "VQA_RAD Image Folder", "."),
+            picture="image_name",
+            published=(451,),
+            meant=(
+                _MED,
+                "'VQA_RAD Dataset Public.json' and 'VQA_RAD Image Folder/NAME' (osf.io/89kps)",
+                "data/test-*.parquet (hub: flaviagiammarino/vqa-rad)",
+            ),
+            test=_of_test,
+        ),
+        Layout(
+            name="slake",
+            files=("test.json",),
+            folders=("imgs", "images", "."),
+            picture="img_name",
+            published=(1061,),
+            meant=(
+                "test.json and imgs/xmlabN/source.jpg (www.med-vqa.com/slake; hub: BoKelvin/SLAKE)",
+                _MED,
+            ),
+        ),
+        Layout(
+            name="pathvqa",
+            files=("test.json", "qas/test/test_qa.pkl", "qas/test_qa.pkl", "test_qa.pkl"),
+            folders=("images", "images/test", "."),
+            picture="image",
+            published=(6719, 6761),
+            meant=(
+                _MED,
+                "qas/test/test_qa.pkl and images/test/NAME.jpg (github.com/UCSD-AI4H/PathVQA)",
+                "data/test-*.parquet (hub: flaviagiammarino/path-vqa)",
+            ),
+            ending=".jpg",
+        ),
+    )
+}
+
+
+def loader(layout: Layout) -> Callable[[Path, Mapping[str, str]], Loaded]:
+    """What reads the files of one of the three.
+
+    It raises DataError where files, rows or pictures are missing or wrong.
+    """
+
+    def load(folder: Path, choices: Mapping[str, str]) -> Loaded:
+        file = next((folder / name for name in layout.files if (folder / name).is_file()), None)
+        if file is None:
+            tables = sorted(folder.rglob("test-*.parquet")) if folder.is_dir() else []
+            if not tables:
+                raise absent(folder, layout.name, layout.meant)
+            return from_table(ParquetTable(whole_parts(tables)), layout)
+        pictures = Pictures([folder / name for name in layout.folders])
+        rows = [row for row in _read(file) if layout.test(row)]
+        named = unique(rows, numbered=True)
+        kept = [(id, row, _shown(row, layout, pictures)) for id, row in named.items() if _english(row)]
+        return _loaded(layout, kept, foreign=len(named) - len(kept))
+
+    return load
+
+
+def from_table(table: Table, layout: Layout) -> Loaded:
+    """The questions of a table with question, answer and image, numbered from 0."""
+    rows = ((str(number), row, stored(table, number, "image", str(number)))
+            for number, row in enumerate(table.rows(COLUMNS)))  # fmt: skip
+    return _loaded(layout, rows)
+
+
+def _loaded(layout: Layout, rows: Any, foreign: int = 0) -> Loaded:
+    samples: list[Sample] = []
+    labels: list[dict[str, Any]] = []
+    for id, row, picture in rows:
+        truth = truth_of(row)
+        form = form_of(row, truth)
+        samples.append(sample(id, _question(row), [picture], truth=truth, group=form))
+        labels.append({"id": id, "answer": truth, "answer_type": form.upper()})
+    if not samples:
+        raise DataError(
+            f"none of the rows is a question of {layout.name}'s test split",
+            where=layout.files[0],
+            remedy=f"the files are: {'; or '.join(layout.meant)}",
+        )
+    notes = (*NOTES, *whole_set(len(samples), layout.published))
+    if foreign:
+        notes = (*notes, f"{counted(foreign, 'question')} in another language than English left out")
+    return Loaded(layout.name, ordered(samples), labelled(labels), ("yes", "no"), notes)
+
+
+def _read(file: Path) -> Sequence[Row] | Iterator[Row]:
+    return list(read_plain(file)) if file.suffix == ".pkl" else read(file, "question file")
+
+
+def _english(row: Row) -> bool:
+    return str(row.value.get("q_lang", "en")) == "en"
+
+
+def _question(row: Row) -> str:
+    """The question alone, as LLaVA-Med asks it: the mark of the picture goes, and blanks around it."""
+    for key in TURNS:
+        turns = row.value.get(key)
+        if isinstance(turns, list) and turns and isinstance(turns[0], dict):
+            return text_of(turns[0], "value", row.where).replace(MARK, "").strip()
+    return text_of(row.value, "question", row.where).strip()
+
+
+def _shown(row: Row, layout: Layout, pictures: Pictures) -> Picture:
+    key = "image" if any(turns in row.value for turns in TURNS) else layout.picture
+    name = str(need(row.value, key, row.where))
+    if not Path(name).suffix:
+        name += layout.ending
+    return pictures.find(name, row.where)
+
+
+VQA_RAD, SLAKE, PATHVQA = (
+    Benchmark(layout.name, layout.meant, loader(layout), max_new_tokens=TOKENS) for layout in LAYOUTS.values()
+)
