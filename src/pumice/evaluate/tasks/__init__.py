@@ -7,7 +7,23 @@ from pathlib import Path
 
 from pumice.errors import UsageError, suggest
 from pumice.evaluate.samples import Benchmark
-from pumice.evaluate.tasks import gqa, judged, mmbench, mme, pope, scienceqa, seed, textvqa, vqa
+from pumice.evaluate.tasks import (
+    ai2d,
+    chartqa,
+    docvqa,
+    gqa,
+    judged,
+    medical,
+    mmbench,
+    mme,
+    mmmu,
+    mmstar,
+    pope,
+    scienceqa,
+    seed,
+    textvqa,
+    vqa,
+)
 
 _ALL: tuple[Benchmark, ...] = (
     vqa.VQAV2,
@@ -22,6 +38,14 @@ _ALL: tuple[Benchmark, ...] = (
     seed.SEED,
     judged.LLAVA_BENCH,
     judged.MM_VET,
+    mmmu.MMMU,
+    mmstar.MMSTAR,
+    chartqa.CHARTQA,
+    docvqa.DOCVQA,
+    ai2d.AI2D,
+    medical.VQA_RAD,
+    medical.SLAKE,
+    medical.PATHVQA,
 )
 TASKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 

@@ -80,8 +80,8 @@ CHARTQA = Benchmark(
         Choice(
             "prompt",
             tuple(INSTRUCTIONS),
-            'the last line asks for "a single word", as lmms-eval does today, or "a single word or phrase", as '
-            "it did at first",
+            'the last line asks for "a single word", as lmms-eval does, or "a single word or phrase", as it '
+            "did at first",
         ),
     ),
 )
