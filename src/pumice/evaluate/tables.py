@@ -89,7 +89,7 @@ class ParquetTable:
                 )
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        _check_columns(self, columns)
+        check_columns(self, columns)
         for file in self.files:
             number = 0
             with self._opened(file) as table:
@@ -99,7 +99,7 @@ class ParquetTable:
                         yield Row(value, f"{file}, row {number}")
 
     def filled(self, column: str) -> Sequence[bool] | None:
-        _check_columns(self, [column])
+        check_columns(self, [column])
         kind = self._schema.field(column).type
         if not (self._arrow.types.is_struct(kind) and kind.get_field_index("path") >= 0):
             return None
@@ -179,7 +179,8 @@ def picture_bytes(value: object, where: str) -> bytes:
     raise DataError("the row has no picture there", where=where, remedy="take the file as it was published")
 
 
-def _check_columns(table: Table, columns: Sequence[str]) -> None:
+def check_columns(table: Table, columns: Sequence[str]) -> None:
+    """Refuse columns that a table does not have; the nearest is named."""
     for column in columns:
         if column not in table.columns:
             raise DataError(

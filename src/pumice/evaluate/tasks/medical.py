@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,13 +116,25 @@ def loader(layout: Layout) -> Callable[[Path, Mapping[str, str]], Loaded]:
             if not tables:
                 raise absent(folder, layout.name, layout.meant)
             return from_table(ParquetTable(whole_parts(tables)), layout)
-        pictures = Pictures([folder / name for name in layout.folders])
-        rows = [row for row in _read(file) if layout.test(row)]
-        named = unique(rows, numbered=True)
-        kept = [(id, row, _shown(row, layout, pictures)) for id, row in named.items() if _english(row)]
-        return _loaded(layout, kept, foreign=len(named) - len(kept))
+        return from_rows(_read(file), layout, Pictures([folder / name for name in layout.folders]).find)
 
     return load
+
+
+def from_rows(rows: Iterable[Row], layout: Layout, find: Callable[[str, str], Picture]) -> Loaded:
+    """The questions of rows in LLaVA-Med's layout or the data set's own.
+
+    Args:
+        rows: of the test split, or of all.
+        layout: which data set.
+        find: a picture by its name; the second argument is what errors name.
+
+    Raises:
+        DataError: a row is wrong, or none is of the test split.
+    """
+    named = unique([row for row in rows if layout.test(row)], numbered=True)
+    kept = [(id, row, _shown(row, layout, find)) for id, row in named.items() if _english(row)]
+    return _loaded(layout, kept, foreign=len(named) - len(kept))
 
 
 def from_table(table: Table, layout: Layout) -> Loaded:
@@ -169,12 +181,12 @@ def _question(row: Row) -> str:
     return text_of(row.value, "question", row.where).strip()
 
 
-def _shown(row: Row, layout: Layout, pictures: Pictures) -> Picture:
+def _shown(row: Row, layout: Layout, find: Callable[[str, str], Picture]) -> Picture:
     key = "image" if any(turns in row.value for turns in TURNS) else layout.picture
     name = str(need(row.value, key, row.where))
     if not Path(name).suffix:
         name += layout.ending
-    return pictures.find(name, row.where)
+    return find(name, row.where)
 
 
 VQA_RAD, SLAKE, PATHVQA = (
