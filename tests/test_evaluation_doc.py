@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pumice.evaluate.hub import SLAKE, SOURCES
 from pumice.evaluate.results import write_predictions, write_result
 from pumice.evaluate.tasks import ALIASES, benchmark_of, prompts
 from pumice.evaluate.tasks import TASKS as ASKED
@@ -82,6 +83,10 @@ def stand_ins() -> None:
     whole("grades.json", {"v1_0": {"model": ["m"], "content": ["0.5"], "score": [0.5]}})
     whole("mm-vet.json", {"v1_0": {"question": "?", "answer": "x", "capability": ["ocr"]}})
     lines("llava_vqav2_mscoco_test2015.jsonl", [{"question_id": 1, "text": "What?"}])
+    Path("evals/tiny/mmmu").mkdir(parents=True)
+    lines("evals/tiny/mmmu/answers.jsonl", [{"question_id": "validation_Art_1", "text": "A"}])
+    label = {"id": "validation_Art_1", "question_type": "multiple-choice", "options": "['x']", "answer": "A"}
+    lines("evals/tiny/mmmu/labels.jsonl", [label])
 
 
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +156,7 @@ def test_the_tasks_and_their_figures_are_those_of_the_code(
     stand_ins()
     for line in commands():
         words = shlex.split(line)[1:]
-        if "--submission" in words or words[1] == "mme":
+        if "--submission" in words or words[1] in ("mme", "mmmu"):
             continue
         named = set(re.findall(r"`(\w+)`", rows[words[1]]))
         result = run_pumice(*words, *([] if "--json" in words else ["--json"]))
@@ -217,10 +222,18 @@ def test_the_prompts_are_those_of_the_code() -> None:
 
 
 def test_the_options_are_those_of_the_code() -> None:
-    part = TEXT[TEXT.index("### Options of a task") : TEXT.index("## The rules")]
+    part = TEXT[TEXT.index("### Options of a task") : TEXT.index("## Benchmarks beyond")]
     rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| `")]
     assert {row[0].strip(" `"): tuple(re.findall(r"`([^`]+)`", row[1])) for row in rows} == {
         f"{name}.{choice.name}": choice.values
         for name, benchmark in ASKED.items()
         for choice in benchmark.choices
+    }
+
+
+def test_the_hubs_tasks_are_told() -> None:
+    told = {cells[0].strip("`"): cells[1] for cells in table("The hub")}
+    assert {name: row.split(",")[0].split(":")[0].split(";")[0] for name, row in told.items()} == {
+        **{name: source.repository for name, source in SOURCES.items()},
+        "slake": SLAKE,
     }

@@ -60,7 +60,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Where the official files lie, those of each task in DIR/NAME.",
+        help="Where the official files lie, those of each task in DIR/NAME; or hub, to fetch them.",
         envvar="PUMICE_DATA",
         show_default=False,
         rich_help_panel=TASKS,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pumice.errors import UsageError
+from pumice.types import HUB
 
 if TYPE_CHECKING:
     from pumice.cli.judging import Judging
@@ -24,6 +25,7 @@ ADDRESSES = ("http://", "https://")
 ROWS = 64
 """Questions that a model of ours is asked at once."""
 ALL = "all"
+HUB_NAME = "hub"
 
 
 @dataclass(frozen=True)
@@ -115,15 +117,18 @@ def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
     from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of, folder_of
     from pumice.evaluate.trial import Wish
 
+    if is_hub(data):
+        return _of_hub(tasks, choices)
     if data is None:
         raise UsageError(
             "where the tasks' files lie is not said",
             where="--data",
-            remedy="say --data DIR, or set PUMICE_DATA; DIR/NAME has a task's files (--list shows which)",
+            remedy="say --data DIR, or set PUMICE_DATA; DIR/NAME has a task's files (--list shows which); or "
+            "--data hub",
         )
     if not data.is_dir():
         raise UsageError(f"there is no folder {str(data)!r}", where="--data", remedy="check the path")
-    names = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
+    names = _names(tasks)
     if names == [ALL]:
         names = [name for name in TASKS if folder_of(data, name).is_dir()]
         if not names:
@@ -132,13 +137,52 @@ def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
                 where=f"--data {data}",
                 remedy="put those of a task into DIR/NAME; pumice eval --list shows the names",
             )
-    if not names:
-        raise UsageError("no task is named", where="--tasks", remedy=f"names with commas between, or {ALL}")
     benchmarks = [benchmark_of(name) for name in names]
     given = _set(choices, names)
     return [
         Wish(one, folder_of(data, one.name), choices_of(one, given.get(one.name, {}))) for one in benchmarks
     ]
+
+
+def is_hub(data: Path | None) -> bool:
+    """Whether ``--data`` means the Hugging Face hub.
+
+    Raises:
+        UsageError: a folder has that name, too.
+    """
+    if data is None or str(data) not in (HUB_NAME, HUB):
+        return False
+    if str(data) == HUB_NAME and data.exists():
+        raise UsageError(
+            "hub is a folder here, and means the Hugging Face hub, too",
+            where="--data hub",
+            remedy=f"say {HUB} for the hub, {data.absolute()} for the folder",
+        )
+    return True
+
+
+def _of_hub(tasks: str, choices: Sequence[str]) -> list[Wish]:
+    """The tasks of a list, as they are read from the hub."""
+    from pumice.evaluate.hub import NAMES, from_hub, place_of
+    from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of
+    from pumice.evaluate.trial import Wish
+
+    names = _names(tasks)
+    if names == [ALL]:
+        names = [name for name in TASKS if name in NAMES]
+    benchmarks = [from_hub(benchmark_of(name)) for name in names]
+    given = _set(choices, names)
+    return [
+        Wish(one, Path(HUB_NAME), choices_of(one, given.get(one.name, {})), place_of(one.name))
+        for one in benchmarks
+    ]
+
+
+def _names(tasks: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
+    if not names:
+        raise UsageError("no task is named", where="--tasks", remedy=f"names with commas between, or {ALL}")
+    return names
 
 
 def _set(choices: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:

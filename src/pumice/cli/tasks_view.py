@@ -24,6 +24,8 @@ CAPTION = (
 
 def print_tasks(data: Path | None) -> None:
     """Every task: whether its folder is there, its files, and its options."""
+    from pumice.cli.tasks import is_hub
+    from pumice.evaluate.hub import NAMES, from_hub
     from pumice.evaluate.tasks import TASKS, folder_of
     from pumice.score import task_of
 
@@ -32,8 +34,10 @@ def print_tasks(data: Path | None) -> None:
     if data is not None:
         table.add_column("there", no_wrap=True)
     table.add_column("its files, in DIR/TASK, and options", overflow="fold")
-    for benchmark in TASKS.values():
-        there = data is not None and folder_of(data, benchmark.name).is_dir()
+    hub = is_hub(data)
+    for own in TASKS.values():
+        benchmark = from_hub(own) if hub and own.name in NAMES else own
+        there = own.name in NAMES if hub else data is not None and folder_of(data, own.name).is_dir()
         cells = [Text("yes", "green") if there else Text("no", "dim")] if data is not None else []
         lines = [task_of(benchmark.name).title + (", read by a judge" if benchmark.judge else "")]
         lines += list(benchmark.files)
@@ -43,7 +47,7 @@ def print_tasks(data: Path | None) -> None:
         table.add_row(Text(benchmark.name, "bold"), *cells, Text("\n".join(lines)))
     out.print(table)
     if data is None:
-        note("--data DIR (or PUMICE_DATA) shows which are there.")
+        note("--data DIR (or PUMICE_DATA) shows which are there, --data hub which can be fetched.")
 
 
 def print_results(results: Results, names: Sequence[str]) -> None:

@@ -105,6 +105,11 @@ def from_hub(benchmark: Benchmark) -> Benchmark:
     return dataclasses.replace(benchmark, files=(f"hub: {told}",), load=load)
 
 
+def place_of(name: str) -> str:
+    """What a result says of where one of ``NAMES`` was read."""
+    return f"hub:{SLAKE if name == 'slake' else SOURCES[name].repository}"
+
+
 def load_from_hub(name: str, choices: Choices) -> Loaded:
     """The questions of one of ``NAMES``.
 
@@ -234,4 +239,4 @@ def _inner(name: str) -> str:
     return "/".join(name.split("/")[-2:])
 
 
-__all__ = ["NAMES", "SOURCES", "HubTable", "from_hub", "load_from_hub", "slake_of"]
+__all__ = ["NAMES", "SOURCES", "HubTable", "from_hub", "load_from_hub", "place_of", "slake_of"]

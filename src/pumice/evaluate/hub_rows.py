@@ -7,16 +7,19 @@ without pictures, and ``pumice score`` reads them, too.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pumice.errors import DataError
+from pumice.errors import DataError, UsageError
 from pumice.evaluate.samples import Loaded, Sample, ordered
 from pumice.evaluate.tables import Table, stored
-from pumice.evaluate.tasks.found import SHORT, labelled, unique, whole_set
+from pumice.evaluate.tasks.collected import commonest
+from pumice.evaluate.tasks.found import labelled, unique, whole_set
+from pumice.evaluate.tasks.prompts import YES_NO, short
+from pumice.evaluate.tasks.textvqa import textvqa_prompt
+from pumice.evaluate.tasks.vqa import vizwiz_prompt
 from pumice.files import write_text
 from pumice.score import Inputs
 from pumice.score.answers import row_id
@@ -24,10 +27,6 @@ from pumice.score.files import Row, need, strings_of, text_of
 from pumice.score.pope import CATEGORIES, PREFIX
 
 Choices = Mapping[str, str]
-
-UNANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
-OCR = "Reference OCR token: "
-_YES_NO = re.compile(r"\s*Please answer yes or no\.\s*$")
 
 
 def pope(tables: Sequence[Table], choices: Choices) -> Loaded:
@@ -42,7 +41,7 @@ def pope(tables: Sequence[Table], choices: Choices) -> Loaded:
         id, truth = f"{category}/{row_id(row)}", _yes_or_no(row)
         question = _text(row, "question").strip()
         picture = stored(tables[0], number, "image", id)
-        text = f"{question}\n{SHORT}"
+        text = short(question)
         answer_row = {"question_id": id, "prompt": text, "category": category}
         samples.append(Sample(id, text, (picture,), answer_row, truth, category))
         labels.append((category, {"question_id": id, "text": question, "label": truth}))
@@ -67,11 +66,11 @@ def mme(tables: Sequence[Table], choices: Choices) -> Loaded:
     lines: dict[tuple[str, str], list[str]] = {}
     for number, row in enumerate(tables[0].rows(("question_id", "question", "answer", "category"))):
         category, name = _text(row, "category"), _text(row, "question_id")
-        question, truth = _YES_NO.sub("", _text(row, "question")), _yes_or_no(row)
+        question, truth = _text(row, "question").replace(YES_NO, "").strip(), _yes_or_no(row)
         own = lines.setdefault((category, PurePosixPath(name).stem), [])
-        own.append(f"{question} Please answer yes or no.\t{truth.capitalize()}")
+        own.append(f"{question} {YES_NO}\t{truth.capitalize()}")
         id = f"{category}/{PurePosixPath(name).stem}: {' '.join(question.split())}"
-        text = f"{question}\n{SHORT}"
+        text = short(question)
         picture = stored(tables[0], number, "image", id)
         answer_row = {"question_id": name, "prompt": text, "category": category}
         samples.append(Sample(id, text, (picture,), answer_row, truth.capitalize(), category))
@@ -101,7 +100,7 @@ def gqa(tables: Sequence[Table], choices: Choices) -> Loaded:
             )
         if not isinstance(types, Mapping) or not {"structural", "semantic"} <= set(types):
             raise DataError("types names no structural and semantic type", where=row.where, remedy=_LAYOUT)
-        text = f"{_text(row, 'question')}\n{SHORT}"
+        text = short(_text(row, "question"))
         picture = stored(shown, places[image], "image", image)
         samples.append(_sample(id, text, picture, _text(row, "answer"), str(types["structural"])))
         labels[id] = {key: row.value[key] for key in ("answer", "isBalanced", "types")}
@@ -124,15 +123,13 @@ def textvqa(tables: Sequence[Table], choices: Choices) -> Loaded:
     samples: list[Sample] = []
     labels: list[dict[str, Any]] = []
     for number, (id, row) in enumerate(rows.items()):
-        text = _text(row, "question").capitalize()
-        if with_tokens:
-            tokens = need(row.value, "ocr_tokens", row.where)
-            if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-                raise DataError("ocr_tokens is no list of texts", where=row.where, remedy=_LAYOUT)
-            text = f"{text}\n{OCR}{', '.join(tokens)}"
+        tokens = need(row.value, "ocr_tokens", row.where) if with_tokens else None
+        if with_tokens and not (isinstance(tokens, list) and all(isinstance(one, str) for one in tokens)):
+            raise DataError("ocr_tokens is no list of texts", where=row.where, remedy=_LAYOUT)
+        text = textvqa_prompt(_text(row, "question"), tokens)
         image, answers = _text(row, "image_id"), strings_of(row.value, "answers", row.where)
         picture = stored(tables[0], first.setdefault(image, number), "image", image)
-        samples.append(_sample(id, f"{text}\n{SHORT}", picture, _commonest(answers)))
+        samples.append(_sample(id, text, picture, commonest(answers)))
         labels.append({key: row.value[key] for key in ("question_id", "image_id", "question", "answers")})
     note = "with the hub's OCR tokens in the prompt" if with_tokens else "no OCR tokens in the prompt"
     notes = (note, *whole_set(len(samples), (5000,)))
@@ -141,16 +138,22 @@ def textvqa(tables: Sequence[Table], choices: Choices) -> Loaded:
 
 def vizwiz(tables: Sequence[Table], choices: Choices) -> Loaded:
     """lmms-lab/VizWiz-VQA, the validation split: a question a picture, whose name is its id."""
+    if choices.get("split") == "test":
+        raise UsageError(
+            "the hub's rows are read of VizWiz's validation split alone",
+            where="--set vizwiz.split=test",
+            remedy="leave it out, or put the files of the test split into a folder: --data DIR",
+        )
     samples: list[Sample] = []
     labels: list[dict[str, Any]] = []
     for number, row in enumerate(tables[0].rows(("question_id", "question", "answers", "category"))):
         id = _text(row, "question_id")
         image = id if PurePosixPath(id).suffix else f"{id}.jpg"
         answers = strings_of(row.value, "answers", row.where)
-        text = f"{_text(row, 'question').capitalize()}\n{UNANSWERABLE}\n{SHORT}"
+        text = vizwiz_prompt(row)
         group = str(row.value["category"] or "")
         samples.append(
-            _sample(image, text, stored(tables[0], number, "image", image), _commonest(answers), group)
+            _sample(image, text, stored(tables[0], number, "image", image), commonest(answers), group)
         )
         labels.append({"image": image, "answers": answers, "answer_type": group})
     notes = (
@@ -189,7 +192,3 @@ def _yes_or_no(row: Row) -> str:
     if truth not in ("yes", "no"):
         raise DataError(f"the answer is {truth!r}", where=row.where, remedy="an answer is yes or no")
     return truth
-
-
-def _commonest(answers: Sequence[str]) -> str:
-    return Counter(answers).most_common(1)[0][0]

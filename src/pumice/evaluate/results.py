@@ -115,7 +115,7 @@ class TaskResult(TypedDict):
     questions: str
     """As in ``AnswersRecord``: results with one value were asked the same."""
     data: str
-    """The task's folder of official files; names of pictures are relative to it."""
+    """The task's folder of official files; names of pictures are relative to it. Or ``hub:`` and a name."""
     judge: dict[str, Any] | None
     """Of a judged task: who judged."""
     pumice: str

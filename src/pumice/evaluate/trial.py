@@ -61,11 +61,15 @@ BLIND_HOW = "the same model, grey pictures of the same size"
 
 @dataclass(frozen=True)
 class Wish:
-    """A task as it was asked for: where its files lie, and its options, all of them."""
+    """A task as it was asked for: where its files lie, and its options, all of them.
+
+    ``source`` names what is no folder: the hub.
+    """
 
     benchmark: Benchmark
     folder: Path
     choices: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -282,7 +286,7 @@ class Trial:
             settings=record["settings"],
             choices=record["choices"],
             questions=record["questions"],
-            data=str(one.wish.folder.absolute()),
+            data=one.wish.source or str(one.wish.folder.absolute()),
             judge=None if ruling is None else dict(ruling.record),
             pumice=pumice.__version__,
             date=_now(),

@@ -103,7 +103,7 @@ def test_the_hubs_rows_are_numbered(tmp_path: Path) -> None:
 def test_errors(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the files of ai2d are not there") as caught:
         load(tmp_path / "gone", {})
-    assert "beside it: ai2d" in str(caught.value)
+    assert "beside it there is: ai2d" in str(caught.value)
     file = archive / "questions" / "0.png.json"
     whole(file, {"questions": {"Which?": question("0.png-0", 4)}})
     with pytest.raises(DataError, match="the answer is '4' of 4 options") as caught:

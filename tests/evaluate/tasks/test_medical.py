@@ -184,7 +184,7 @@ def test_errors(tmp_path: Path) -> None:
     folder = tmp_path / "slake"
     with pytest.raises(DataError, match="the files of slake are not there") as caught:
         SLAKE.load(folder, {})
-    assert "xmlabN/source.jpg" in str(caught.value)
+    assert "imgs (the same: xmlabN/source.jpg; or images)" in str(caught.value)
     path = whole(folder / "test.json", MED)
     pictures(folder / "images", {"a.jpg": 1, "B.jpg": 2})
     with pytest.raises(ImageError, match=r"the picture b\.jpg is in none") as caught:

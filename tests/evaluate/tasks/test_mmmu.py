@@ -70,7 +70,7 @@ def test_prompts_and_pictures(folder: Path) -> None:
     }
     assert [sample.group for sample in loaded.samples] == ["Art_Theory"] * 3 + ["Math"]
     assert [sample.truth for sample in loaded.samples] == ["C", "B", "A", "24/7"]
-    assert loaded.guesses == ("A", "B", "C", "D")
+    assert loaded.guesses == ("A", "B", "C")
     assert MMMU.max_new_tokens == 16
     names = [image.name for sample in loaded.samples for image in sample.images]
     assert len(set(names)) == len(names)
@@ -126,7 +126,7 @@ def test_missing_files_name_what_is_expected_and_what_is_there(tmp_path: Path) -
     assert "there is: notes.txt" in str(caught.value)
     with pytest.raises(DataError, match="not there") as caught:
         load(tmp_path / "mmnu", {})
-    assert "does not exist; beside it: mmmu" in str(caught.value)
+    assert "does not exist; beside it there is: mmmu" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from PIL import ImageDraw, ImageFont
 from pumice.errors import DataError
 from pumice.evaluate.samples import Benchmark, Loaded, Picture, Sample, Stored, ordered
 from pumice.evaluate.tables import ParquetTable, Table, stored
-from pumice.evaluate.tasks.found import LETTER, Pictures, absent, labelled, lettered, sample, whole_set
+from pumice.evaluate.tasks.found import Pictures, absent, labelled, letters, sample, whole_set
 from pumice.evaluate.tasks.mmmu import whole_parts
+from pumice.evaluate.tasks.prompts import LETTER, lettered
 from pumice.image.decode import open_image
 from pumice.score.answers import counted
 from pumice.score.choice import true_letter
@@ -21,9 +22,11 @@ from pumice.score.files import Row, need, object_rows, strings_of, text_of
 
 IDS = "ai2d_test_ids.csv"
 FILES = (
-    f"{IDS}, questions/NAME.png.json, images/NAME.png and annotations/NAME.png.json "
-    "(prior.allenai.org/projects/diagram-understanding)",
-    "data/test-*.parquet (hub: lmms-lab/ai2d)",
+    f"{IDS} (AI2D, prior.allenai.org/projects/diagram-understanding)",
+    "questions (the same: NAME.png.json)",
+    "images (the same: NAME.png)",
+    "annotations (the same: NAME.png.json; or abc_images with letters in the pictures)",
+    "data/test-*.parquet (hub: lmms-lab/ai2d; instead of all these)",
 )
 COLUMNS = ("question", "options", "answer")
 PUBLISHED = (3088,)
@@ -110,13 +113,13 @@ def _loaded(rows: Iterator[tuple[str, Row, list[Picture]]] | Any) -> Loaded:
         question = text_of(row.value, "question", row.where)
         options = strings_of(row.value, "options", row.where)
         truth = true_letter(row, options)
-        samples.append(sample(id, f"{question}\n{lettered(options)}\n{LETTER}", images, truth=truth))
+        samples.append(sample(id, f"{lettered(question, options)}\n{LETTER}", images, truth=truth))
         labels.append({"id": id, "options": options, "answer": row.value["answer"]})
     return Loaded(
         task="ai2d",
         samples=ordered(samples),
         inputs=labelled(labels),
-        guesses=("A", "B", "C", "D"),
+        guesses=letters(max((len(label["options"]) for label in labels), default=0)),
         notes=whole_set(len(samples), PUBLISHED),
     )
 

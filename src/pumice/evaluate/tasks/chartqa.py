@@ -7,16 +7,18 @@ from pathlib import Path
 
 from pumice.evaluate.samples import Benchmark, Choice, Loaded, Picture, Sample, ordered
 from pumice.evaluate.tables import ParquetTable, Table, stored
-from pumice.evaluate.tasks.found import SHORT, Pictures, absent, labelled, sample, whole_set
+from pumice.evaluate.tasks.found import Pictures, absent, labelled, sample, whole_set
 from pumice.evaluate.tasks.mmmu import whole_parts
+from pumice.evaluate.tasks.prompts import SHORT
 from pumice.score import Inputs
 from pumice.score.documents import chart_kind, chart_label, chart_rows
 from pumice.score.files import text_of
 
 FILES = (
-    "test/test_human.json, test/test_augmented.json and the pictures test/png/NAME "
-    "(github.com/vis-nlp/ChartQA, 'ChartQA Dataset')",
-    "data/test-00000-of-00001.parquet (hub: lmms-lab/ChartQA)",
+    "test/test_human.json (ChartQA, github.com/vis-nlp/ChartQA, folder 'ChartQA Dataset')",
+    "test/test_augmented.json (the same)",
+    "test/png (the same: the pictures)",
+    "data/test-00000-of-00001.parquet (hub: lmms-lab/ChartQA; instead of all these)",
 )
 COLUMNS = ("type", "question", "answer")
 INSTRUCTIONS = {"word": "Answer the question with a single word.", "phrase": SHORT}

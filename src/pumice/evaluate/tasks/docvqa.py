@@ -7,16 +7,18 @@ from pathlib import Path
 
 from pumice.evaluate.samples import Benchmark, Loaded, Picture, Sample, ordered
 from pumice.evaluate.tables import ParquetTable, Table, stored
-from pumice.evaluate.tasks.found import SHORT, Pictures, absent, labelled, sample, unique, whole_set
+from pumice.evaluate.tasks.found import Pictures, absent, labelled, sample, unique, whole_set
 from pumice.evaluate.tasks.mmmu import whole_parts
+from pumice.evaluate.tasks.prompts import short
 from pumice.score import Inputs
 from pumice.score.answers import row_id
 from pumice.score.files import Row, rows_or_under, strings_of, text_of
 
 NAME = "val_v1.0_withQT.json"
 FILES = (
-    f"{NAME} and the pictures documents/NAME or spdocvqa_images/NAME (rrc.cvc.uab.es, DocVQA, task 1)",
-    "DocVQA/validation-*.parquet (hub: lmms-lab/DocVQA)",
+    f"{NAME} (DocVQA, rrc.cvc.uab.es, task 1)",
+    "documents (the same: the pictures; or spdocvqa_images)",
+    "DocVQA/validation-*.parquet (hub: lmms-lab/DocVQA; instead of both)",
 )
 COLUMNS = (
     "questionId", "question", "question_types", "answers", "ucsf_document_id", "ucsf_document_page_no",
@@ -70,7 +72,7 @@ def _loaded(
 ) -> Loaded:
     samples: list[Sample] = []
     for number, row in enumerate(rows):
-        text = f"{text_of(row.value, 'question', row.where)}\n{SHORT}"
+        text = short(text_of(row.value, "question", row.where))
         truth = strings_of(row.value, "answers", row.where)[0]
         kinds = row.value.get("question_types") or ()
         group = str(kinds[0]) if kinds else ""

@@ -1,4 +1,4 @@
-"""What the tasks share: files that are not there, pictures by name, labels for the scorer, prompts' parts."""
+"""What the tasks share: files that are not there, pictures by name, labels for the scorer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from pumice.score.answers import by_id
 from pumice.score.choice import ALPHABET
 from pumice.score.files import Row
 
-LETTER = "Answer with the option's letter from the given choices directly."
-SHORT = "Answer the question using a single word or phrase."
 LABELS = "labels.jsonl"
 """Written beside the answers: what the scorer must know of the questions, without the pictures."""
 SHOWN = 8
@@ -27,13 +25,13 @@ def absent(folder: Path, task: str, files: Sequence[str]) -> DataError:
     """The error for a folder without the files of a task: what is expected, and what is there."""
     if not folder.exists():
         near = sorted(entry.name for entry in folder.parent.iterdir()) if folder.parent.is_dir() else []
-        there = f"the folder does not exist; beside it: {_listed(near)}"
+        there = f"the folder does not exist; beside it there is: {_listed(near)}"
     else:
         there = f"there is: {_listed(sorted(entry.name for entry in folder.iterdir()))}"
     return DataError(
         f"the files of {task} are not there",
         where=str(folder),
-        remedy=f"put these there: {'; or '.join(files)} ({there})",
+        remedy="\n".join(["put these there:", *(f"    {file}" for file in files), f"    {there}"]),
     )
 
 
@@ -102,13 +100,9 @@ def sample(id: str, text: str, images: Sequence[Any], *, truth: str, group: str 
     return Sample(id, text, tuple(images), {"question_id": id, "prompt": text}, truth, group)
 
 
-def lettered(options: Sequence[str]) -> str:
-    """``A. first``, a line an option.
-
-    >>> lettered(["red", "blue"])
-    'A. red\\nB. blue'
-    """
-    return "\n".join(f"{letter}. {option}" for letter, option in zip(ALPHABET, options, strict=False))
+def letters(count: int) -> tuple[str, ...]:
+    """The letters of so many options: what somebody who sees nothing may say."""
+    return tuple(ALPHABET[:count])
 
 
 def unique(rows: Sequence[Row], *, numbered: bool = False) -> dict[str, Row]:

@@ -57,7 +57,10 @@ def _of_test(row: Row) -> bool:
     return text_of(row.value, "phrase_type", row.where).startswith("test")
 
 
-_MED = "test.json of LLaVA-Med (id, image, conversations, answer_type) and images/NAME"
+_MED = (
+    "test.json (LLaVA-Med: rows of id, image, conversations, answer_type)",
+    "images (the same: the pictures)",
+)
 
 LAYOUTS = {
     layout.name: layout
@@ -69,9 +72,10 @@ LAYOUTS = {
             picture="image_name",
             published=(451,),
             meant=(
-                _MED,
-                "'VQA_RAD Dataset Public.json' and 'VQA_RAD Image Folder/NAME' (osf.io/89kps)",
-                "data/test-*.parquet (hub: flaviagiammarino/vqa-rad)",
+                *_MED,
+                "VQA_RAD Dataset Public.json (VQA-RAD, osf.io/89kps; instead of LLaVA-Med's)",
+                "VQA_RAD Image Folder (the same: the pictures)",
+                "data/test-*.parquet (hub: flaviagiammarino/vqa-rad; instead of all these)",
             ),
             test=_of_test,
         ),
@@ -82,8 +86,8 @@ LAYOUTS = {
             picture="img_name",
             published=(1061,),
             meant=(
-                "test.json and imgs/xmlabN/source.jpg (www.med-vqa.com/slake; hub: BoKelvin/SLAKE)",
-                _MED,
+                "test.json (SLAKE, www.med-vqa.com/slake, hub: BoKelvin/SLAKE; or LLaVA-Med's)",
+                "imgs (the same: xmlabN/source.jpg; or images)",
             ),
         ),
         Layout(
@@ -93,9 +97,10 @@ LAYOUTS = {
             picture="image",
             published=(6719, 6761),
             meant=(
-                _MED,
-                "qas/test/test_qa.pkl and images/test/NAME.jpg (github.com/UCSD-AI4H/PathVQA)",
-                "data/test-*.parquet (hub: flaviagiammarino/path-vqa)",
+                *_MED,
+                "qas/test/test_qa.pkl (PathVQA, github.com/UCSD-AI4H/PathVQA; instead of LLaVA-Med's)",
+                "images/test (the same: the pictures)",
+                "data/test-*.parquet (hub: flaviagiammarino/path-vqa; instead of all these)",
             ),
             ending=".jpg",
         ),
@@ -156,7 +161,7 @@ def _loaded(layout: Layout, rows: Any, foreign: int = 0) -> Loaded:
         raise DataError(
             f"none of the rows is a question of {layout.name}'s test split",
             where=layout.files[0],
-            remedy=f"the files are: {'; or '.join(layout.meant)}",
+            remedy=f"the files are: {'; '.join(layout.meant)}",
         )
     notes = (*NOTES, *whole_set(len(samples), layout.published))
     if foreign:

@@ -9,14 +9,15 @@ from pathlib import Path
 from pumice.errors import DataError
 from pumice.evaluate.samples import Benchmark, Loaded, Sample, ordered
 from pumice.evaluate.tables import ParquetTable, Table, stored
-from pumice.evaluate.tasks.found import LETTER, SHORT, absent, labelled, lettered, sample, unique, whole_set
+from pumice.evaluate.tasks.found import absent, labelled, letters, sample, unique, whole_set
+from pumice.evaluate.tasks.prompts import LETTER, lettered, short
 from pumice.score.choice import ALPHABET
 from pumice.score.files import Row, text_of
 from pumice.score.mmmu import DOMAIN, options_of, subject_of, truths_of, type_of
 
 FILES = (
-    "SUBJECT/validation-00000-of-00001.parquet of all 30 subjects (hub: MMMU/MMMU)",
-    "data/validation-00000-of-00001.parquet (hub: lmms-lab/MMMU)",
+    "SUBJECT/validation-00000-of-00001.parquet (hub: MMMU/MMMU, all 30 subjects)",
+    "data/validation-00000-of-00001.parquet (hub: lmms-lab/MMMU; instead of the subjects)",
 )
 COLUMNS = ("id", "question", "options", "answer", "question_type")
 PICTURES = 7
@@ -66,7 +67,7 @@ def from_tables(tables: Sequence[Table]) -> Loaded:
         task="mmmu",
         samples=ordered(samples),
         inputs=labelled({key: row.value[key] for key in keys} for row in rows),
-        guesses=("A", "B", "C", "D"),
+        guesses=letters(max(len(options_of(row) or ()) for row in rows)),
         notes=tuple(notes),
     )
 
@@ -75,7 +76,7 @@ def _sample(table: Table, number: int, row: Row, pictures: Mapping[str, Sequence
     id, question = text_of(row.value, "id", row.where), text_of(row.value, "question", row.where)
     truths = truths_of(row)
     if type_of(row) == "open":
-        asked, instruction = question, SHORT
+        asked, end = question, short("")
     else:
         options = options_of(row) or []
         if not set(truths) <= set(ALPHABET):
@@ -84,7 +85,7 @@ def _sample(table: Table, number: int, row: Row, pictures: Mapping[str, Sequence
                 where=row.where,
                 remedy="take the file as it was published; test files have no answers",
             )
-        asked, instruction = f"{question}\n{lettered(options)}", LETTER
+        asked, end = lettered(question, options), f"\n{LETTER}"
     marks = sorted({int(mark) for mark in _MARK.findall(asked)})
     for mark in marks:
         filled = pictures.get(f"image_{mark}", ())
@@ -95,7 +96,7 @@ def _sample(table: Table, number: int, row: Row, pictures: Mapping[str, Sequence
                 remedy="take the file as it was published",
             )
     images = [stored(table, number, f"image_{mark}", f"{id}_{mark}") for mark in marks]
-    return sample(id, f"{asked}\n\n{instruction}", images, truth=truths[0], group=subject_of(id))
+    return sample(id, f"{asked}\n{end}", images, truth=truths[0], group=subject_of(id))
 
 
 def whole_parts(files: Sequence[Path]) -> Sequence[Path]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pumice.evaluate.samples import Benchmark, Loaded, Sample, ordered
 from pumice.evaluate.tables import ParquetTable, Table, stored
-from pumice.evaluate.tasks.found import LETTER, absent, labelled, sample, unique, whole_set
+from pumice.evaluate.tasks.found import absent, labelled, letters, sample, unique, whole_set
+from pumice.evaluate.tasks.prompts import LETTER
 from pumice.score.answers import row_id
 from pumice.score.files import text_of
 
@@ -46,7 +47,7 @@ def from_table(table: Table) -> Loaded:
         task="mmstar",
         samples=ordered(samples),
         inputs=labelled(row.value for row in rows),
-        guesses=("A", "B", "C", "D"),
+        guesses=letters(4),
         notes=whole_set(len(samples), PUBLISHED),
     )
 

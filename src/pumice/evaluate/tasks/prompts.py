@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pumice.score.choice import ALPHABET
 from pumice.score.mme import SHORT, YES_NO
 
 LETTER = "Answer with the option's letter from the given choices directly."
 LETTER_CN = "请直接回答选项字母。"
 UNANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
 OCR = "Reference OCR token: "
-LETTERS = "ABCDEFGHIJ"
 
 
 def short(question: str) -> str:
@@ -20,8 +20,8 @@ def short(question: str) -> str:
 
 def lettered(question: str, options: Sequence[str]) -> str:
     """A question with its options, ``A. ...`` on a line each."""
-    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    lines = [f"{letter}. {option}" for letter, option in zip(ALPHABET, options, strict=False)]
     return "\n".join([question, *lines])
 
 
-__all__ = ["LETTER", "LETTERS", "LETTER_CN", "OCR", "SHORT", "UNANSWERABLE", "YES_NO", "lettered", "short"]
+__all__ = ["LETTER", "LETTER_CN", "OCR", "SHORT", "UNANSWERABLE", "YES_NO", "lettered", "short"]
