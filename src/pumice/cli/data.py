@@ -183,6 +183,49 @@ def convert(
 
 
 @app.command(
+    "fingerprints",
+    epilog=examples(
+        ("of the data of one stage", "pumice data fingerprints talk.json --images photos --out talk.npz"),
+        (
+            "then, what a benchmark has in common with it",
+            "pumice eval MODEL --tasks pope --training talk.npz",
+        ),
+    ),
+)
+def fingerprints(
+    path: PathArgument,
+    target: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file that is written.")],
+    images: ImagesOption = None,
+    format: FormatOption = None,
+    cache: CacheOption = CACHE,
+) -> None:
+    """Write what stands for all pictures and questions of a data file; neither can be read back."""
+    import os
+
+    from pumice.cli.console import commands, out
+    from pumice.cli.progress import counting
+    from pumice.errors import UsageError
+    from pumice.evaluate.fingerprints import build_index
+
+    if not target.absolute().parent.is_dir():
+        raise UsageError(
+            f"there is no folder {target.parent}", where=f"--out {target}", remedy="make it, or name another"
+        )
+    with counting() as count:
+        table = _open(path, images, format, cache, check_files=True, show=20, count=count)
+        index = build_index([table], workers=os.cpu_count() or 1, progress=count)
+    index.save(target)
+    videos = f"; {index.head['videos']:,} videos left out" if index.head["videos"] else ""
+    out.print(
+        f"{target}: {index.pictures:,} different pictures, {index.questions:,} different questions of "
+        f"{len(table):,} rows{videos}",
+        soft_wrap=True,
+        markup=False,
+    )
+    commands(("hold a benchmark against it", f"pumice eval MODEL --tasks NAME --training {target}"))
+
+
+@app.command(
     "build-mix",
     epilog=examples(
         (

@@ -34,6 +34,10 @@ EPILOG = examples(
         "answers that are there, with chance beside",
         "pumice eval llava-13b --tasks pope --data benchmarks --answers answers.jsonl",
     ),
+    (
+        "how much of it the training data had shown",
+        "pumice eval runs/mine --tasks pope --data benchmarks --training mix.npz",
+    ),
     ("which tasks there are, and what they need", "pumice eval --list --data benchmarks"),
 )
 
@@ -66,6 +70,7 @@ def evaluate(
     max_new_tokens: options.MaxNewTokens = None,
     seed: options.Seed = 0,
     template: options.Template = None,
+    training: options.Training = None,
 ) -> None:
     """Measure a model: figures with intervals, and baselines that see nothing."""
     of_server = {
@@ -85,6 +90,7 @@ def evaluate(
         "--judge-runs": judge_runs,
         "--both-orders": both_orders,
         "--second-judge": second_judge,
+        "--training": training,
     }
     if listing:
         from pumice.cli.tasks_view import print_tasks
@@ -124,6 +130,7 @@ def evaluate(
         answers=answers, judge=judging,
         out=folder, limit=limit, seed=seed, blind=blind,
         batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
+        training=training or (),
     )  # fmt: skip
 
 

@@ -99,6 +99,16 @@ Answers = Annotated[
         rich_help_panel=TASKS,
     ),
 ]
+Training = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--training",
+        metavar="FILE",
+        help="Count pictures and questions that training data had, by its fingerprints (pumice data "
+        "fingerprints); may be given more than once.",
+        rich_help_panel=TASKS,
+    ),
+]
 JudgeUrl = Annotated[
     str | None,
     typer.Option(

@@ -68,6 +68,7 @@ def evaluate_tasks(
     batch_size: int | None,
     max_new_tokens: int | None,
     template: str | None,
+    training: Sequence[Path] = (),
 ) -> None:
     """Ask a model the questions of benchmarks and score them; ends with 1 unless all of them have figures.
 
@@ -78,6 +79,7 @@ def evaluate_tasks(
     from pumice.cli.console import note, print_error
     from pumice.cli.models import label
     from pumice.cli.tasks_view import print_results
+    from pumice.evaluate.fingerprints import Index
     from pumice.evaluate.trial import Terms, Trial
     from pumice.report import write_evaluation_page
 
@@ -89,7 +91,8 @@ def evaluate_tasks(
     )
     folder = out or (place / f"limit-{limit}" if limit else place)
     terms = Terms(limit, seed, max_new_tokens, blind)
-    trial = Trial(wishes, answerer, folder, terms, judging)
+    held = [Index.load(file) for file in training]
+    trial = Trial(wishes, answerer, folder, terms, judging, held)
     ready, failed = trial.prepare()
     for error in failed.values():
         print_error(error)

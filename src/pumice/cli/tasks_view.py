@@ -12,7 +12,7 @@ from rich.text import Text
 from pumice.cli.console import note, out, visible
 
 if TYPE_CHECKING:
-    from pumice.evaluate.results import Baseline, Results, Scores, TaskResult
+    from pumice.evaluate.results import Baseline, Overlap, Results, Scores, TaskResult
 
 PUBLISHED = ("LLaVA-1.5-7B", "LLaVA-1.5-13B")
 """Whose published figures stand beside ours."""
@@ -61,12 +61,22 @@ def print_results(results: Results, names: Sequence[str]) -> None:
     for result in scored:
         for text in (*result["notes"], *result["scores"]["notes"]):
             note(f"{result['task']}: {text}")
+        if "overlap" in result:
+            note(f"{result['task']}: in training: {_overlap(result['overlap'])}")
     for name, state in states.items():
         if state["state"] == "scored":
             continue
         out.print(Text(f"\n{name}: {state['state']}: {visible(state['problem'])}", "yellow"), soft_wrap=True)
         if state["remedy"]:
             out.print(Text(f"  to do: {visible(state['remedy'])}", "dim"), soft_wrap=True)
+
+
+def _overlap(found: Overlap) -> str:
+    return (
+        f"{found['pictures_same']:,} of {found['pictures']:,} pictures, {found['pictures_near']:,} more near; "
+        f"{found['questions_same']:,} of {found['questions']:,} questions, "
+        f"{found['questions_with_picture']:,} of them with such a picture"
+    )
 
 
 def _table(scored: Sequence[TaskResult]) -> Table:

@@ -92,7 +92,34 @@ class Baselines(TypedDict):
     blind: Baseline | None
 
 
-class TaskResult(TypedDict):
+class Overlap(TypedDict):
+    """How many of a task's pictures and questions training data has, too (``evaluate.overlap``)."""
+
+    pictures: int
+    """Different pictures of the task."""
+    pictures_same: int
+    """Of these, with the very pixels of one in training."""
+    pictures_near: int
+    """Besides these, near to one."""
+    questions: int
+    questions_same: int
+    """With the words of a question of training, whatever picture stood there."""
+    questions_with_picture: int
+    """Asked of the same or a near picture in the same words."""
+    examples: list[str]
+    """Ids of the first few of ``questions_with_picture``."""
+    training: list[dict[str, Any]]
+    """The files that the fingerprints are of: ``path``, ``sha256`` and ``rows``."""
+
+
+class Held(TypedDict, total=False):
+    """What a result may have besides."""
+
+    overlap: Overlap
+    """Where fingerprints of training data were given."""
+
+
+class TaskResult(Held):
     """The figures of one task, and all that a reader needs to trust them."""
 
     format: int

@@ -18,6 +18,8 @@ from pumice.errors import DataError, Interrupted, PumiceError, RunError
 from pumice.evaluate.answers import PROBLEM, AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
+from pumice.evaluate.fingerprints import Index
+from pumice.evaluate.overlap import overlap
 from pumice.evaluate.pictures import check_pictures
 from pumice.evaluate.results import (
     BLIND,
@@ -113,6 +115,8 @@ class Trial:
     out: Path
     terms: Terms = Terms()
     judge: Judge | None = None
+    training: Sequence[Index] = ()
+    """Fingerprints of what the model was trained on; the overlap is counted where there are some."""
 
     def prepare(self) -> tuple[dict[str, Ready], dict[str, PumiceError]]:
         """Read all tasks' files and what was answered before; nobody is asked yet.
@@ -243,6 +247,8 @@ class Trial:
         if ruling is None:
             guessed = chance(one.samples, one.loaded.guesses, lambda file: self._figures(one, file))
         made = self._result(one, result, Baselines(chance=guessed, blind=blind), ruling)
+        if self.training:
+            made["overlap"] = overlap(one.samples, self.training, progress)
         write_result(folder, made)
         return TaskState(state="scored", result=made, problem="", remedy="")
 
