@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pumice.errors import DataError, ImageError
+from pumice.errors import DataError
 from pumice.evaluate.tasks.chartqa import CHARTQA, load
 
 from .official import cell, parquet, pictures, png, scored, shown, whole
@@ -70,10 +70,10 @@ def test_the_hubs_rows(tmp_path: Path) -> None:
 def test_errors(folder: Path) -> None:
     human = folder / "test" / "test_human.json"
     whole(human, [HUMAN[0], {"imgname": "42.png", "query": "?", "label": "x"}])
-    with pytest.raises(ImageError, match=r"the picture 42\.png is in none of .*png") as caught:
+    with pytest.raises(DataError, match="1 of 3 pictures are missing or empty") as caught:
         load(folder, {})
     assert caught.value.where == f"{human}, line 7"
-    assert "did you mean '41.png'" in str(caught.value)
+    assert f"{folder}/test/png/42.png, of {human}, line 7" in str(caught.value)
     whole(human, [{"imgname": "../../41.png", "query": "?", "label": "x"}])
     with pytest.raises(DataError, match="leaves the image folder"):
         load(folder, {})

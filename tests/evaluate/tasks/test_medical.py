@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pumice.errors import DataError, ImageError
+from pumice.errors import DataError
 from pumice.evaluate.tasks.medical import PATHVQA, SLAKE, VQA_RAD
 
 from .official import cell, parquet, pictures, png, scored, shown, whole
@@ -187,10 +187,11 @@ def test_errors(tmp_path: Path) -> None:
     assert "imgs (the same: xmlabN/source.jpg; or images)" in str(caught.value)
     path = whole(folder / "test.json", MED)
     pictures(folder / "images", {"a.jpg": 1, "B.jpg": 2})
-    with pytest.raises(ImageError, match=r"the picture b\.jpg is in none") as caught:
+    with pytest.raises(DataError, match="1 of 2 pictures are missing") as caught:
         SLAKE.load(folder, {})
     assert caught.value.where is not None
     assert caught.value.where.startswith(f"{path}, line ")
+    assert f"{folder}/imgs/b.jpg" in str(caught.value)
     whole(path, [MED[0], MED[0]])
     with pytest.raises(DataError, match="stands twice"):
         SLAKE.load(folder, {})

@@ -94,6 +94,8 @@ def _from_archive(own: Path, folder: Path) -> Loaded:
                 yield value["id"], Row(value, row.where), [shown]
 
     loaded = _loaded(rows())
+    pictures.check()
+    lettered_ones.check()
     notes = (*loaded.notes, DRAWN.format(count=counted(drawn, "question"))) if drawn else loaded.notes
     return Loaded(loaded.task, loaded.samples, loaded.inputs, loaded.guesses, notes)
 
@@ -126,7 +128,7 @@ def _loaded(rows: Iterator[tuple[str, Row, list[Picture]]] | Any) -> Loaded:
 
 def _with_letters(own: Path, name: str, picture: Path, ready: Pictures) -> Picture:
     """The diagram with letters for its texts: from ``abc_images`` where that folder is, or drawn."""
-    if ready.folders:
+    if ready.there:
         return ready.find(f"{name}.png", str(own / "questions" / f"{name}.png.json"))
     file = own / "annotations" / f"{name}.png.json"
     boxes = [_box(row) for _, row in object_rows(file, "text", "annotation file")]

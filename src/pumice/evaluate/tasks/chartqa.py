@@ -46,6 +46,7 @@ def load(folder: Path, choices: Mapping[str, str]) -> Loaded:
         picture = pictures.find(text_of(row.value, "imgname", row.where), row.where)
         question = text_of(row.value, "query", row.where)
         samples.append(_sample(id, question, picture, chart_label(row), kind, choices))
+    pictures.check()
     return _loaded(samples, lambda answers: Inputs(answers=answers, labels=own))
 
 

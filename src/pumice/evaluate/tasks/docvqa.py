@@ -50,7 +50,9 @@ def load(folder: Path, choices: Mapping[str, str]) -> Loaded:
     def picture(number: int, row: Row) -> Picture:
         return pictures.find(Path(text_of(row.value, "image", row.where)).name, row.where)
 
-    return _loaded(rows, picture, lambda answers: Inputs(answers=answers, labels=file))
+    loaded = _loaded(rows, picture, lambda answers: Inputs(answers=answers, labels=file))
+    pictures.check()
+    return loaded
 
 
 def from_table(table: Table) -> Loaded:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pumice.data.checks import image_name
-from pumice.errors import DataError, ImageError, suggest
+from pumice.errors import DataError
 from pumice.evaluate.samples import Sample
+from pumice.evaluate.tasks.collected import check_pictures
 from pumice.files import write_text
 from pumice.score import Inputs
 from pumice.score.answers import by_id
@@ -41,41 +42,36 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class Pictures:
-    """Picture files by the names that rows give them.
-
-    Names are looked up in the listing of their folder, once: a picture that is missing stops the task
-    before the first question is asked.
-    """
+    """Picture files by the names that rows give them; ``check`` says which are missing, all at once."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Folders that are there are looked through in their order."""
-        self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
-        self.meant = folders[0]
-        self._listings: dict[Path, frozenset[str]] = {}
+        """Folders in the order in which a picture is looked for; the first is the one that people are told."""
+        self.folders = tuple(dict.fromkeys(folders))
+        self._asked: list[tuple[Path, str]] = []
+
+    @property
+    def there(self) -> bool:
+        """Whether any of the folders is."""
+        return any(folder.is_dir() for folder in self.folders)
 
     def find(self, name: str, where: str) -> Path:
-        """The file of a picture.
+        """The file of a picture; where it is in none of the folders, its place in the first.
 
         Raises:
-            ImageError: there is none; the nearest name is told.
+            DataError: the name leaves the folder.
         """
-        image_name(name, where)
-        for folder in self.folders:
-            path = folder / name
-            if path.name in self._in(path.parent):
-                return path
-        near = self._in((self.folders[0] if self.folders else self.meant) / Path(name).parent)
-        raise ImageError(
-            f"the picture {name} is in none of {', '.join(map(str, self.folders)) or self.meant}",
-            where=where,
-            remedy=suggest(Path(name).name, sorted(near)[:20]) if near else f"put it into {self.meant}",
-        )
+        places = [folder / image_name(name, where) for folder in self.folders]
+        found = next((path for path in places if path.is_file()), places[0])
+        self._asked.append((found, where))
+        return found
 
-    def _in(self, folder: Path) -> frozenset[str]:
-        if folder not in self._listings:
-            names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-            self._listings[folder] = frozenset(names)
-        return self._listings[folder]
+    def check(self) -> None:
+        """Refuse pictures that are missing or empty.
+
+        Raises:
+            DataError: how many they are, and the first of them with their rows.
+        """
+        check_pictures(self._asked)
 
 
 def labelled(rows: Iterable[Mapping[str, Any]]) -> Callable[[Path], Inputs]:

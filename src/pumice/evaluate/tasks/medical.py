@@ -121,7 +121,10 @@ def loader(layout: Layout) -> Callable[[Path, Mapping[str, str]], Loaded]:
             if not tables:
                 raise absent(folder, layout.name, layout.meant)
             return from_table(ParquetTable(whole_parts(tables)), layout)
-        return from_rows(_read(file), layout, Pictures([folder / name for name in layout.folders]).find)
+        pictures = Pictures([folder / name for name in layout.folders])
+        loaded = from_rows(_read(file), layout, pictures.find)
+        pictures.check()
+        return loaded
 
     return load
 
