@@ -73,8 +73,8 @@ def print_results(results: Results, names: Sequence[str]) -> None:
 
 def _overlap(found: Overlap) -> str:
     return (
-        f"{found['pictures_same']:,} of {found['pictures']:,} pictures, {found['pictures_near']:,} more near; "
-        f"{found['questions_same']:,} of {found['questions']:,} questions, "
+        f"{found['pictures_same']:,} of {found['pictures']:,} pictures, {found['pictures_near']:,} more "
+        f"near; {found['questions_same']:,} of {found['questions']:,} questions, "
         f"{found['questions_with_picture']:,} of them with such a picture"
     )
 

@@ -114,7 +114,7 @@ def test_errors(archive: Path, tmp_path: Path) -> None:
         load(archive, {})
     whole(file, {"questions": {"Which?": question("0.png-0", 1)}})
     (archive / "images" / "0.png").unlink()
-    with pytest.raises(DataError, match="1 of 2 pictures are missing") as caught:
+    with pytest.raises(DataError, match="missing or empty: 1 of 2") as caught:
         load(archive, {})
     assert "images/0.png" in str(caught.value)
     (archive / "annotations" / "7.png.json").unlink()

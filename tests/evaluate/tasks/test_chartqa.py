@@ -70,7 +70,7 @@ def test_the_hubs_rows(tmp_path: Path) -> None:
 def test_errors(folder: Path) -> None:
     human = folder / "test" / "test_human.json"
     whole(human, [HUMAN[0], {"imgname": "42.png", "query": "?", "label": "x"}])
-    with pytest.raises(DataError, match="1 of 3 pictures are missing or empty") as caught:
+    with pytest.raises(DataError, match="missing or empty: 1 of 3") as caught:
         load(folder, {})
     assert caught.value.where == f"{human}, line 7"
     assert f"{folder}/test/png/42.png, of {human}, line 7" in str(caught.value)

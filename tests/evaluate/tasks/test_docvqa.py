@@ -68,7 +68,7 @@ def test_errors(tmp_path: Path) -> None:
         load(tmp_path, {})
     assert "rrc.cvc.uab.es" in str(caught.value)
     path = official(tmp_path, [ROWS[0], row(2, 3, ["x"])])
-    with pytest.raises(DataError, match="1 of 2 pictures are missing") as caught:
+    with pytest.raises(DataError, match="missing or empty: 1 of 2") as caught:
         load(tmp_path, {})
     assert caught.value.where is not None
     assert caught.value.where.startswith(f"{path}, line 23")

@@ -187,7 +187,7 @@ def test_errors(tmp_path: Path) -> None:
     assert "imgs (the same: xmlabN/source.jpg; or images)" in str(caught.value)
     path = whole(folder / "test.json", MED)
     pictures(folder / "images", {"a.jpg": 1, "B.jpg": 2})
-    with pytest.raises(DataError, match="1 of 2 pictures are missing") as caught:
+    with pytest.raises(DataError, match="missing or empty: 1 of 2") as caught:
         SLAKE.load(folder, {})
     assert caught.value.where is not None
     assert caught.value.where.startswith(f"{path}, line ")

@@ -45,7 +45,7 @@ class Pictures:
     """Picture files by the names that rows give them; ``check`` says which are missing, all at once."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Folders in the order in which a picture is looked for; the first is the one that people are told."""
+        """Folders in the order in which a picture is looked for; people are told the first."""
         self.folders = tuple(dict.fromkeys(folders))
         self._asked: list[tuple[Path, str]] = []
 
