@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import httpx2
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -244,6 +245,19 @@ def test_offline_is_told(stand_in: Hub, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(
         DataError, match=r"cannot be fetched \(Couldn't find any data file at Lin-Chen/MMStar\.\)"
     ):
+        load_from_hub("mmstar", {})
+
+
+@pytest.mark.parametrize(
+    "error", [datasets.exceptions.DatasetGenerationError("disk full"), httpx2.ReadTimeout("too slow")]
+)
+def test_what_breaks_off_on_the_way_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def load_dataset(*args: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(DataError, match=r"cannot be fetched \((disk full|too slow)\)"):
         load_from_hub("mmstar", {})
 
 

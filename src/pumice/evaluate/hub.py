@@ -143,7 +143,7 @@ class HubTable:
         """The table of a configuration, out of the library's store or the network."""
         datasets = need("datasets", "datasets")
         place = f"hub:{source.repository}{f'/{config}' if config else ''}@{source.split}"
-        with _fetching(place):
+        with _fetching(place, datasets.exceptions.DatasetsError):
             table = datasets.load_dataset(source.repository, config or None, split=source.split)
         return cls(table, place)
 
@@ -172,13 +172,15 @@ class HubTable:
 
 
 @contextlib.contextmanager
-def _fetching(place: str) -> Iterator[None]:
+def _fetching(place: str, *more: type[Exception]) -> Iterator[None]:
     """What the libraries raise for a name, a split, a right or a network that is not there, as ours."""
+    import httpx2
     from huggingface_hub import constants
 
+    raised: tuple[type[Exception], ...] = (OSError, ValueError, httpx2.HTTPError, *more)
     try:
         yield
-    except (OSError, ValueError) as error:
+    except raised as error:
         first = str(error).strip().partition("\n")[0]
         if constants.HF_HUB_OFFLINE:
             raise DataError(

@@ -124,6 +124,15 @@ ROWS = [
 ]
 
 
+def test_the_guess_that_is_right_more_often_comes_first(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", {"a.jpg": 1})
+    for answers, guesses in ((["No", "yes", "no"], ("no", "yes")), (["Yes", "no", "yes"], ("yes", "no"))):
+        whole(
+            tmp_path / "test.json", [med(id, "a.jpg", "?", said, "CLOSED") for id, said in enumerate(answers)]
+        )
+        assert VQA_RAD.load(tmp_path, {}).guesses == guesses
+
+
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_pathvqas_own_files(tmp_path: Path, protocol: int) -> None:
     pathvqa(tmp_path / "pathvqa", ROWS, protocol)

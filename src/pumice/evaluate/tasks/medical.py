@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,9 @@ def _loaded(layout: Layout, rows: Any, foreign: int = 0) -> Loaded:
     notes = (*NOTES, *whole_set(len(samples), layout.published))
     if foreign:
         notes = (*notes, f"{counted(foreign, 'question')} in another language than English left out")
-    return Loaded(layout.name, ordered(samples), labelled(labels), ("yes", "no"), notes)
+    said = Counter(one.truth.strip().lower() for one in samples)
+    guesses = tuple(sorted(("yes", "no"), key=lambda guess: -said[guess]))
+    return Loaded(layout.name, ordered(samples), labelled(labels), guesses, notes)
 
 
 def _read(file: Path) -> Sequence[Row] | Iterator[Row]:
