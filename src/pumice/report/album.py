@@ -11,9 +11,11 @@ import PIL.Image
 import PIL.ImageOps
 
 from pumice.errors import PumiceError
+from pumice.evaluate.hub import from_hub
 from pumice.evaluate.results import TaskResult
 from pumice.evaluate.samples import Loaded, Picture, Stored
 from pumice.evaluate.tasks import TASKS
+from pumice.types import HUB
 
 SIZES = ((384, 82), (320, 78), (256, 72), (192, 65), (128, 55))
 """The longer side in pixels, and the JPEG quality; the first that fits is taken."""
@@ -69,8 +71,10 @@ class Album:
             self._named = {}
             task = TASKS.get(self.result["task"])
             folder = Path(self.result["data"])
-            if task is not None and folder.is_dir():
-                self._named = _by_name(task.load(folder, self.result["choices"]))
+            fetched = self.result["data"].startswith(HUB)
+            if task is not None and (fetched or folder.is_dir()):
+                own = from_hub(task) if fetched else task
+                self._named = _by_name(own.load(folder, self.result["choices"]))
         return self._named
 
 
