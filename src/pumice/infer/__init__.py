@@ -1,6 +1,7 @@
 """Answers: sampling, batched generation with shared picture prefixes, chat sessions."""
 
-from pumice.infer.generate import Completion, Generator, PromptTooLong, Request
+from pumice.infer.engine.requests import PromptTooLong
+from pumice.infer.generate import Completion, Generator, Request
 from pumice.infer.pictures import ImageSource
 from pumice.infer.sampling import GREEDY, Sampling
 from pumice.infer.session import ChatSession

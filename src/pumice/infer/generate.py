@@ -15,6 +15,7 @@ from torch import Tensor
 from pumice.errors import UsageError
 from pumice.image.process import ImageProcessor
 from pumice.infer.batch import Prompt, RunningBatch
+from pumice.infer.engine.requests import PromptTooLong
 from pumice.infer.pictures import ImageSource, PictureEncoder, Shown
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
 from pumice.infer.text import TextStream, answer_lead
@@ -23,12 +24,6 @@ from pumice.text.ends import answer_ends
 from pumice.text.render import render
 from pumice.text.resolve import resolve_template
 from pumice.types import Message, text_message
-
-
-class PromptTooLong(UsageError):
-    """A prompt that fills the model's context. ``place`` is that of its request among those given."""
-
-    place: int = 0
 
 
 @dataclass(frozen=True)

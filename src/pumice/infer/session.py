@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pumice.errors import UsageError
 from pumice.infer.generate import Generator, Request
@@ -94,7 +95,7 @@ class ChatSession:
     def _sampling(self) -> Sampling:
         given = self.sampling
         turn = len(self.messages) // 2
-        return Sampling(given.temperature, given.top_k, given.top_p, (given.seed + turn) % SEEDS)
+        return replace(given, seed=(given.seed + turn) % SEEDS)
 
     def _remember(self, question: Message, answer: str, images: list[ImageSource]) -> None:
         """Enter a turn into the history; without an answer there is no turn, and pictures stay pending."""

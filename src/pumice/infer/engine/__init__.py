@@ -1,0 +1,34 @@
+"""The engine: many requests with text and pictures answered at once by one model.
+
+requests    what goes in and what comes out
+"""
+
+from pumice.infer.engine.requests import (
+    Delta,
+    EngineClosed,
+    EngineFull,
+    EngineRequest,
+    Event,
+    Finished,
+    Likely,
+    Limits,
+    PromptTooLong,
+    Running,
+    TokenLogprobs,
+    Usage,
+)
+
+__all__ = [
+    "Delta",
+    "EngineClosed",
+    "EngineFull",
+    "EngineRequest",
+    "Event",
+    "Finished",
+    "Likely",
+    "Limits",
+    "PromptTooLong",
+    "Running",
+    "TokenLogprobs",
+    "Usage",
+]
