@@ -88,6 +88,57 @@ def make(
     )
 
 
+@app.command(
+    "benchmarks",
+    epilog=examples(
+        ("all of them", "pumice world benchmarks data/benchmarks"),
+        (
+            "POPE and MME alone, with more questions",
+            "pumice world benchmarks data/yes --only pope,mme --n 600",
+        ),
+    ),
+)
+def benchmarks(
+    folder: Annotated[
+        Path, typer.Argument(help="The folder to make; the same command again completes it.", metavar="DIR")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other pictures.")] = 0,
+    n: Annotated[int, typer.Option("--n", min=1, help="Questions of each benchmark, about.")] = 96,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Which, with commas between; llava-bench and mm-vet take a judge and must be named.",
+            show_default="all that take no judge",
+        ),
+    ] = None,
+) -> None:
+    """Write small benchmarks in the files of the published ones: drawn pictures, true answers."""
+    from pumice.cli.console import commands, note, out
+    from pumice.cli.progress import counting
+    from pumice.world.benchmarks import write_benchmarks
+
+    names = [name.strip() for name in (only or "").split(",") if name.strip()]
+    with counting() as count:
+        record = write_benchmarks(
+            folder,
+            seed=seed,
+            n=n,
+            names=names,
+            progress=lambda done, total: count("benchmarks", done, total),
+        )
+    for name, questions in record["questions"].items():
+        out.print(f"  {folder / name}  {questions:,}", markup=False, soft_wrap=True)
+    for name, package in record["left_out"].items():
+        note(f"{name} is left out: it takes {package}, of the extra `tables`")
+    commands(
+        (
+            "measure a model on them",
+            f"pumice eval tiny --tasks all --dimensions all --data {shlex.quote(str(folder))}",
+        )
+    )
+
+
 class Part(StrEnum):
     """An embedded part."""
 

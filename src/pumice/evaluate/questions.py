@@ -2,7 +2,9 @@
 
 One row: {"question_id": int | str, "image": "relative/path.png" | null, "text": "...", "type": "colour",
 "answer": "red"} and, where they apply, "setting" (random | popular | adversarial: a POPE question) and
-"present" (the values of the asked attribute in the picture, one per object: the guess floor needs them).
+"present" (the values of the asked attribute in the picture, one per object: the guess floor needs them) and
+"facts" (an object of names and words or whole numbers: what else is known of the question, such as
+{"steps": 3}; dimensions group scores by them).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ EXAMPLE = (
 )
 """A row, for those who have no file yet."""
 REQUIRED = ("question_id", "image", "text", "type", "answer")
-OPTIONAL = ("setting", "present")
+OPTIONAL = ("setting", "present", "facts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Question:
     origin: Origin
     setting: Setting | None = None
     present: tuple[str, ...] | None = None
+    facts: Mapping[str, str | int] | None = None
 
     def fields(self) -> dict[str, Any]:
         """The question as its row in the file."""
@@ -60,6 +63,8 @@ class Question:
             row["setting"] = self.setting
         if self.present is not None:
             row["present"] = list(self.present)
+        if self.facts is not None:
+            row["facts"] = dict(self.facts)
         return row
 
 
@@ -145,7 +150,19 @@ def _parse(row: Mapping[str, Any], origin: Origin) -> Question:
         origin=origin,
         setting=cast("Setting | None", setting),
         present=_present(row.get("present"), where),
+        facts=_facts(row.get("facts"), where),
     )
+
+
+def _facts(value: Any, where: str) -> dict[str, str | int] | None:
+    if value is None:
+        return None
+    right = isinstance(value, dict) and all(
+        isinstance(entry, str | int) and not isinstance(entry, bool) for entry in value.values()
+    )
+    if not right:
+        raise bad(f"facts is {value!r}", where, 'give an object such as {"steps": 3, "domain": "seen"}')
+    return dict(value)
 
 
 def _present(value: Any, where: str) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -129,11 +130,31 @@ def _backdrop(seed: int) -> Image.Image:
 
 def draw(scene: Scene) -> Image.Image:
     """The picture of a scene, RGB, ``SIDE`` x ``SIDE``; a pure function of the scene."""
-    picture = _backdrop(scene.backdrop)
+    return paint(scene)
+
+
+def paint(
+    scene: Scene,
+    *,
+    backdrop: Image.Image | None = None,
+    fill: Callable[[Thing], Image.Image] | None = None,
+) -> Image.Image:
+    """The same with another backdrop, or with shapes cut out of other pictures than their plain tint.
+
+    Args:
+        scene: what is painted.
+        backdrop: RGB, ``SIDE`` x ``SIDE``; it is not changed. The scene's own when None.
+        fill: for a shape, the picture of which it shows its part, RGB, ``SIDE`` x ``SIDE``.
+    """
+    picture = _backdrop(scene.backdrop) if backdrop is None else backdrop.copy()
     for thing in scene.things:
         if thing.shape == SIGN:
             _paint_sign(picture, thing)
         else:
             mask, left, top = _mask(thing)
-            picture.paste(thing.tint, (left, top), mask)
+            if fill is None:
+                picture.paste(thing.tint, (left, top), mask)
+            else:
+                area = (left, top, left + mask.width, top + mask.height)
+                picture.paste(fill(thing).crop(area), (left, top), mask)
     return picture
