@@ -1,0 +1,55 @@
+"""Figures over pictures: means, drops and slopes against NumPy, intervals against what they must hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pumice.evaluate.dimensions.intervals import drop, group, share, slope, sums
+
+
+def test_sums_are_of_each_picture_in_order() -> None:
+    assert sums(["b", "a", "b"], [[1, 1], [0, 1], [1, 1]]).tolist() == [[2, 2], [0, 1]]
+
+
+def test_share_and_its_interval() -> None:
+    value, (low, high) = share(range(100), [True] * 80 + [False] * 20)
+    assert value == 80
+    assert low == pytest.approx(72, abs=2)
+    assert high == pytest.approx(88, abs=2)
+
+
+def test_questions_about_one_picture_stand_together() -> None:
+    scores = [True] * 50 + [False] * 50
+    _, alone = share(range(100), scores)
+    _, together = share([number // 10 for number in range(100)], scores)
+    assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def test_slope_is_that_of_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 7, 300).astype(float)
+    y = rng.random(300) < 1 - 0.1 * x
+    value, (low, high) = slope(range(300), x.tolist(), y.tolist())
+    assert value == pytest.approx(100 * np.polyfit(x, y.astype(float), 1)[0])
+    assert low < -10 < high
+    assert slope(range(3), [2, 2, 2], [True, False, True])[0] == 0
+
+
+def test_a_drop_of_the_same_questions_is_surer_than_two_shares() -> None:
+    rng = np.random.default_rng(1)
+    before = (rng.random(400) < 0.5).tolist()
+    after = [value and place % 20 != 0 for place, value in enumerate(before)]
+    value, (low, high) = drop(range(400), before, after)
+    assert value == pytest.approx(100 * (np.mean(before) - np.mean(after)))
+    _, alone = share(range(400), before)
+    assert low > 0
+    assert high - low < 0.6 * (alone[1] - alone[0])
+
+
+def test_a_group_as_result_files_have_it() -> None:
+    assert group(3, {"accuracy": 2 / 3}, (0.0, 1.0)) == {
+        "accuracy": 0.666667,
+        "n": 3,
+        "interval": [0.0, 1.0],
+    }
