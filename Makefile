@@ -13,7 +13,7 @@ PUMICE := $(BIN)/pumice
 PYTHON ?=
 PIP_ARGS ?=
 
-.PHONY: help venv demo test test-all check verify-published clean
+.PHONY: help venv demo eval-demo test test-all check verify-published clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ demo: $(READY) ## make a world, train both stages on it, measure, and ask the re
 	$(PUMICE) train tiny --data data/easy --name demo
 	$(PUMICE) chat runs/demo/model --image $(DEMO_PICTURE) "What color is the star?"
 	$(PUMICE) chat runs/demo/model --image $(DEMO_PICTURE) "Describe the image in detail."
+
+eval-demo: $(READY) ## write the embedded benchmarks and measure the shipped model on all of them
+	$(PUMICE) world benchmarks data/benchmarks
+	$(PUMICE) eval tiny --tasks all --dimensions all --blind --data data/benchmarks --out evals/tiny
 
 check: $(READY) ## lint, format and types only
 	$(BIN)/ruff check .

@@ -237,3 +237,36 @@ def test_the_hubs_tasks_are_told() -> None:
         **{name: source.repository for name, source in SOURCES.items()},
         "slake": SLAKE,
     }
+
+
+def test_the_embedded_benchmarks_and_the_dimensions_are_those_of_the_code() -> None:
+    from pumice.evaluate.dimensions import DIMENSIONS
+    from pumice.evaluate.dimensions.forms import FORMS
+    from pumice.world.benchmarks import BENCHMARKS
+    from pumice.world.domains import DOMAINS
+
+    written = {name for cells in table_of(part("The embedded benchmarks"), "| folder")
+               for name in re.findall(r"`([\w-]+)`", cells[0])}  # fmt: skip
+    assert written == set(BENCHMARKS)
+    assert [cells[0].strip("`") for cells in table_of(part("Dimensions"), "| dimension")] == list(DIMENSIONS)
+    told = part("Dimensions")
+    assert set(FORMS) <= set(re.findall(r"`([\w-]+)`", told))
+    assert all(word in told for word in ("hatched", "confetti", "dusk", "third of the\nresolution"))
+    assert len(DOMAINS) == 5
+
+
+def test_the_commands_of_the_embedded_evaluation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (write,) = commands("pumice world benchmarks ")
+    only = ["--n", "6", "--only", "pope,reasoning,domain"]
+    result = run_pumice(*shlex.split(write)[1:], *only)
+    assert result.code == 0, result.both
+    lines = [line for line in commands("pumice eval ") if "data/benchmarks" in line and "tiny" in line]
+    assert len(lines) == 2
+    for line in lines:
+        result = run_pumice(*shlex.split(line)[1:])
+        assert result.code == 0, f"{line}\n{result.both}"
+
+
+def part(heading: str) -> str:
+    return TEXT[TEXT.index(f"\n## {heading}\n") :].split("\n## ")[1]

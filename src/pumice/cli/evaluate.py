@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from pumice.cli import evaluate_options as options
 from pumice.cli.help import examples
 from pumice.errors import UsageError, suggest
@@ -38,6 +40,10 @@ EPILOG = examples(
         "how much of it the training data had shown",
         "pumice eval runs/mine --tasks pope --data benchmarks --training mix.npz",
     ),
+    (
+        "benchmarks and dimensions of drawn pictures, with nothing downloaded",
+        "pumice eval tiny --tasks all --dimensions all --data data/benchmarks",
+    ),
     ("which tasks there are, and what they need", "pumice eval --list --data benchmarks"),
 )
 
@@ -59,6 +65,9 @@ def evaluate(
     judge_runs: options.JudgeRuns = None,
     both_orders: options.BothOrders = False,
     second_judge: options.SecondJudge = None,
+    dimensions: options.Dimensions = None,
+    sizes: options.Sizes = None,
+    text_side: options.TextSide = None,
     endpoint: options.EndpointUrl = None,
     served: options.ServedName = None,
     concurrency: options.Concurrency = None,
@@ -93,16 +102,13 @@ def evaluate(
         "--training": training,
     }
     if listing:
-        from pumice.cli.tasks_view import print_tasks
+        from pumice.cli.tasks_view import print_dimensions, print_tasks
 
         print_tasks(data)
+        print_dimensions(data)
         return
-    if (questions is None) == (tasks is None):
-        raise UsageError(
-            "what the model is asked is not said" if tasks is None else "two things are to be asked",
-            where="--questions, --tasks",
-            remedy="give --questions FILE (your own) or --tasks LIST (benchmarks; --list shows them)",
-        )
+    of_dimensions = {"--sizes": sizes, "--text-side": text_side}
+    _one_thing(questions is not None, tasks is not None or dimensions is not None)
     if model is None:
         raise UsageError("no model is named", where="MODEL", remedy="give its folder or address, or tiny")
     if template is not None:
@@ -110,28 +116,64 @@ def evaluate(
 
         check_template_name(template)
     if questions is not None:
-        _unused(of_tasks | of_server, "with --questions")
+        _unused(of_tasks | of_server | of_dimensions, "with --questions")
         _own_questions(
             model, questions, images, variants, folder, limit,
             batch_size or 64, max_new_tokens or 64, seed, template,
         )  # fmt: skip
         return
-    assert tasks is not None
-    _unused({"--images": images, "--variants": variants}, "with --tasks")
-    from pumice.cli.judging import Judging
-    from pumice.cli.tasks import Server, evaluate_tasks
+    _unused({"--images": images, "--variants": variants}, "with --tasks or --dimensions")
+    if dimensions is None:
+        _unused(of_dimensions, "without --dimensions")
+    else:
+        elsewhere = {"--endpoint": endpoint, "--model": served, "--answers": answers}
+        _unused(elsewhere, "with --dimensions, which look into a model of ours")
+    failed = False
+    if tasks is None:
+        _unused(of_tasks | of_server, "without --tasks")
+    else:
+        from pumice.cli.judging import Judging
+        from pumice.cli.tasks import Server, evaluate_tasks
 
-    judging = Judging(
-        judge, judge_model, judge_key_variable, second_judge, judge_runs, both_orders, concurrency, timeout
-    )
-    evaluate_tasks(
-        model, tasks, data, choices or [],
-        server=Server(endpoint, served, concurrency, timeout, key_variable),
-        answers=answers, judge=judging,
-        out=folder, limit=limit, seed=seed, blind=blind,
-        batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
-        training=training or (),
-    )  # fmt: skip
+        judging = Judging(
+            judge, judge_model, judge_key_variable, second_judge, judge_runs, both_orders,
+            concurrency, timeout,
+        )  # fmt: skip
+        try:
+            evaluate_tasks(
+                model, tasks, data, choices or [],
+                server=Server(endpoint, served, concurrency, timeout, key_variable),
+                answers=answers, judge=judging,
+                out=folder, limit=limit, seed=seed, blind=blind,
+                batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
+                training=training or (),
+            )  # fmt: skip
+        except typer.Exit:
+            if dimensions is None:
+                raise
+            failed = True  # the dimensions are measured all the same
+    if dimensions is not None:
+        from pumice.cli.dimensions import evaluate_dimensions
+
+        evaluate_dimensions(
+            model, dimensions, data, sizes=sizes, text_side=text_side, out=folder, limit=limit, seed=seed,
+            batch_size=batch_size, max_new_tokens=max_new_tokens, template=template, failed=failed,
+        )  # fmt: skip
+
+
+def _one_thing(own: bool, benchmarks: bool) -> None:
+    """Questions of one's own, or benchmarks and dimensions: not both, and not neither.
+
+    Raises:
+        UsageError: it is otherwise.
+    """
+    if own == benchmarks:
+        raise UsageError(
+            "two things are to be asked" if own else "what the model is asked is not said",
+            where="--questions, --tasks, --dimensions",
+            remedy="give --questions FILE (your own), or --tasks LIST (benchmarks; --list shows them) and"
+            " --dimensions LIST",
+        )
 
 
 def _unused(given: Mapping[str, Any], when: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 OWN, TASKS, SERVER = "Questions of your own", "Benchmark tasks", "A model behind a server"
+DIMENSIONS = "Dimensions"
 
 Model = Annotated[
     str | None,
@@ -153,6 +154,34 @@ SecondJudge = Annotated[
         metavar="NAME[@URL]",
         help="Another judge of the same answers, on the same server or its own: how far the two agree.",
         rich_help_panel=TASKS,
+    ),
+]
+Dimensions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Sides of a model that no benchmark shows, with commas between: retrieval, instructions, "
+        "reasoning, domain, fusion, efficiency, scaling; or all that can be measured here.",
+        show_default=False,
+        rich_help_panel=DIMENSIONS,
+    ),
+]
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="For scaling: folders of runs of other sizes, with commas between.",
+        show_default=False,
+        rich_help_panel=DIMENSIONS,
+    ),
+]
+TextSide = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="For retrieval: the checkpoint that the vision tower is of, with its text encoder.",
+        show_default="that of the run, where it was not trained further",
+        rich_help_panel=DIMENSIONS,
     ),
 ]
 Out = Annotated[

@@ -77,7 +77,6 @@ def evaluate_tasks(
         PumiceError: the model cannot be found or loaded.
     """
     from pumice.cli.console import note, print_error
-    from pumice.cli.models import label
     from pumice.cli.tasks_view import print_results
     from pumice.evaluate.fingerprints import Index
     from pumice.evaluate.trial import Terms, Trial
@@ -86,10 +85,8 @@ def evaluate_tasks(
     wishes = wanted(tasks, data, choices)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
     judging = _judge(judge, wishes)
-    place = Path("evals") / _safe(
-        label(model) if answerer.model["kind"] == "local" else answerer.model["name"]
-    )
-    folder = out or (place / f"limit-{limit}" if limit else place)
+    named = model if answerer.model["kind"] == "local" else answerer.model["name"]
+    folder = out or default_folder(named, limit, local=answerer.model["kind"] == "local")
     terms = Terms(limit, seed, max_new_tokens, blind)
     held = [Index.load(file) for file in training]
     trial = Trial(wishes, answerer, folder, terms, judging, held)
@@ -109,6 +106,14 @@ def evaluate_tasks(
     note(f"The page: {page}")
     if any(results["tasks"][wish.benchmark.name]["state"] != "scored" for wish in wishes):
         raise typer.Exit(1)
+
+
+def default_folder(name: str, limit: int | None, *, local: bool = True) -> Path:
+    """Where an evaluation goes unless told: ``evals/MODEL``, and ``limit-N`` behind it."""
+    from pumice.cli.models import label
+
+    place = Path("evals") / _safe(label(name) if local else name)
+    return place / f"limit-{limit}" if limit else place
 
 
 def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
 PUBLISHED = ("LLaVA-1.5-7B", "LLaVA-1.5-13B")
 """Whose published figures stand beside ours."""
-CAPTION = (
-    "chance: the best answer that is the same to every question. 1.5-7B and -13B: LLaVA's as published, "
-    "of other questions in places (docs/evaluation.md)."
-)
+CHANCE = "chance: the best answer that is the same to every question."
+BESIDE = " 1.5-7B and -13B: LLaVA's as published, of other questions in places (docs/evaluation.md)."
 
 
 def print_tasks(data: Path | None) -> None:
@@ -46,6 +44,25 @@ def print_tasks(data: Path | None) -> None:
             lines.append(f"--set {benchmark.name}.{choice.name}={values}: {choice.meaning}")
         table.add_row(Text(benchmark.name, "bold"), *cells, Text("\n".join(lines)))
     out.print(table)
+
+
+def print_dimensions(data: Path | None) -> None:
+    """Every dimension: whether its files are there, what it says, and what it takes."""
+    from pumice.evaluate.dimensions import DIMENSIONS
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("dimension", no_wrap=True)
+    if data is not None:
+        table.add_column("there", no_wrap=True)
+    table.add_column("what it says, and its files, in DIR/FOLDER", overflow="fold")
+    for one in DIMENSIONS.values():
+        there = data is not None and bool(one.folder) and (data / one.folder).is_dir()
+        cells = [Text("yes", "green") if there else Text("no" if one.folder else "", "dim")]
+        files = [f"{one.folder}/{name}" if one.folder else name for name in one.files]
+        lines = Text("\n".join([one.about, *files]))
+        table.add_row(Text(one.name, "bold"), *(cells if data is not None else []), lines)
+    out.print()
+    out.print(table)
     if data is None:
         note("--data DIR (or PUMICE_DATA) shows which are there, --data hub which can be fetched.")
 
@@ -56,8 +73,9 @@ def print_results(results: Results, names: Sequence[str]) -> None:
     scored = [state["result"] for state in states.values() if state["result"] is not None]
     if scored:
         out.print()
-        out.print(_table(scored))
-        note(CAPTION)
+        published = [model for model in PUBLISHED if _any_published(model, scored)]
+        out.print(_table(scored, published))
+        note(CHANCE + (BESIDE if published else ""))
     for result in scored:
         for text in (*result["notes"], *result["scores"]["notes"]):
             note(f"{result['task']}: {text}")
@@ -79,7 +97,11 @@ def _overlap(found: Overlap) -> str:
     )
 
 
-def _table(scored: Sequence[TaskResult]) -> Table:
+def _any_published(model: str, scored: Sequence[TaskResult]) -> bool:
+    return any(_published(model, result["task"], name) for result in scored for name in _shown(result))
+
+
+def _table(scored: Sequence[TaskResult], published: Sequence[str]) -> Table:
     blind = any(result["baselines"]["blind"] for result in scored)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("task", no_wrap=True)
@@ -90,14 +112,14 @@ def _table(scored: Sequence[TaskResult]) -> Table:
     if blind:
         table.add_column("blind", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True, style="dim", header_style="dim bold")
-    for model in PUBLISHED:
+    for model in published:
         table.add_column(model.removeprefix("LLaVA-"), justify="right", no_wrap=True, style="dim")
     for result in scored:
-        _add(table, result, blind=blind)
+        _add(table, result, published, blind=blind)
     return table
 
 
-def _add(table: Table, result: TaskResult, *, blind: bool) -> None:
+def _add(table: Table, result: TaskResult, published: Sequence[str], *, blind: bool) -> None:
     for figure in _shown(result):
         first = figure == result["figure"]
         beside = [result["baselines"]["chance"], *([result["baselines"]["blind"]] if blind else [])]
@@ -108,7 +130,7 @@ def _add(table: Table, result: TaskResult, *, blind: bool) -> None:
             _ends(result["scores"], figure),
             *(_of(one, figure) for one in beside),
             f"{result['scores']['n']:,}" if first else "",
-            *(_published(model, result["task"], figure) for model in PUBLISHED),
+            *(_published(model, result["task"], figure) for model in published),
         )
 
 
