@@ -294,6 +294,27 @@ def test_seventy_billion_on_eight_devices_do_not_fit_and_it_is_said_what_would(
     assert "have nothing to do" in many.out
 
 
+@pytest.mark.parametrize("ranks", [True, False])
+def test_more_devices_that_are_proposed_need_what_planning_them_says(
+    pumice: Any, here: Path, ranks: bool
+) -> None:
+    """Each device then takes fewer rows; a proposal that kept them would name too many bytes."""
+    words = ["llava-1.5-7b", "--stage", "instruct", "--hardware", "a100-40g", "--json"]
+    words += ["--ranks"] if ranks else ["--published-size"]
+
+    def told(*more: str) -> dict[str, Any]:
+        (stage,) = json.loads(pumice("plan", *words, *more).out)["stages"]
+        return dict(stage["ranks"] if ranks else stage["published"])
+
+    asked = told("--devices", "4")
+    (proposal,) = (one for one in asked["would_fit"] if one["words"].startswith("--devices"))
+    planned = told(*proposal["words"].replace(", ", " ").split())
+    assert planned["fits"]
+    assert planned["rows_at_once"] < asked["rows_at_once"]
+    most = planned["all"] if ranks else planned["memory"]["all"]
+    assert most == pytest.approx(proposal["bytes"], rel=1e-9)
+
+
 def test_lora_is_accounted(pumice: Any, here: Path) -> None:
     Path("talk.jsonl").write_text("\n".join(map(json.dumps, talk(20))))
 

@@ -22,12 +22,36 @@ class Remedy:
     host: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """How a plan sets up other devices than those it was asked about: a proposal must be what planning it
+    gives.
+
+    Attributes:
+        accumulation: in how many parts the devices take a step's rows.
+        per_node: over so many devices at most weights are split unless ``--split`` says otherwise; None for
+            published runs, which split over all.
+    """
+
+    accumulation: int = 1
+    per_node: int | None = None
+
+    def rows_at_once(self, load: Load, devices: int) -> int:
+        """Rows of a step on one device at a time."""
+        return max(1, -(-load.rows // (devices * self.accumulation)))
+
+    def split(self, devices: int) -> int:
+        """Over how many devices weights are split where nothing is said; 0: all of them."""
+        return 0 if self.per_node is None else min(self.per_node, devices)
+
+
 def remedies(
     shape: Shape,
     load: Load,
     setup: Setup,
     additions: Callable[[bool], Additions] | None,
     needs: Callable[[Setup], float] | None = None,
+    planning: Planning = Planning(),  # noqa: B008 (frozen)
 ) -> list[Remedy]:
     """What makes a stage fit that does not: single changes, or else all together and more devices.
 
@@ -37,6 +61,7 @@ def remedies(
         setup: with which it does not fit.
         additions: LoRA's, or QLoRA's (True), of usual size for this model; None where the stage has some.
         needs: bytes of a device under a setup; None takes ``cost.stage_memory``.
+        planning: how a plan sets up other numbers of devices.
     """
     limit = setup.hardware.memory
     if needs is None:
@@ -48,7 +73,7 @@ def remedies(
         return Remedy(words, size, stage_memory(shape, load, changed).host)
 
     found: list[Remedy] = []
-    for words, changed in _singles(shape, setup, additions):
+    for words, changed in _singles(shape, load, setup, additions, planning):
         kind = next((kind for kind in (_SPLIT, _DEVICES) if words.startswith(kind)), None)
         more = kind is not None and any(one.words.startswith((_SPLIT, _DEVICES)) for one in found)
         if not more and (size := needs(changed)) <= limit:
@@ -57,18 +82,18 @@ def remedies(
         return found
     every = replace(setup, checkpointing=True, micro_rows=1)
     if setup.devices > 1:
-        every = replace(every, sharding="full")
-    words = _together(setup, every)
+        every = _sharded(every, "full", planning)
+    words = _together(load, planning, setup, every)
     for changed in _several(every):
         if changed != setup and (size := needs(changed)) <= limit:
-            return [remedy(_together(setup, changed), changed, size), *found]
+            return [remedy(_together(load, planning, setup, changed), changed, size), *found]
     if found:
         return found
-    spread = _spread(every, max(2, setup.devices), "full")
+    spread = _spread(every, load, max(2, setup.devices), "full", planning)
     while (size := needs(spread)) > limit and spread.devices < MOST_DEVICES:
-        spread = _spread(spread, spread.devices * 2, "full")
+        spread = _spread(spread, load, spread.devices * 2, "full", planning)
     if size <= limit:
-        found.append(remedy(_together(setup, spread), spread, size))
+        found.append(remedy(_together(load, planning, setup, spread), spread, size))
     if additions is not None and "language" in setup.trainable:
         for label, quantised in (("LoRA", False), ("QLoRA", True)):
             low = _adding(shape, every, additions(quantised))
@@ -79,7 +104,11 @@ def remedies(
 
 
 def _singles(
-    shape: Shape, setup: Setup, additions: Callable[[bool], Additions] | None
+    shape: Shape,
+    load: Load,
+    setup: Setup,
+    additions: Callable[[bool], Additions] | None,
+    planning: Planning,
 ) -> Iterator[tuple[str, Setup]]:
     if not setup.checkpointing:
         yield "activation_checkpointing: true", replace(setup, checkpointing=True)
@@ -94,7 +123,7 @@ def _singles(
     if setup.devices > 1:
         for sharding in ("grads", "full"):
             if setup.sharding == "none" or (setup.sharding == "grads" and sharding == "full"):
-                yield f"--sharding {sharding}", replace(setup, sharding=sharding)
+                yield f"--sharding {sharding}", _sharded(setup, sharding, planning)
     split = setup.split * 2
     while split and split <= setup.devices:
         if setup.devices % split == 0:
@@ -102,8 +131,8 @@ def _singles(
         split *= 2
     devices = setup.devices * 2
     while setup.sharding != "none" and devices <= MOST_DEVICES:
-        more = _spread(setup, devices, setup.sharding)
-        yield _together(setup, more), more
+        more = _spread(setup, load, devices, setup.sharding, planning)
+        yield _together(load, planning, setup, more), more
         devices *= 2
     if additions is not None and "language" in setup.trainable:
         yield (
@@ -134,23 +163,40 @@ def _several(every: Setup) -> Iterator[Setup]:
         yield replace(small, offload="optimizer")
 
 
-def _spread(setup: Setup, devices: int, sharding: Sharding) -> Setup:
-    """The same on so many devices; what is split is so over all of them."""
-    return replace(setup, sharding=sharding, devices=devices, split=devices if setup.split else 0)
+def _sharded(setup: Setup, sharding: Sharding, planning: Planning) -> Setup:
+    """The same, split so; weights over as many devices as planning takes where nothing is said."""
+    if setup.sharding == sharding:
+        return setup
+    split = planning.split(setup.devices) if sharding == "full" else 0
+    return replace(setup, sharding=sharding, split=split)
 
 
-def _together(old: Setup, new: Setup) -> str:
+def _spread(setup: Setup, load: Load, devices: int, sharding: Sharding, planning: Planning) -> Setup:
+    """The same on so many devices; what is split is so over all of them, and each has fewer rows."""
+    over_all = devices if sharding == "full" and planning.per_node is not None else 0
+    return replace(
+        setup,
+        sharding=sharding,
+        devices=devices,
+        split=over_all,
+        micro_rows=min(setup.micro_rows, planning.rows_at_once(load, devices)),
+        weights="bf16",  # as several devices hold them
+    )
+
+
+def _together(load: Load, planning: Planning, old: Setup, new: Setup) -> str:
     """What differs between two setups, in words."""
     words = []
     if new.devices != old.devices:
-        words.append(f"{_DEVICES} {new.devices:,}")
-    if new.split != old.split:
+        words.append(f"{_DEVICES} {new.devices}")
+    if new.split and new.split != old.split:
         words.append(f"{_SPLIT} {new.split}")
     if new.sharding != old.sharding:
         words.append(f"--sharding {new.sharding}")
     if new.checkpointing != old.checkpointing:
         words.append("activation_checkpointing: true")
-    if new.micro_rows != old.micro_rows:
+    # Fewer rows on each because there are more devices need no word.
+    if new.micro_rows != old.micro_rows and new.micro_rows < planning.rows_at_once(load, new.devices):
         words.append("one row at a time (accumulation)")
     if new.optimizer != old.optimizer:
         words.append(f"optimizer: {new.optimizer}")

@@ -20,7 +20,7 @@ from pumice.cost.estimate import Setup, stage_memory
 from pumice.cost.hardware import HARDWARE
 from pumice.cost.shape import Additions, Load, Shape
 from pumice.errors import UsageError
-from pumice.forecast.fit import remedies
+from pumice.forecast.fit import Planning, remedies
 from pumice.forecast.options import Options
 from pumice.model.attach import require_extras
 from pumice.model.planned import Find, Kind, Planned, plan_model
@@ -150,7 +150,8 @@ class Spread:
             held = self.count(self._job(stage, changed)).worst.total
             return held + own.activations + own.logits + own.overhead
 
-        found = [] if fits else remedies(shape, load, setup, additions, needs)
+        planning = Planning(stage.accumulation, self.per_node)
+        found = [] if fits else remedies(shape, load, setup, additions, needs, planning)
         return {
             "devices": setup.devices,
             "per_node": min(self.per_node, setup.devices),

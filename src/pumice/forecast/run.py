@@ -15,7 +15,7 @@ from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
 from pumice.cost.shape import Additions, Load, Partly, Shape
 from pumice.errors import DataError, RecipeError, UsageError
-from pumice.forecast.fit import remedies
+from pumice.forecast.fit import Planning, remedies
 from pumice.forecast.machine import measure
 from pumice.forecast.options import Options
 from pumice.forecast.ranks import Spread, assumed_load, check_ranks, count_ranks
@@ -186,7 +186,7 @@ def _stage(
             "validation": counted.validation,
             "refused": len(counted.refused),
             "pictures_read": ("pixels" if options.decode else "headers") if options.images else None,
-            "cost": _cost(shape, load, setup, stage, planned),
+            "cost": _cost(shape, load, setup, stage, planned, options.per_node),
         }
     if spread is not None:
         load = counted.load if counted is not None else _assumed(stage, told, planned, options)
@@ -272,7 +272,7 @@ class _Place:
             sharding=self.sharding,
             split=self.split,
             checkpointing=stage.activation_checkpointing,
-            micro_rows=_rows_at_once(load, stage, self.devices),
+            micro_rows=Planning(stage.accumulation).rows_at_once(load, self.devices),
             weights="fp32" if self.devices == 1 else "bf16",
             activation=FP32 if self.fp32 else BF16,
             additions=additions,
@@ -289,8 +289,13 @@ class _Place:
         return self.hardware.name != THIS_MACHINE or torch.cuda.is_available()
 
 
-def _cost(shape: Shape, load: Load, setup: Setup, stage: Stage, planned: Planned) -> dict[str, Any]:
-    """Arithmetic, memory and time, and what would make the stage fit where it does not."""
+def _cost(
+    shape: Shape, load: Load, setup: Setup, stage: Stage, planned: Planned, per_node: int | None = None
+) -> dict[str, Any]:
+    """Arithmetic, memory and time, and what would make the stage fit where it does not.
+
+    ``per_node`` is None for a published run, whose split is over all devices.
+    """
     busy = min(setup.devices, max(1, load.rows))
     found = estimate(shape, load, setup)
     seconds = found.seconds * setup.devices / busy
@@ -308,11 +313,13 @@ def _cost(shape: Shape, load: Load, setup: Setup, stage: Stage, planned: Planned
         notes.append(f"offload {stage.offload} changes nothing: a CPU computes in host memory")
     elif stage.offload == "all" and setup.devices == 1:
         notes.append("offload all takes weights apart over several devices: with one, training refuses it")
+    planning = Planning(stage.accumulation, per_node)
+    would = [] if fits else remedies(shape, load, setup, usual, planning=planning)
     return {
         **_described(found, setup),
         "seconds": seconds,
         "fits": fits,
-        "would_fit": [] if fits else [asdict(one) for one in remedies(shape, load, setup, usual)],
+        "would_fit": [asdict(one) for one in would],
         "notes": notes,
     }
 
@@ -380,7 +387,7 @@ def _published(
         devices=devices,
         sharding=options.sharding or told.sharding,
         checkpointing=True,
-        micro_rows=_rows_at_once(load, stage, devices),
+        micro_rows=Planning(stage.accumulation).rows_at_once(load, devices),
         additions=additions,
         partly=partly,
     )
@@ -412,8 +419,3 @@ def _published(
         "published_source": told.source,
         "notes": [*cost["notes"], *notes],
     }
-
-
-def _rows_at_once(load: Load, stage: Stage, devices: int) -> int:
-    """Rows of a step on one device."""
-    return max(1, -(-load.rows // (devices * stage.accumulation)))
