@@ -90,10 +90,18 @@ class MissingExtraError(PumiceError):
     """An optional library is not installed."""
 
 
+BEGUN = 3
+"""So many choices that begin with a name are nearer than one that looks like it."""
+
+
 def suggest(name: str, choices: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
     """One line that names the nearest choice, then all of them, with what they are where that is given."""
     ordered = sorted(choices)
-    near = difflib.get_close_matches(name, ordered, n=1, cutoff=0.5)
+    begun = [choice for choice in ordered if choice.lower().startswith(name.lower())] if len(name) > 2 else []
+    close = difflib.get_close_matches(name.lower(), {one.lower(): one for one in ordered}, n=1, cutoff=0.5)
+    near = begun if 1 <= len(begun) <= BEGUN else [one for one in ordered if one.lower() in close]
     said = meanings or {}
     listing = ", ".join(f"{choice} ({said[choice]})" if choice in said else choice for choice in ordered)
-    return f"did you mean {near[0]!r}? Choices: {listing}" if near else f"choose one of: {listing}"
+    if not near:
+        return f"choose one of: {listing}"
+    return f"did you mean {' or '.join(map(repr, near))}? Choices: {listing}"

@@ -75,3 +75,34 @@ def test_one_process_splits_nothing() -> None:
     result = run_pumice("train", "tiny", "--split", "2")
     assert result.code != 0
     assert "--split" in result.both
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tiny", "sed=7"], "there is no key 'sed'"),
+        (["tiny", "--split", "3"], "2 ranks make no groups of 3"),
+        (["llava-1.5-7b", "--small", "evaluation.questions=nowhere.jsonl"], "nowhere.jsonl"),
+    ],
+)
+def test_the_first_rank_alone_tells_an_error_that_all_have(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [*launcher, "-m", "pumice", "train", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    told = done.stdout + done.stderr
+    assert told.count("error: ") == 1, told[-3000:]
+    assert said in told
+    assert "barrier" not in told
+    assert "pumice/" not in told.partition("torch/distributed")[0].partition("Traceback")[2], told[-3000:]

@@ -51,7 +51,7 @@ class PumiceGroup(TyperGroup):
             if debug:
                 traceback.print_exc()
             print_error(error)
-            raise typer.Exit(_code(error)) from error
+            raise typer.Exit(exit_code(error)) from error
         except typer.BadParameter as error:
             found = re.search(r"'(.*)' is not one of ('.*')", error.message)
             if found is None:
@@ -75,7 +75,8 @@ class PumiceGroup(TyperGroup):
             raise typer.Exit(1) from error
 
 
-def _code(error: PumiceError) -> int:
+def exit_code(error: Exception) -> int:
+    """The code that a program ends with for an error."""
     if isinstance(error, Interrupted):
         return INTERRUPTED
     return 2 if isinstance(error, UsageError) else 1

@@ -90,7 +90,9 @@ def merge(
 
 def _adapter(name: str) -> str | Path:
     """An adapter's place; of a run, that of its last stage that has one."""
-    record = Path(name).expanduser() / "run.json"
+    from pumice.cli.models import run_named
+
+    record = (run_named(name) or Path(name).expanduser()) / "run.json"
     if not record.is_file():
         return name
     stages = json.loads(record.read_text(encoding="utf-8")).get("stages", [])

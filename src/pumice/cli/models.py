@@ -20,14 +20,15 @@ LEAST_CACHE = 256 << 20
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model: a shipped one by name, a checkpoint's folder, or a run's finished model.
+    """The folder of a model: a shipped one by name, a checkpoint's folder, or a run's finished model, the run
+    by its name or its folder.
 
     Raises:
         CheckpointError: there is no such model; the remedy names the nearest.
     """
     from pumice.world.embedded import resolve
 
-    folder = resolve(name)
+    folder = run_named(name) or resolve(name, "model")
     if any((folder / mark).is_file() for mark in ("config.json", "adapter_config.json")):
         return folder
     if (folder / "run.json").is_file():
@@ -43,6 +44,18 @@ def find_model(name: str) -> Path:
         where=name,
         remedy="give a folder in transformers' LLaVA layout, an adapter's, or that of a finished run",
     )
+
+
+def run_named(name: str, runs: Path = Path("runs")) -> Path | None:
+    """The folder of the run that a name means, where it means no folder and no model that ships.
+
+    ``chat tiny`` stays the shipped model; a run of that name is ``runs/tiny``.
+    """
+    from pumice.world.embedded import FINISHED
+
+    plain = name not in ("", ".", "..", FINISHED) and not any(mark in name for mark in "/\\")
+    folder = runs / name
+    return folder if plain and not Path(name).is_dir() and (folder / "run.json").is_file() else None
 
 
 def find_parts(model: Model, runs: Path) -> Parts:
@@ -84,7 +97,7 @@ def find_part(name: str, kind: Kind, runs: Path) -> Path:
         from pumice.model.hub import fetch_checkpoint
 
         return fetch_checkpoint(name.removeprefix(HUB))
-    return resolve(name)
+    return resolve(name, kind)
 
 
 def _random(name: str, kind: Kind, runs: Path) -> Path:

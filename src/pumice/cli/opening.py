@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,6 +135,16 @@ def _near(file: str) -> str:
     """A path as one would type it here."""
     near = os.path.relpath(file) if os.path.isabs(file) else file
     return file if near.startswith("..") else near
+
+
+def nearest_beside(path: Path) -> str:
+    """``did you mean X? Or `` where a file of nearly that name lies beside one that is not there."""
+    try:
+        names = [other.name for other in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"did you mean {path.with_name(near[0])}? Or " if near else ""
 
 
 def world_folder(runs: Path) -> Path:

@@ -17,6 +17,7 @@ from pumice.cli.opening import (
     SetOption,
     allowing,
     changes_of,
+    nearest_beside,
     open_recipe,
     small_data,
 )
@@ -211,7 +212,11 @@ def _recipe(
     if data is None and images is not None:
         raise UsageError("--images belongs to a data file", where="--images", remedy="add --data FILE")
     if data is not None and not data.exists():
-        raise UsageError(f"there is no {str(data)!r}", where="--data", remedy="give a folder or a data file")
+        raise UsageError(
+            f"there is no {str(data)!r}",
+            where="--data",
+            remedy=f"{nearest_beside(data)}give a folder or a data file",
+        )
     if data is None or data.is_dir():
         if images is not None:
             raise UsageError(
@@ -267,7 +272,7 @@ def _options(hardware: str | None, devices: int | None, sharding: Sharded | None
     found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size)
     if found is None:
         raise UsageError(f"{size!r} is no size", where="--assume-size", remedy="write it as 640x480")
-    this = hardware == THIS_MACHINE
+    this = hardware is not None and hardware.lower() == THIS_MACHINE
     return Options(
         hardware=None if hardware is None or this else get_hardware(hardware),
         measure=this,

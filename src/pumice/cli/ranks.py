@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 from pumice.cli.console import out
-from pumice.errors import UsageError
+from pumice.cli.group import exit_code
+from pumice.errors import PumiceError, UsageError
 
 if TYPE_CHECKING:
     from pumice.train.parallel import Ranks
@@ -35,19 +38,55 @@ def joined(split: int | None = None) -> Iterator[Ranks | None]:
             )
         yield None
         return
-    from pumice.train.parallel import join_ranks, leave_ranks
+    from pumice.train.parallel import join_ranks, leave_ranks, said_by_lead, say_to_others
 
-    ranks = join_ranks(split or 0)
+    try:
+        ranks = join_ranks(split or 0)
+    except PumiceError as error:  # of the command line alone, which all ranks share
+        if os.environ.get("RANK", "0") != "0":
+            raise typer.Exit(exit_code(error)) from None
+        raise
     out.quiet = not ranks.lead
-    yield ranks
+    try:
+        yield ranks
+    except Exception as error:
+        if ranks.lead:
+            say_to_others(str(error))
+        elif _told(error, said_by_lead(SECONDS)):
+            raise typer.Exit(exit_code(error)) from None
+        raise
     leave_ranks()  # not after an error: others may wait, and torchrun ends them all
+
+
+SECONDS = 5.0
+"""How long a rank that fails waits for the first one's word on it."""
+
+
+def _told(error: Exception, said: str | None) -> bool:
+    """Whether the first rank told the error already: the same one, or what ends those that wait for it."""
+    if said is None:
+        return False
+    return said == str(error) if isinstance(error, PumiceError) else isinstance(error, RuntimeError)
 
 
 @contextmanager
 def first_alone(ranks: Ranks | None) -> Iterator[None]:
-    """The first rank goes in before the others: it makes files that they then find."""
-    if ranks is not None and not ranks.lead:
-        ranks.wait()
-    yield
-    if ranks is not None and ranks.lead:
-        ranks.wait()
+    """The first rank goes in before the others: it makes files that they then find. Where it fails, they end
+    without a word, since it has told why.
+
+    Raises:
+        typer.Exit: in the others, where the first rank failed.
+    """
+    if ranks is None:
+        yield
+        return
+    if not ranks.lead and ranks.any(False):
+        raise typer.Exit(1)
+    try:
+        yield
+    except BaseException:
+        if ranks.lead:
+            ranks.any(True)
+        raise
+    if ranks.lead:
+        ranks.any(False)

@@ -22,7 +22,7 @@ def report(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            help="A run's folder, such as runs/tiny, or the folder of an evaluation of tasks; several "
+            help="A run by its name in runs/ or its folder, or the folder of an evaluation of tasks; several "
             "evaluations make one page, the first in front.",
             metavar="FOLDER [FOLDER ...]",
         ),
@@ -38,9 +38,11 @@ def report(
     ] = None,
 ) -> None:
     """Write the page of a run (report.html) or of evaluations (index.html) from the files in the folders."""
+    from pumice.cli.models import run_named
     from pumice.report import is_evaluation, write_evaluation_page, write_report
 
     first, *rest = folders
+    first = run_named(str(first)) or first
     if is_evaluation(first):
         if rest and page is None:
             raise UsageError(

@@ -22,6 +22,7 @@ from pumice.cli.opening import (
     SetOption,
     allowing,
     changes_of,
+    nearest_beside,
     open_recipe,
     small_data,
 )
@@ -116,7 +117,9 @@ def train(
     """Train a model as a recipe says, measure it, and write the run's page."""
     if data is not None and not data.is_dir():
         raise UsageError(
-            f"there is no folder {str(data)!r}", where="--data", remedy=f"make one: pumice world make {data}"
+            f"there is no folder {str(data)!r}",
+            where="--data",
+            remedy=f"{nearest_beside(data)}make one: pumice world make {data}",
         )
     from pumice.cli.ranks import first_alone, joined
 

@@ -75,15 +75,16 @@ THIS_MACHINE = "this"
 
 
 def get_hardware(name: str) -> Hardware:
-    """The hardware of exactly this name.
+    """The hardware of this name, in capitals or not.
 
     Raises:
         UsageError: there is none; the error lists all.
     """
-    if name not in HARDWARE:
+    known = name.lower()
+    if known not in HARDWARE:
         raise UsageError(
             f"there is no hardware {name!r}",
             where="--hardware",
             remedy=suggest(name, (*HARDWARE, THIS_MACHINE)),
         )
-    return HARDWARE[name]
+    return HARDWARE[known]

@@ -51,7 +51,7 @@ def remedies(
     setup: Setup,
     additions: Callable[[bool], Additions] | None,
     needs: Callable[[Setup], float] | None = None,
-    planning: Planning = Planning(),  # noqa: B008 (frozen)
+    planning: Planning = Planning(),
 ) -> list[Remedy]:
     """What makes a stage fit that does not: single changes, or else all together and more devices.
 

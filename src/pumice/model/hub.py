@@ -37,13 +37,19 @@ def find_checkpoint(name: str | Path) -> Path:
     if folder.is_dir():
         return folder
     text = str(name)
-    if _ID.fullmatch(text) is None:
+    if _ID.fullmatch(text) is None or _looks_local(text):
         raise CheckpointError(
             "there is no such folder",
             where=text,
             remedy="give the folder of a checkpoint, or a name on the hub such as llava-hf/llava-1.5-7b-hf",
         )
     return _snapshot(text, "there is no such folder, and ")
+
+
+def _looks_local(text: str) -> bool:
+    """Whether ``A/B`` is a path and no repository: its first part is a folder here, or is where runs go."""
+    first = text.partition("/")[0]
+    return first == "runs" or Path(first).is_dir()
 
 
 def fetch_checkpoint(name: str) -> Path:

@@ -5,6 +5,7 @@ Only what decides sizes is here; a checkpoint itself is always read with its own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,87 +15,7 @@ from transformers import AutoConfig
 
 from pumice.errors import CheckpointError, suggest
 from pumice.image.process import ImageProcessor
-
-
-def _clip(pixels: int) -> dict[str, Any]:
-    return {
-        "model_type": "clip_vision_model",
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "image_size": pixels,
-        "patch_size": 14,
-    }
-
-
-def _siglip(pixels: int) -> dict[str, Any]:
-    return {
-        "model_type": "siglip_vision_model",
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": pixels,
-        "patch_size": 14,
-    }
-
-
-def _decoder(
-    model_type: str,
-    width: int,
-    mlp: int,
-    layers: int,
-    heads: int,
-    kv: int,
-    vocabulary: int,
-    **more: Any,
-) -> dict[str, Any]:
-    return {
-        "model_type": model_type,
-        "hidden_size": width,
-        "intermediate_size": mlp,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv,
-        "vocab_size": vocabulary,
-        **more,
-    }
-
-
-_QWEN3 = {"head_dim": 128, "max_position_embeddings": 40960}
-
-PUBLISHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "openai/clip-vit-large-patch14": _clip(224),
-        "openai/clip-vit-large-patch14-336": _clip(336),
-        "google/siglip-so400m-patch14-384": _siglip(384),
-        "google/siglip2-so400m-patch14-384": _siglip(384),
-        "lmsys/vicuna-7b-v1.5": _decoder(
-            "llama", 4096, 11008, 32, 32, 32, 32000, max_position_embeddings=4096
-        ),
-        "lmsys/vicuna-13b-v1.5": _decoder(
-            "llama", 5120, 13824, 40, 40, 40, 32000, max_position_embeddings=4096
-        ),
-        "lmsys/vicuna-13b-v1.3": _decoder(
-            "llama", 5120, 13824, 40, 40, 40, 32000, max_position_embeddings=2048
-        ),
-        "meta-llama/Llama-2-70b-hf": _decoder(
-            "llama", 8192, 28672, 80, 64, 8, 32000, max_position_embeddings=4096
-        ),
-        "mistralai/Mistral-7B-Instruct-v0.2": _decoder(
-            "mistral", 4096, 14336, 32, 32, 8, 32000, max_position_embeddings=32768, sliding_window=None
-        ),
-        "Qwen/Qwen3-0.6B": _decoder(
-            "qwen3", 1024, 3072, 28, 16, 8, 151936, tie_word_embeddings=True, **_QWEN3
-        ),
-        "Qwen/Qwen3-1.7B": _decoder(
-            "qwen3", 2048, 6144, 28, 16, 8, 151936, tie_word_embeddings=True, **_QWEN3
-        ),
-        "Qwen/Qwen3-4B": _decoder("qwen3", 2560, 9728, 36, 32, 8, 151936, tie_word_embeddings=True, **_QWEN3),
-    }
-)
-"""Facts of each part's config.json that decide what it costs."""
+from pumice.model.published_sizes import PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +48,23 @@ WHOLES: Mapping[str, Whole] = MappingProxyType(
 """Published checkpoints whose sizes are known without their files; their connector is mlp2x_gelu."""
 
 
+_FOLDER = (
+    "give a local folder that holds its config.json, and its tokenizer's files for exact counts "
+    "(`hf download NAME --exclude '*.safetensors'` fetches these alone); no weights are needed"
+)
+"""How a checkpoint of any other name is planned."""
+
+
+def _nearest(name: str) -> str:
+    """The known sizes of the same family, or else all families."""
+    family = re.split(r"[-.]?\d", name.rpartition("/")[2].lower(), maxsplit=1)[0]
+    kin = [known for known in PUBLISHED if family and known.rpartition("/")[2].lower().startswith(family)]
+    if kin:
+        return f"known of this family: {', '.join(sorted(kin))}"
+    families = dict.fromkeys(known.partition("/")[0] for known in PUBLISHED)
+    return f"known are models of {', '.join(sorted(families))} (docs/plan.md lists them)"
+
+
 def published_whole(name: str) -> Whole:
     """A published LLaVA by its name on the hub.
 
@@ -136,7 +74,7 @@ def published_whole(name: str) -> Whole:
     if name not in WHOLES:
         raise CheckpointError(
             f"the sizes of {name!r} are not known here",
-            remedy=f"give the local folder of the checkpoint; {suggest(name, WHOLES)}",
+            remedy=f"{_FOLDER}; {suggest(name, WHOLES)}",
         )
     return WHOLES[name]
 
@@ -159,7 +97,7 @@ def published_config(name: str) -> Any:
     if name not in PUBLISHED:
         raise CheckpointError(
             f"the sizes of {name!r} are not known here",
-            remedy=f"give the local folder of the checkpoint; {suggest(name, PUBLISHED)}",
+            remedy=f"{_FOLDER}; {_nearest(name)}",
         )
     facts = dict(PUBLISHED[name])
     return AutoConfig.for_model(facts.pop("model_type"), **facts)

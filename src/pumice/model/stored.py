@@ -196,5 +196,17 @@ def _unreadable(file: Path, why: str) -> CheckpointError:
     return CheckpointError(
         f"the weights cannot be read: {why}",
         where=str(file),
-        remedy="copy or download the file again; compare its size with the source's",
+        remedy=_again(file) or "copy or download the file again; compare its size with the source's",
     )
+
+
+def _again(file: Path) -> str | None:
+    """How a file is made again that a run made, and that was copied from nowhere."""
+    for place in file.parents:
+        stages = place.parent.parent
+        if stages.name == "stages" and (stages.parent / "run.json").is_file():
+            return (
+                f"a run made this file, and there is no other: delete {place} and give the run's command "
+                f"again with --resume, which trains stage {place.parent.name!r} again to the same weights"
+            )
+    return None

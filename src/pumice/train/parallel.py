@@ -8,6 +8,7 @@ and sums over all of them are what one process would have summed.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import heapq
 import os
@@ -169,6 +170,25 @@ def check_split(split: int, world: int) -> None:
             where="--split",
             remedy=f"choose one of {fitting}",
         )
+
+
+_SAID = "pumice/said"
+
+
+def say_to_others(words: str) -> None:
+    """Leave what ended the first rank where the others find it; nothing where they are not to be reached."""
+    with contextlib.suppress(RuntimeError):
+        dist.distributed_c10d._get_default_store().set(_SAID, words)
+
+
+def said_by_lead(seconds: float) -> str | None:
+    """What ended the first rank, waited for so long; None where it says nothing."""
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        store.wait([_SAID], timedelta(seconds=seconds))
+        return bytes(store.get(_SAID)).decode()
+    except RuntimeError:
+        return None
 
 
 def leave_ranks() -> None:

@@ -21,6 +21,7 @@ from pumice.files import PARTIAL, write_json
 from pumice.model.weights import weight_digests
 from pumice.recipes.compare import differences
 from pumice.recipes.schema import Recipe
+from pumice.recipes.text import read_yaml
 
 _FIRST = ("recipe.yaml", "mixture.json", "run.json")
 _EARLY = {*_FIRST[:2], *(name + PARTIAL for name in _FIRST)}
@@ -63,6 +64,7 @@ def check_folder(folder: Path, recipe: str, resume: bool) -> None:
 def _check_recipe(folder: Path, recipe: str) -> None:
     """RunError, with the keys that differ, where a run was begun with another recipe."""
     before = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    _check_name(folder, recipe)
     changed = differences(before, recipe) if before != recipe else ()
     if not changed:
         return
@@ -76,6 +78,18 @@ def _check_recipe(folder: Path, recipe: str) -> None:
         where=str(folder / "recipe.yaml"),
         remedy=f"resume with `{shlex.join(words)}`, or choose another --name",
     )
+
+
+def _check_name(folder: Path, recipe: str) -> None:
+    """RunError where a run is of a recipe of another name: their keys need not be compared."""
+    was, now = _read(folder).get("recipe"), read_yaml(recipe, "recipe", lines=False).value.get("name")
+    if was is not None and now is not None and was != now:
+        raise RunError(
+            f"this is a run of {was}, not of {now}",
+            where=str(folder),
+            remedy=f"give the recipe it was started with ({folder / 'recipe.yaml'} is a copy), or choose "
+            "another --name",
+        )
 
 
 def _only_begun(folder: Path, recipe: str) -> bool:
@@ -139,7 +153,7 @@ def new_record(
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
         "ranks": ranks,
         "status": "running",
-        "stages": earlier.get("stages", []),
+        "stages": _finished(folder, earlier),
         "best": earlier.get("best", {}),
         "parts": parts,
         "final": None,
@@ -148,7 +162,12 @@ def new_record(
 
 def finished_stages(folder: Path) -> set[str]:
     """The stages that the record of a folder calls done."""
-    return {row["name"] for row in _read(folder).get("stages", [])}
+    return {row["name"] for row in _finished(folder, _read(folder))}
+
+
+def _finished(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of finished stages. One whose model was deleted is not finished: it is trained again."""
+    return [row for row in record.get("stages", []) if (folder / str(row.get("model"))).exists()]
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pumice.errors import CheckpointError, suggest
@@ -18,6 +20,15 @@ MEANINGS = {
     PREFIX + "lm-tiny": "a language model to train with",
 }
 """What each is that ships."""
+FITTING: Mapping[str, tuple[str, ...]] = {
+    "vision": (PREFIX + "clip-tiny",),
+    "language": (PREFIX + "lm-tiny",),
+    "checkpoint": (PREFIX + FINISHED,),
+    "model": (FINISHED,),
+}
+"""What may be named for a key of a recipe's model block, and where a finished model is asked for."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def names() -> tuple[str, ...]:
@@ -26,8 +37,12 @@ def names() -> tuple[str, ...]:
     return (*(PREFIX + name for name in folders), *(name for name in folders if name == FINISHED))
 
 
-def resolve(name: str) -> Path:
+def resolve(name: str, kind: str | None = None) -> Path:
     """The folder of a model: that of a shipped one, or the path itself.
+
+    Args:
+        name: by which it is asked for.
+        kind: what for, a key of ``FITTING``: errors then offer nothing else.
 
     Raises:
         CheckpointError: there is no such shipped model, or no such folder.
@@ -36,7 +51,7 @@ def resolve(name: str) -> Path:
     if name.startswith(PREFIX) or name == FINISHED:
         if (PREFIX + short) not in names():
             raise CheckpointError(
-                f"no model named {name!r} ships with Pumice", where=name, remedy=_choices(name)
+                f"no model named {name!r} ships with Pumice", where=name, remedy=_choices(name, kind)
             )
         return PARTS / short
     path = Path(name)
@@ -44,13 +59,26 @@ def resolve(name: str) -> Path:
         raise CheckpointError(
             f"there is no folder {name!r}",
             where=name,
-            remedy=f"give the folder of a checkpoint, or a model that ships; {_choices(name)}",
+            remedy=f"{_perhaps_hub(path, kind)}give the folder of a checkpoint, or a model that ships; "
+            f"{_choices(name, kind)}",
         )
     return path
 
 
-def _choices(name: str) -> str:
+def _perhaps_hub(path: Path, kind: str | None) -> str:
+    """What to write where a path of a recipe looks like the name of a repository of the hub."""
+    name = "/".join(path.parts[-2:])
+    beside = path.parent.parent if path.is_absolute() else Path()
+    likely = _HUB_NAME.fullmatch(name) and not path.parent.exists() and beside.is_dir()
+    if kind in (None, "model") or not likely:
+        return ""
+    return f"for a model of the hub write hub:{name}; or "
+
+
+def _choices(name: str, kind: str | None) -> str:
     """The nearest name and all others, each once: the finished model by its short one."""
+    if kind is not None:
+        return suggest("", FITTING[kind], {PREFIX + FINISHED: MEANINGS[FINISHED], **MEANINGS})
     known = {each.removeprefix(PREFIX): each for each in names() if each != PREFIX + FINISHED}
     near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.5)
     # Nothing near: the prefix that all of them have must not make one seem so.
