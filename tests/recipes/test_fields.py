@@ -64,7 +64,7 @@ def test_no_query_finds_all_fields() -> None:
 def test_the_nearest_keys_are_named() -> None:
     assert near_fields("conector") == ("model.connector", "stages.NAME.lr.connector")
     assert near_fields("evaluatoin.limit")[0] == "evaluation.limit"
-    assert "stages.NAME.lr.connector" in near_fields("learning_rate"), "by what it means"
+    assert "stages.NAME.lr.connector" in near_fields("learning rate"), "by what it means"
     assert near_fields("zzzz") == ()
 
 

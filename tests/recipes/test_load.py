@@ -471,7 +471,7 @@ def test_neither_points_at_the_stage(here: Path) -> None:
             "lr: 1e-3",
             "a block of keys belongs here, not 0.001",
             "line 16, key stages.align.lr",
-            "a block of keys",
+            "write lr: {connector: 0.001}",
         ),
         (
             "kind: align",

@@ -113,12 +113,17 @@ def fields(
     from rich.text import Text
 
     from pumice.errors import UsageError
-    from pumice.recipes import find_fields, near_fields
+    from pumice.recipes import find_fields, near_fields, recipe_fields
+    from pumice.recipes.aliases import called_elsewhere, keys_called
 
     chosen = find_fields(key)
+    if not chosen and (ours := keys_called(key)):
+        out.print(f"{key}: {called_elsewhere(key)}\n", soft_wrap=True, markup=False)
+        chosen = tuple(doc for doc in recipe_fields() if doc.key in ours)
     if not chosen:
         names = near_fields(key)
-        near = f"perhaps {' or '.join(map(repr, names))}; " if names else ""
+        known = called_elsewhere(key)
+        near = f"{known}; " if known else f"perhaps {' or '.join(map(repr, names))}; " if names else ""
         raise UsageError(
             f"no key of a recipe is called {key!r}",
             where="KEY",

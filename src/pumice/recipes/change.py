@@ -156,7 +156,8 @@ def _check_step(key: Key, steps: Key, origin: str) -> None:
     choices = choices_at(key[:-1])
     if choices and key[-1] not in choices:
         name = ".".join(map(str, steps[: len(key)]))
-        raise RecipeError(f"there is no key {name!r}", where=origin, remedy=instead(key))
+        stage = str(steps[1]) if len(key) > 2 and steps[0] == "stages" else None
+        raise RecipeError(f"there is no key {name!r}", where=origin, remedy=instead(key, stage))
     if not holds_keys(annotation_at(key)):
         raise _no_block(key, steps, origin)
 

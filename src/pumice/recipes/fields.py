@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pumice.errors import suggest
+from pumice.recipes.aliases import called_elsewhere, keys_called
 from pumice.recipes.model import NEW_MODEL
 from pumice.recipes.schema import Recipe
 from pumice.recipes.stage import DEFAULT_TRAINABLE
@@ -176,13 +177,17 @@ def find_fields(query: str) -> tuple[FieldDoc, ...]:
 
 
 def near_fields(query: str, count: int = 5) -> tuple[str, ...]:
-    """Keys that look like ``query``, the nearest first; else those whose meaning speaks of it."""
+    """Keys of what other programs call ``query``; else those that look like it, the nearest first; else those
+    whose meaning speaks of it."""
     docs = recipe_fields()
     tails: dict[str, list[str]] = {}
     for doc in docs:
         parts = doc.key.split(".")
         for start in range(len(parts)):
             tails.setdefault(".".join(parts[start:]), []).append(doc.key)
+    known = keys_called(query)
+    if known:
+        return known
     near = difflib.get_close_matches(query, tails, n=count, cutoff=0.7)
     words = query.replace("_", " ").lower()
     keys = [key for tail in near for key in tails[tail]]
@@ -206,8 +211,12 @@ def elsewhere(key: Sequence[str | int]) -> tuple[str, ...]:
     return ()
 
 
-def instead(key: Sequence[str | int]) -> str:
-    """What to do about a key that is none: keys of its name elsewhere, and the choices where it stands."""
+def instead(key: Sequence[str | int], stage: str | None = None) -> str:
+    """What to do about a key that is none: what it is called here, or keys of its name elsewhere, and the
+    choices where it stands. ``stage`` is the name of the stage that it stands in, for what is said."""
+    known = called_elsewhere(str(key[-1]), stage)
+    if known:
+        return known
     here = suggest(str(key[-1]), choices_at(key[:-1]))
     others = elsewhere(key)[:5]
     return f"did you mean {' or '.join(others)}? Or {here}" if others else here

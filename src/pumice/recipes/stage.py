@@ -213,6 +213,7 @@ class Stage(Strict):
                 "lora is for the language model, which is frozen in this stage",
                 "add language to trainable, or remove lora",
                 ("lora",),
+                unset=True,
             )
         if self.offload == "all" and self.lora is not None and self.lora.quantize is not None:
             raise Problem(
@@ -222,7 +223,10 @@ class Stage(Strict):
             )
         if self.grounding is not None and self.kind != "align":
             raise Problem(
-                f"grounding belongs to align stages, and this one is {self.kind}", "remove it", ("grounding",)
+                f"grounding belongs to align stages, and this one is {self.kind}",
+                "remove it",
+                ("grounding",),
+                unset=True,
             )
         self._check_preference()
         self._check_features()
@@ -242,6 +246,7 @@ class Stage(Strict):
                 f"preference belongs to prefer stages, and this one is {self.kind}",
                 "remove it",
                 ("preference",),
+                unset=True,
             )
         if self.branch_turns:
             raise Problem(
@@ -295,6 +300,7 @@ class Stage(Strict):
                     f"{part} has a learning rate but is frozen",
                     f"add {part} to trainable, or remove lr.{part}",
                     ("lr", part),
+                    unset=True,
                 )
 
     def _check_rows(self) -> None:

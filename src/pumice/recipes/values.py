@@ -26,13 +26,17 @@ PREFIXES = (EMBEDDED, RANDOM, HUB)
 
 
 class Problem(ValueError):
-    """A rule between fields is broken: what, at which key below the model, and the remedy."""
+    """A rule between fields is broken: what, at which key below the model, and the remedy; ``unset`` where
+    that may be to take the key away, for which a command line has a word of its own."""
 
-    def __init__(self, what: str, remedy: str, key: tuple[str | int, ...] = ()) -> None:
+    def __init__(
+        self, what: str, remedy: str, key: tuple[str | int, ...] = (), *, unset: bool = False
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
         self.key = key
+        self.unset = unset
 
 
 def _check_name(value: str) -> str:
