@@ -15,7 +15,7 @@ import pumice
 SOURCE = Path(pumice.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "files", "processes", "heap"),
+    ("types", "errors", "files", "processes", "heap", "words"),
     ("recipes", "cost"),
     ("text", "image"),
     ("data", "model"),
@@ -33,6 +33,7 @@ WITHOUT_TORCH = (
     "files",
     "processes",
     "heap",
+    "words",
     "recipes",
     "cost",
     "text",

@@ -98,7 +98,7 @@ def suggest(name: str, choices: Iterable[str], meanings: Mapping[str, str] | Non
     """One line that names the nearest choice, then all of them, with what they are where that is given."""
     ordered = sorted(choices)
     begun = [choice for choice in ordered if choice.lower().startswith(name.lower())] if len(name) > 2 else []
-    close = difflib.get_close_matches(name.lower(), {one.lower(): one for one in ordered}, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), [one.lower() for one in ordered], n=1, cutoff=0.5)
     near = begun if 1 <= len(begun) <= BEGUN else [one for one in ordered if one.lower() in close]
     said = meanings or {}
     listing = ", ".join(f"{choice} ({said[choice]})" if choice in said else choice for choice in ordered)

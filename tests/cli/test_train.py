@@ -30,6 +30,22 @@ def test_a_run_ends_with_model_scores_page_and_next_commands(trained: Any) -> No
     assert str(folder / "report.html") in said
 
 
+def test_a_trial_takes_at_most_so_many_steps_of_each_stage(
+    pumice: Any, recipe: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two steps to align and one to instruct, none is added."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", recipe, "--data", world, "--no-eval", "--set", "stages.instruct.steps=1"]
+    result = pumice(*words, "--steps", 2)
+    assert result.code == 0, result.both
+    assert "a trial of at most 2 steps a stage" in result.out
+    (run,) = (tmp_path / "runs").glob("*-trial")
+    for stage, most in (("align", 2), ("instruct", 1)):
+        rows = (run / "stages" / stage / "metrics.jsonl").read_text("utf-8").splitlines()
+        assert sum(json.loads(row)["kind"] == "train" for row in rows) == most
+    assert "--steps 2" in json.loads((run / "run.json").read_text("utf-8"))["command"]
+
+
 def test_each_stage_says_what_trains_before_it_starts(trained: Any) -> None:
     said = trained.result.out
     header, instruct = said.index("frozen"), said.index("instruct")

@@ -84,6 +84,18 @@ def test_steps_may_wrap_over_epochs_and_a_longer_run_begins_alike() -> None:
     assert plan(steps=5).steps == one.steps[:5]
 
 
+def test_a_trial_is_the_beginning_of_the_whole_and_never_longer() -> None:
+    whole = plan(epochs=2)
+    trial = plan(epochs=2, most=3)
+    assert trial.steps == whole.steps[:3]
+    assert trial.epochs == whole.epochs[:3]
+    assert trial.digest != whole.digest
+    assert plan(epochs=1, most=10_000).steps == plan(epochs=1).steps, "no epoch is added to fill it"
+    assert plan(steps=2, most=5).steps == plan(steps=2).steps
+    with pytest.raises(UsageError):
+        plan(most=0)
+
+
 def test_order_stays_random_within_an_epoch() -> None:
     """Packing must not sort an epoch: neither lengths nor indices may drift from its start to its end."""
     lengths = np.random.default_rng(1).integers(5, 65, 4000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from pumice.errors import Interrupted, RunError
 from pumice.train import stage as stages
 from pumice.train.checkpoint import list_states
-from pumice.train.faults import out_of_memory
+from pumice.train.faults import StepWords, Taken, check_step, out_of_memory
 
 from .test_run import same_run
 
@@ -149,4 +150,52 @@ def test_a_gradient_that_explodes_stops_the_run_with_its_samples(
     plan = json.loads((tmp_path / "run/stages/instruct/plan.json").read_text("utf-8"))
     indices = {index for row in plan["steps"][first] for index in row}
     assert caught.value.where is not None
-    assert set(caught.value.where.split("; ")) == {f"{data / 'instruct.json'}, row {i}" for i in indices}
+    named = {f"{data / 'instruct.json'}, row {i}" for i in indices}
+    assert {line.strip() for line in caught.value.where.splitlines() if line} == named
+
+
+def test_a_rate_that_is_far_too_high_is_told_before_the_samples(
+    toy: Any, parts: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the losses and norms of the steps before, and paths as one would type them here."""
+    monkeypatch.chdir(data)
+    rates = {"connector": 1e-3, "language": 1e5}
+    recipe = toy.make_recipe(data, toy.instruct(validation=None, steps=30, lr=rates, clip_norm=None))
+    with pytest.raises(RunError, match="at step") as caught:
+        toy.run(recipe, tmp_path / "run", parts)
+    error = caught.value
+    assert "\n    step 1: loss " in error.what
+    assert ", norm " in error.what
+    assert error.remedy is not None
+    assert error.remedy.startswith("lr.language is up to ")
+    assert error.remedy.index("learning rate") < error.remedy.index("samples")
+    assert error.where is not None
+    assert "instruct.json, row " in error.where
+    assert str(data) not in error.where
+
+
+def taken(*norms: float) -> list[Taken]:
+    return [Taken(step, 2.0, norm, {"language": 1e-4}) for step, norm in enumerate(norms, start=1)]
+
+
+class OneSample:
+    """A training whose steps have one sample each."""
+
+    class terms:
+        name, stop_norm = "instruct", None
+
+    @staticmethod
+    def in_words(step: int) -> StepWords:
+        return StepWords([f"talk.json, row {step}"], "one row", "less")
+
+
+@pytest.mark.parametrize(
+    ("norms", "first"),
+    [((1.0, 1.2, 0.9), "look at these samples"), ((1.0, 30.0, 900.0), "the norm grew from 1 to 900")],
+)
+def test_the_likelier_cause_comes_first(norms: tuple[float, ...], first: str) -> None:
+    training: Any = OneSample
+    with pytest.raises(RunError) as caught:
+        check_step(math.nan, 1.0, training, 3, {"language": 1e-4}, taken(*norms))
+    assert str(caught.value.remedy).startswith(first)
+    assert caught.value.where == "talk.json, row 3"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,9 @@ def train(
         )
     if samples % micro:
         raise UsageError(
-            f"{samples} samples are no whole number of {micro}", where="--micro", remedy="choose a divisor"
+            f"{samples} samples are no whole number of {micro}",
+            where="--micro",
+            remedy="choose a divisor",
         )
     chosen = [stage for stage in STAGES if stages is None or stage in {one.value for one in stages}]
     names = list(dict.fromkeys(["pumice", *(sides or SIDES[1:])]))
@@ -154,7 +157,7 @@ def _show(lines: Sequence[Line], agreements: Sequence[Agreement], threads: int) 
             f"{one.steps} steps at most {one.worst:.1e} (relative)",
             markup=False,
         )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else counted(threads, "thread")
     note(
         f"medians of {max(line.rounds for line in lines)} rounds; {platform.machine()}, {device}, torch "
         f"{torch.__version__}, transformers {transformers.__version__}"

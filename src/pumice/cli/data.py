@@ -11,6 +11,7 @@ import typer
 from pumice.cli import data_show
 from pumice.cli.data_show import PathArgument
 from pumice.cli.help import examples
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ def check(
     shown = _shown(table.pictures - table.videos, table.videos)
     pictures = f", {shown} ({looked})" if table.pictures else ", no pictures"
     out.print(
-        f"{path}: {table.head.format}, {len(table):,} rows{pictures}; no bad row",
+        f"{path}: {table.head.format}, {counted(len(table), 'row')}{pictures}; no bad row",
         soft_wrap=True,
         markup=False,
     )
@@ -171,14 +172,14 @@ def convert(
         )
     written = f", {done.pictures:,} pictures written" if done.pictures else ""
     out.print(
-        f"{target}: {done.rows:,} rows from {done.format} to {to.value}{written}",
+        f"{target}: {counted(done.rows, 'row')} from {done.format} to {to.value}{written}",
         soft_wrap=True,
         markup=False,
     )
     if done.moved:
         note(
-            f"In {done.moved:,} rows (the first is {done.first_moved}) the only picture did not stand at the "
-            "front of its turn; LLaVA's format moves it there."
+            f"In {counted(done.moved, 'row')} (the first is {done.first_moved}) the only picture did not "
+            "stand at the front of its turn; LLaVA's format moves it there."
         )
 
 
@@ -269,7 +270,9 @@ def build_mix(
             progress=count,
         )
     _show_built(built)
-    out.print(f"\n{target}: {sum(source.rows for source in built):,} rows", soft_wrap=True, markup=False)
+    out.print(
+        f"\n{target}: {counted(sum(source.rows for source in built), 'row')}", soft_wrap=True, markup=False
+    )
     commands(
         ("see what is in it", f"pumice data stats {target}"),
         ("check rows and pictures", f"pumice data check {target} --images DIR"),
@@ -351,7 +354,7 @@ def _show_stats(path: str, found: Statistics) -> None:
 
     total = found.total
     out.print(
-        f"{path}: {total.rows:,} rows, {found.text_only:,} of them text only; "
+        f"{path}: {counted(total.rows, 'row')}, {found.text_only:,} of them text only; "
         f"{_shown(found.pictures, found.videos)}; "
         f"{total.pairs:,} questions with answers; {total.words:,} words",
         soft_wrap=True,

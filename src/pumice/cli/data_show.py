@@ -11,6 +11,7 @@ import typer
 
 from pumice.cli.help import examples
 from pumice.errors import DataError, PumiceError, UsageError, suggest
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -138,7 +139,7 @@ def show(
     for text in lens.said:
         note(f"Note: {text}.")
     if table.refused:
-        note(f"Note: {len(table.refused):,} rows cannot be read; pumice data check lists them.")
+        note(f"Note: {counted(len(table.refused), 'row')} cannot be read; pumice data check lists them.")
     found = [look(table[number], lens) for number in chosen]
     for one in found:
         out.print()

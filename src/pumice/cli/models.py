@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,12 @@ def find_model(name: str) -> Path:
     """
     from pumice.world.embedded import resolve
 
-    folder = run_named(name) or resolve(name, "model")
+    try:
+        folder = run_named(name) or resolve(name, "model")
+    except CheckpointError as error:
+        if near := _near_run(name):
+            error.remedy = f"did you mean {near}? Or {error.remedy}"
+        raise
     if any((folder / mark).is_file() for mark in ("config.json", "adapter_config.json")):
         return folder
     if (folder / "run.json").is_file():
@@ -56,6 +62,14 @@ def run_named(name: str, runs: Path = Path("runs")) -> Path | None:
     plain = name not in ("", ".", "..", FINISHED) and not any(mark in name for mark in "/\\")
     folder = runs / name
     return folder if plain and not Path(name).is_dir() and (folder / "run.json").is_file() else None
+
+
+def _near_run(name: str, runs: Path = Path("runs")) -> Path | None:
+    """A run whose name or folder looks like the name that was given."""
+    known = {run.parent.name: run.parent for run in runs.glob("*/run.json")}
+    asked = name.removeprefix(f"{runs}/").partition("/")[0]
+    near = difflib.get_close_matches(asked, known, n=1, cutoff=0.6)
+    return known[near[0]] if near else None
 
 
 def find_parts(model: Model, runs: Path) -> Parts:

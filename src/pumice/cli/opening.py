@@ -154,6 +154,15 @@ def world_folder(runs: Path) -> Path:
     return runs / CACHE_FOLDER / "world-small"
 
 
+def trying(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with at most so many steps of each stage (``stages.NAME.most_steps``)."""
+    stages = tuple(
+        stage.model_copy(update={"most_steps": min(steps, stage.most_steps or steps)})
+        for stage in recipe.stages
+    )
+    return recipe.model_copy(update={"stages": stages})
+
+
 def allowing(recipe: Recipe, count: int) -> Recipe:
     """The recipe with so many bad rows allowed in each source (``data.NAME.allow_bad``)."""
     data = {name: source.model_copy(update={"allow_bad": count}) for name, source in recipe.data.items()}

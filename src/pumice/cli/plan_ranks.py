@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import note, out
+from pumice.words import counted
 
 PARTS = ("weights", "padding", "gradients", "optimizer", "gathered")
 BUSY = ("activations", "logits", "overhead")
@@ -17,7 +18,7 @@ BUSY = ("activations", "logits", "overhead")
 def show_ranks(stage: str, told: Mapping[str, Any]) -> None:
     """Print what the first, the fullest and the last rank of a stage hold, and all that share a copy."""
     split, copies = told["split"], told["copies"]
-    repeated = f", {copies:,} copies" if copies > 1 else ""
+    repeated = f", {counted(copies, 'copy', 'copies')}" if copies > 1 else ""
     nodes = f", {told['per_node']} a node" if told["devices"] > told["per_node"] else ""
     out.print()
     out.print(
@@ -27,12 +28,13 @@ def show_ranks(stage: str, told: Mapping[str, Any]) -> None:
         ),
         soft_wrap=True,
     )
-    rows = f"{told['rows_at_once']:,} row{'s' * (told['rows_at_once'] > 1)} of up to {told['row']:,} tokens"
+    rows = f"{counted(told['rows_at_once'], 'row')} of up to {told['row']:,} tokens"
     assumed = ", all full: no data was read" if told["assumed"] else ""
     note(f"  at once on a rank: {rows}{assumed}; layers gathered in {'bf16' if told['half'] else 'fp32'}")
     if told["rows"] < told["devices"]:
         idle = told["devices"] - told["rows"]
-        note(f"  a step has {told['rows']:,} rows: {idle:,} of {told['devices']:,} ranks have nothing to do")
+        rows = counted(told["rows"], "row")
+        note(f"  a step has {rows}: {idle:,} of {told['devices']:,} ranks have nothing to do")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("  GB")
     for title in ("rank 0", "fullest", f"rank {split - 1:,}", f"all {split:,}"):

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from pumice.cli.console import note, out
 from pumice.cli.plan_ranks import show_ranks
-from pumice.cli.progress import describe_counts, describe_rows, rows_said, short, size_of
+from pumice.cli.progress import describe_counts, describe_rows, short, size_of
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from pumice.data.problems import Refusal
@@ -93,7 +94,7 @@ def _refused(rows: list[dict[str, Any]]) -> None:
         )
         for row in rows
     ]
-    out.print(f"  {rows_said(len(found))} cannot be used:", style="red")
+    out.print(f"  {counted(len(found), 'row')} cannot be used:", style="red")
     for kind, some in by_kind(found):
         exact: dict[tuple[str, str | None], list[Refusal]] = {}
         for one in sorted(some, key=lambda each: (each.source, each.row or 0)):
@@ -107,7 +108,7 @@ def _refused(rows: list[dict[str, Any]]) -> None:
                 note(f"      {'' if alike else '  '}to do: {remedy}")
         rest = sum(map(len, list(exact.values())[REASONS:]))
         if rest:
-            note(f"      and {rows_said(rest)} more")
+            note(f"      and {counted(rest, 'row')} more")
 
 
 def _named(rows: list[Refusal]) -> str:
@@ -125,11 +126,11 @@ def _data(summary: Mapping[str, Any]) -> None:
     inputs = summary["tower_inputs"]
     headers = summary["pictures_read"] == "headers" and summary["images"]
     looked = " (headers only; --decode reads every pixel)" if headers else ""
-    tiles = f" in {inputs:,} tiles" if inputs != summary["images"] else ""
+    tiles = f" in {counted(inputs, 'tile')}" if inputs != summary["images"] else ""
     _line(
         "an epoch",
-        f"{summary['samples']:,} samples ({summary['text_only']:,} text only), "
-        f"{summary['images']:,} pictures{tiles}{looked}",
+        f"{counted(summary['samples'], 'sample')} ({summary['text_only']:,} text only), "
+        f"{counted(summary['images'], 'picture')}{tiles}{looked}",
     )
     _line(
         "tokens",
@@ -171,7 +172,7 @@ def _features(features: Mapping[str, Any], cost: Mapping[str, Any]) -> None:
     size, views = size_of(features["bytes"]), features["views"]
     made = duration(cost["seconds"] * cost["flops"]["vision"] / cost["flops"]["all"])
     place = "in memory" if features["keep"] == "memory" else f"on disk (of {size_of(features['budget'])})"
-    _line("features", f"{views:,} pictures, {size} {place} in {features['dtype']}; made in {made}")
+    _line("features", f"{counted(views, 'picture')}, {size} {place} in {features['dtype']}; made in {made}")
     if features["keep"] == "disk":
         note("      a run that finds them made does without that part of the time")
         if features["refused"] is not None:
@@ -203,7 +204,9 @@ def _memory(cost: Mapping[str, Any]) -> None:
     parts = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in memory.items())
     rows = cost["rows_at_once"]
     fits = "" if cost["fits"] else ": does not fit"
-    _line("memory", f"{whole / 1e9:.3g} of {device / 1e9:.3g} GB a device, {rows:,} rows at once{fits}")
+    _line(
+        "memory", f"{whole / 1e9:.3g} of {device / 1e9:.3g} GB a device, {counted(rows, 'row')} at once{fits}"
+    )
     note(f"      GB: {parts}")
     if host:
         note(f"      beside each device, in host memory: {host / 1e9:.3g} GB (offload)")

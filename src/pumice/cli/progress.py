@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from pumice.cli.console import out
+from pumice.words import counted
 
 
 class Count(Protocol):
@@ -85,11 +86,6 @@ def describe_counts(counts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {short(number)}" for name, number in counts.items()) or "none"
 
 
-def rows_said(count: int) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{count:,} row" + "s" * (count != 1)
-
-
 def describe_rows(source: Mapping[str, Any], file: str = "refused.jsonl") -> str:
     """A source's rows, and why fewer or more are learnt from: ``3,000 of 4,000 rows (limit)``.
 
@@ -97,7 +93,7 @@ def describe_rows(source: Mapping[str, Any], file: str = "refused.jsonl") -> str
     """
     rows, kept, samples = source["rows"], source["kept"], source["samples"]
     bad = source.get("refused", 0)
-    text = f"{kept:,} of {rows:,} rows (limit)" if kept < rows - bad else rows_said(rows - bad)
+    text = f"{kept:,} of {counted(rows, 'row')} (limit)" if kept < rows - bad else counted(rows - bad, "row")
     word = "left out as bad" if bad <= source.get("allow_bad", bad) else "bad"
     text += f", {bad:,} {word} ({file})" if bad else ""
-    return text if samples == kept else f"{text}, {samples:,} samples an epoch (weight)"
+    return text if samples == kept else f"{text}, {counted(samples, 'sample')} an epoch (weight)"

@@ -25,9 +25,11 @@ from pumice.cli.opening import (
     nearest_beside,
     open_recipe,
     small_data,
+    trying,
 )
 from pumice.errors import DataError, Interrupted, RunError, UsageError
 from pumice.types import HUB
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -45,6 +47,7 @@ EPILOG = examples(
         "pumice train tiny stages.instruct.lr.language=1e-4 --data data/easy --name slow",
     ),
     ("a published recipe in small, nothing needed", "pumice train llava-1.5-7b --small"),
+    ("ten steps of each stage, on the data itself", "pumice train tiny --data data/easy --steps 10"),
     ("curves for TensorBoard, too", "pumice train tiny --data data/easy --log tensorboard"),
     ("go on after Ctrl-C", "pumice train tiny --data data/easy --resume"),
 )
@@ -67,7 +70,7 @@ def train(
             "--name",
             metavar="NAME",
             help="The run's name.",
-            show_default="the recipe's name, and -small behind it with --small",
+            show_default="the recipe's name, and behind it -small with --small, -trial with --steps",
         ),
     ] = None,
     runs: Annotated[
@@ -82,6 +85,16 @@ def train(
             "tiny parts of random weights and pictures that are made here.",
         ),
     ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            metavar="N",
+            help="A trial of the recipe as it is, on its own data: at most N steps of each stage.",
+            show_default="all",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run of that name after a stop.")
     ] = False,
@@ -132,12 +145,22 @@ def train(
 
             for text in small_data(recipe, changes_of(words, changes, seed)):
                 note(f"Note: {text}.")
-        folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}")
+        trial = steps is not None
+        folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}{'-trial' * trial}")
+        if steps is not None:
+            loaded = trying(loaded, steps)
+            if ranks is None or ranks.lead:
+                from pumice.cli.console import note
+
+                most = counted(steps, "step")
+                note(f"Note: a trial of at most {most} a stage; what it reaches is no result.")
         changes = [*(changes or ()), *([f"seed={seed}"] if seed is not None else [])]
         if allow_bad is not None:
             loaded = allowing(loaded, allow_bad)
         typed = [recipe, *(words or ())]
-        command = _command(typed, data, name, runs, changes, small, no_eval, allow_bad, split, log or ())
+        command = _command(
+            typed, data, name, runs, changes, small, steps, no_eval, allow_bad, split, log or ()
+        )
         without = "--no-eval" if resume else "--set evaluation=null"
         asked = None if no_eval else open_asked(loaded, without)
         _carry_out(loaded, folder, command, resume, asked, ranks, log or ())
@@ -290,6 +313,7 @@ def _command(
     runs: Path,
     changes: list[str],
     small: bool,
+    steps: int | None,
     no_eval: bool,
     allow_bad: int | None,
     split: int | None,
@@ -303,6 +327,7 @@ def _command(
     for change in changes:
         words += ["--set", change]
     words += ["--small"] if small else []
+    words += ["--steps", str(steps)] if steps is not None else []
     words += ["--allow-bad", str(allow_bad)] if allow_bad is not None else []
     words += ["--no-eval"] if no_eval else []
     words += ["--split", str(split)] if split is not None else []

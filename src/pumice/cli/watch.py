@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pumice.cli.console import out
 from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, short, size_of
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from pumice.cli.stopping import Stopping
@@ -87,7 +88,9 @@ class RunWatch:
             for row in summary[key]:
                 self.console.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False)
         if summary["cut"]:
-            told = f"  {summary['cut']:,} samples lost turns at their end to fit into a row (too_long)"
+            told = (
+                f"  {counted(summary['cut'], 'sample')} lost turns at their end to fit into a row (too_long)"
+            )
             self.console.print(told, markup=False)
         self._features(summary["features"])
         for note in summary["notes"]:

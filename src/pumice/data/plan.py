@@ -115,6 +115,7 @@ def build_plan(
     row_length: int | None,
     epochs: int | None = None,
     steps: int | None = None,
+    most: int | None = None,
     window: int = 8,
     fingerprint: str = "",
     name: Callable[[int], str] | None = None,
@@ -132,6 +133,7 @@ def build_plan(
             length share a step.
         epochs: how often every sample is seen; give this or ``steps``.
         steps: how many steps, over as many epochs as that takes.
+        most: so many steps are kept of a plan that has more; None keeps all.
         window: how many steps' worth of data is packed together.
         fingerprint: stands for the data's content in the digest (``Mixture.fingerprint``).
         name: tells a sample's place in its file from its index, for errors.
@@ -147,7 +149,11 @@ def build_plan(
     chosen: list[Step] = []
     of_epoch: list[int] = []
     epoch = 0
+    if most is not None and most < 1:
+        raise UsageError(f"{most} steps are no plan", remedy="keep one step or more")
     while epoch < epochs if epochs is not None else len(chosen) < (steps or 0):
+        if most is not None and len(chosen) >= most:
+            break
         order = shuffled(len(tokens), (seed, PLAN, epoch, 0))
         key = (seed, PLAN, epoch)
         if samples_per_step is not None:
@@ -162,8 +168,9 @@ def build_plan(
         chosen += made
         of_epoch += [epoch] * len(made)
         epoch += 1
-    if steps is not None:
-        del chosen[steps:], of_epoch[steps:]
+    for end in (steps, most):
+        if end is not None:
+            del chosen[end:], of_epoch[end:]
     members = [np.fromiter((i for row in step for i in row), np.int64) for step in chosen]
     settings = {
         "version": VERSION,
@@ -177,6 +184,8 @@ def build_plan(
     }
     if samples_per_step is not None:
         settings["samples_per_step"] = samples_per_step
+    if most is not None:
+        settings["most"] = most
     return Plan(
         steps=tuple(chosen),
         epochs=tuple(of_epoch),

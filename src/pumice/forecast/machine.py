@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaModel
 from pumice.cost.estimate import passes
 from pumice.cost.hardware import HARDWARE, THIS_MACHINE, Hardware
 from pumice.cost.shape import LanguageShape
+from pumice.words import counted
 
 SECONDS = 1.0
 """How long each of the measured things is repeated."""
@@ -170,4 +171,4 @@ def _memory(device: torch.device) -> float:
 
 
 def _processor() -> str:
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU, {counted(torch.get_num_threads(), 'thread')}"

@@ -31,6 +31,7 @@ from pumice.recipes.schema import Lora, Published, Recipe, Stage
 from pumice.train.attending import check_attention, will_lay_flat
 from pumice.train.lean import lean_sizes
 from pumice.train.optim import check_trainable, partly_of, trimmed_of
+from pumice.words import counted
 
 _HOLDS: dict[str, Attention] = {
     "auto": "blocks",
@@ -67,7 +68,7 @@ class Forecast:
         for stage in self.stages:
             for row in [*stage.summary.get("sources", []), *stage.summary.get("validation", [])]:
                 if row["refused"] > row["allow_bad"]:
-                    over.append(f"{row['refused']:,} of {row['rows']:,} rows of {row['source']}")
+                    over.append(f"{row['refused']:,} of {counted(row['rows'], 'row')} of {row['source']}")
         if over:
             raise DataError(
                 f"{', '.join(dict.fromkeys(over))} cannot be used",
@@ -304,8 +305,8 @@ def _cost(
     notes = []
     if busy < setup.devices:
         notes.append(
-            f"a step has at most {load.rows:,} rows: {setup.devices - busy:,} of {setup.devices:,} devices "
-            "have nothing to do"
+            f"a step has at most {counted(load.rows, 'row')}: {setup.devices - busy:,} of {setup.devices:,} "
+            "devices have nothing to do"
         )
     if setup.activation == FP32 and setup.hardware.name != THIS_MACHINE:
         notes.append("the stage trains in fp32, which is slower than the bf16 that the time is for")

@@ -94,6 +94,11 @@ class Stage(Strict):
     steps: Count | None = Field(
         default=None, description="How many optimiser steps. Exactly one of epochs and steps."
     )
+    most_steps: Count | None = Field(
+        default=None,
+        description="Stop after so many steps, whatever epochs or steps say: a trial, whose rates fall to 0 "
+        "within it (pumice train --steps N sets it in all stages).",
+    )
     row_length: Count = Field(
         default=2048, description="Tokens of a packed row: the longest sample that fits, pictures included."
     )

@@ -10,6 +10,7 @@ from typing import Any
 from pumice.report.charts import Point, Series, line_chart, running_mean, short
 from pumice.report.collect import Curves, Row, RunFolder, number, points
 from pumice.report.html import Markup, escape, join, tag
+from pumice.words import counted
 
 STATUS = {"finished": "good", "done": "good", "complete": "good", "completed": "good", "failed": "bad"}
 
@@ -179,7 +180,7 @@ def _lead(run: RunFolder) -> Markup:
     stages = [str(stage.get("name")) for stage in run.stages]
     said: list[Markup | str] = []
     if stages:
-        said += [f"{len(stages)} stage{'s' * (len(stages) != 1)}: ", tag("b", ", then ".join(stages)), ". "]
+        said += [f"{counted(len(stages), 'stage')}: ", tag("b", ", then ".join(stages)), ". "]
     if run.scores:
         asked = f"{run.scores['questions']:,} questions about {run.scores['pictures']:,} pictures"
         said += ["Measured on ", tag("b", asked), ". "]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from torch import nn
 
 from pumice.errors import Interrupted
 from pumice.train.checkpoint import UnreadableState, list_states, load_state
-from pumice.train.faults import StepWords, check_step, step_faults
+from pumice.train.faults import KEPT, StepWords, Taken, check_step, step_faults
 from pumice.train.metrics import MetricsFile, NoMetrics, peak_memory
 from pumice.train.optim import set_rates
 from pumice.train.parallel import ALONE, Ranks, whole
@@ -128,6 +129,7 @@ def run_steps(training: Training, observer: Observer) -> float:
     # Before the first step nothing is kept: the measurement at step 0 is made again.
     metrics = MetricsFile(terms.folder / "metrics.jsonl", step or -1) if ranks.lead else NoMetrics()
     began = time.monotonic()
+    taken: deque[Taken] = deque(maxlen=KEPT)
 
     def seconds() -> float:
         return before + time.monotonic() - began
@@ -156,8 +158,9 @@ def run_steps(training: Training, observer: Observer) -> float:
                 figures = training.gradients(step)
                 clipped = nn.utils.clip_grad_norm_(weights.values(), terms.clip_norm or math.inf)
                 norm = float(whole(clipped))
-                check_step(figures["loss"], norm, training, step)
+                check_step(figures["loss"], norm, training, step, rates, tuple(taken))
                 optimizer.step()
+                taken.append(Taken(step + 1, figures["loss"], norm, rates))
                 row = {
                     "kind": "train",
                     "stage": terms.name,

@@ -170,6 +170,7 @@ def stage_plan(stage: Stage, mixture: mix.Mixture, checked: Preflight, seed: int
         row_length=stage.row_length,
         epochs=stage.epochs,
         steps=stage.steps,
+        most=stage.most_steps,
         fingerprint=fingerprint_of(mixture, stage),
         name=lambda index: str(mixture.samples.origin(index)),
     )

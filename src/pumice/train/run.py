@@ -73,6 +73,7 @@ from pumice.train.sources import REFUSED, write_refused
 from pumice.train.stage import StageRun, run_stage
 from pumice.train.start import starting_model
 from pumice.train.validate import Validator
+from pumice.words import counted
 
 __all__ = ["CACHE_FOLDER", "DECODED", "Parts", "Prepared", "RunObserver", "Silent", "train"]
 
@@ -207,7 +208,7 @@ def _lost(running: Running) -> str:
         kept, done = states[-1].step, last_step(place / "metrics.jsonl")
         saved = f"its step {kept} is saved" if kept else "nothing but its start is saved"
         lost = max(done - kept, 0)
-        steps = f", and {lost} step{'s' * (lost > 1)} after it must be done again" if lost else ""
+        steps = f", and {counted(lost, 'step')} after it must be done again" if lost else ""
         return f"stopped at once in stage {stage.name!r}: {saved}{steps}"
     return "stopped at once; all stages are saved"
 

@@ -25,6 +25,7 @@ from pumice.train.optim import build_optimizer, rate_factor, trainable
 from pumice.train.preference import Pairs, zeros
 from pumice.train.validate import Validator
 from pumice.types import IntArray
+from pumice.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +180,9 @@ def _batch(run: StageRun, step: int) -> str:
     pictures = sum(len(images_at(run.data.samples, i)) for i in run.plan.samples(step))
     parts, ranks = run.context.stage.accumulation, run.context.ranks.world
     split = [f"in {parts} parts"] * (parts > 1) + [f"over {ranks} ranks"] * (ranks > 1)
-    rows = " ".join([f"{len(tokens):,} row{'s' * (len(tokens) != 1)}", *split])
+    rows = " ".join([counted(len(tokens), "row"), *split])
     longest = f"the longest of {max(tokens):,} tokens"
-    return f"{rows}, {longest}, {pictures:,} picture{'s' * (pictures != 1)}"
+    return f"{rows}, {longest}, {counted(pictures, 'picture')}"
 
 
 def _lighter(run: StageRun, step: int) -> str:

@@ -78,7 +78,10 @@ def _perhaps_hub(path: Path, kind: str | None) -> str:
 def _choices(name: str, kind: str | None) -> str:
     """The nearest name and all others, each once: the finished model by its short one."""
     if kind is not None:
-        return suggest("", FITTING[kind], {PREFIX + FINISHED: MEANINGS[FINISHED], **MEANINGS})
+        shorts = {each.removeprefix(PREFIX): each for each in FITTING[kind]}
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), shorts, n=1, cutoff=0.5)
+        meanings = {PREFIX + FINISHED: MEANINGS[FINISHED], **MEANINGS}
+        return suggest(shorts[near[0]] if near else "", shorts.values(), meanings)
     known = {each.removeprefix(PREFIX): each for each in names() if each != PREFIX + FINISHED}
     near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.5)
     # Nothing near: the prefix that all of them have must not make one seem so.
