@@ -29,10 +29,8 @@ def blocks(kind: str) -> list[str]:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All commands have run, in their order."""
     from pumice.cli import app
-    from pumice.world.embedded import resolve
 
     place, before = tmp_path_factory.mktemp("docs"), Path.cwd()
-    shutil.copytree(resolve("embedded:lm-tiny"), place / "lm-tiny")
     os.chdir(place)
     try:
         for line in (line for block in blocks("sh") for line in block.splitlines()):

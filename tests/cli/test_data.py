@@ -178,7 +178,7 @@ def test_build_mix_prints_counts_beside_the_published(
     assert result.code == 0, result.both
     assert ["gqa", "1", "72,140"] in [line.split() for line in result.out.splitlines()]
     assert ["all", "1", "665,298"] in [line.split() for line in result.out.splitlines()]
-    assert "mix.json: 1 rows" in result.out
+    assert "mix.json: 1 row\n" in result.out
     result = pumice("data", "build-mix", *words, "--only", "sharegpt")
     assert (result.code, "--tokenizer" in result.err) == (2, True)
     language = recipe.parent / "parts" / "language"

@@ -112,7 +112,9 @@ def show(
     ids: Annotated[bool, typer.Option("--ids", help="List each token with its number.")] = False,
     pictures: Annotated[
         Path,
-        typer.Option("--pictures", metavar="DIR", help="Where the pictures go, as the tower sees them."),
+        typer.Option(
+            "--pictures", metavar="DIR", help="The folder that the pictures go to, as the tower sees them."
+        ),
     ] = Path("shown"),
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page that holds all.")
