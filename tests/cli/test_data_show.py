@@ -40,7 +40,7 @@ def test_a_row_is_shown_with_its_picture(pumice: Any, here: Path) -> None:
     assert shown.size == (336, 336)
     assert shown.getpixel((168, 168)) == (80, 90, 90)
     assert shown.getpixel((168, 3)) == (122, 116, 104), "padded with the mean colour"
-    assert "1 rows cannot be read" in result.out
+    assert "1 row cannot be read" in result.out
 
 
 @pytest.mark.parametrize(("words", "wanted"), [(["--id", "r7"], [7]), (["--n", "3"], [0, 3, 6]), ([], [0])])

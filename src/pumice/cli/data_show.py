@@ -113,7 +113,7 @@ def show(
     pictures: Annotated[
         Path,
         typer.Option(
-            "--pictures", metavar="DIR", help="The folder that the pictures go to, as the tower sees them."
+            "--pictures", metavar="DIR", help="Where pictures go, as the tower sees them: a folder."
         ),
     ] = Path("shown"),
     html: Annotated[
