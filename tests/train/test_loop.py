@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_finite_names_its_samples(
         toy.run(recipe, tmp_path / "run", parts, watch)
     plan = json.loads((tmp_path / "run/stages/instruct/plan.json").read_text("utf-8"))
     indices = [index for row in plan["steps"][2] for index in row]
-    named = set(str(caught.value).split("where: ")[1].split("\n")[0].split("; "))
+    named = {line.strip() for line in str(caught.value.where).splitlines() if line}
     assert named == {f"{data / 'instruct.json'}, row {index}" for index in indices}
     assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["status"] == "failed"
     assert [row["step"] for row in watch.rows] == [1, 2]
