@@ -87,14 +87,21 @@ class PictureEncoder:
         distinct = {one.key: one for one in shown}
         embeds: dict[Hashable, Tensor] = {}
         for group in tile_groups(list(distinct.values()), TOWER_BATCH):
-            pixels_MCHW = torch.from_numpy(np.concatenate([self._tiles(one) for one in group]))
-            pieces = [
-                self.model.encode_tower(piece.to(self.model.device))
-                for piece in torch.split(pixels_MCHW, TOWER_BATCH)
-            ]
-            laid = self.model.lay_out(torch.cat(pieces), [one.layout for one in group])
+            laid = self.embed_tiles([self.tiles(one) for one in group], [one.layout for one in group])
             embeds.update({one.key: embeds_TD for one, embeds_TD in zip(group, laid, strict=True)})
         return embeds
+
+    @torch.inference_mode()
+    def embed_tiles(
+        self, tiles: Sequence[NDArray[np.float32]], layouts: Sequence[ImageLayout]
+    ) -> list[Tensor]:
+        """Embeddings [T, D] of pictures by the tower's inputs for each (``tiles``)."""
+        pixels_MCHW = torch.from_numpy(np.concatenate(list(tiles)))
+        pieces = [
+            self.model.encode_tower(piece.to(self.model.device))
+            for piece in torch.split(pixels_MCHW, TOWER_BATCH)
+        ]
+        return self.model.lay_out(torch.cat(pieces), layouts)
 
     def _extent(self, source: ImageSource) -> Extent:
         if isinstance(source, Video):
@@ -105,8 +112,12 @@ class PictureEncoder:
             return self.geometry.settings.side, self.geometry.settings.side
         return image_size(source)
 
-    def _tiles(self, shown: Shown) -> NDArray[np.float32]:
-        """The tower's inputs for one, float32 [N, C, H, W]."""
+    def tiles(self, shown: Shown) -> NDArray[np.float32]:
+        """The tower's inputs for one, float32 [N, C, H, W].
+
+        Raises:
+            ImageError: a file that cannot be decoded.
+        """
         source: Any = shown.source
         if isinstance(source, Video):
             return self.geometry.frames(source.path, shown.layout)

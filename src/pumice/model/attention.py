@@ -20,6 +20,7 @@ from pumice.model.block_attention import block_attention
 from pumice.model.flex import block_mask, flex_packed
 from pumice.model.kernels import Kernel, best, need_of, unfit
 from pumice.model.packing import Packing
+from pumice.model.ragged import CarriedRagged, Ragged, ragged_attention
 from pumice.model.tiles import Group, groups_of
 
 ATTENTION_CHOICES = ("auto", "sdpa", "eager", "flex", "varlen")
@@ -138,14 +139,16 @@ def auto_attention(
     """Attention by whichever kernel is faster here; the interface is transformers'.
 
     A mask that was made of packed rows (``packed_mask``) carries their blocks, and then only these are
-    computed.
+    computed. One that was made of sequences in one row (``ragged_mask``) carries where their keys lie.
 
     On a CPU in bfloat16 torch's SDPA is slow. Forward and backward of 16 rows of 174 tokens, 6 heads of
     32, on one core of an AMD EPYC with avx512_bf16, torch 2.13: SDPA 55.8 ms, plain matrix products
     15.1 ms (forward alone 10.1 and 6.6); in float32 25.4 and 26.3 ms, so there SDPA stays, which needs
     less memory. For the same reason it stays where the scores are many.
     """
-    carried: Carried | None = getattr(attention_mask, CARRIED, None)
+    carried: Carried | CarriedRagged | None = getattr(attention_mask, CARRIED, None)
+    if isinstance(carried, CarriedRagged):
+        return ragged_attention(query_BHQD, key_BHKD, value_BHKD, carried, scaling, softcap), None
     if carried is not None:
         found = _packed(query_BHQD, key_BHKD, value_BHKD, carried, dropout, scaling, softcap)
         if found is not None:
@@ -175,8 +178,8 @@ def kernel_attention(
     Raises:
         CheckpointError: the kernel cannot compute these.
     """
-    carried: Carried | None = getattr(attention_mask, CARRIED, None)
-    if carried is None:
+    carried: Carried | CarriedRagged | None = getattr(attention_mask, CARRIED, None)
+    if carried is None or isinstance(carried, CarriedRagged):
         found: tuple[Tensor, Tensor | None] = auto_attention(
             module, query_BHQD, key_BHKD, value_BHKD, attention_mask, dropout, scaling, softcap, **kwargs
         )
@@ -392,6 +395,18 @@ def packed_mask(packing: Packing, window: int | None) -> Tensor:
     device = packing.segment_ids_BT.device
     mask = torch.zeros(1, dtype=torch.bool, device=device).expand(rows, 1, tokens, tokens)
     setattr(mask, CARRIED, Carried(packing, window))
+    return mask
+
+
+def ragged_mask(ragged: Ragged, window: int | None) -> Tensor:
+    """A mask [1, 1, T, 1] for our attentions that carries the sequences of a row; nothing reads it itself.
+
+    Args:
+        ragged: the sequences.
+        window: of the layers it is for.
+    """
+    mask = torch.zeros(1, dtype=torch.bool, device=ragged.device).expand(1, 1, ragged.tokens, 1)
+    setattr(mask, CARRIED, CarriedRagged(ragged, window))
     return mask
 
 

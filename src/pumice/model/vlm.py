@@ -29,6 +29,7 @@ from pumice.model.attention import (
     attention_windows,
     kernel_mask,
     packed_mask,
+    ragged_mask,
     visibility_mask,
     windowed,
 )
@@ -37,6 +38,7 @@ from pumice.model.cross_entropy import linear_cross_entropy, sums_linear
 from pumice.model.kernels import Need, best
 from pumice.model.last_layer import only_at
 from pumice.model.packing import Packing, packing_of
+from pumice.model.ragged import Ragged
 from pumice.model.tower import Tower
 from pumice.types import IGNORE_INDEX
 
@@ -242,7 +244,7 @@ class VisionLanguageModel(nn.Module):
         self,
         embeds_BTD: Tensor,
         position_ids_BT: Tensor,
-        mask_BTT: Tensor | Packing,
+        mask_BTT: Tensor | Packing | Ragged,
         *,
         cache: Any = None,
     ) -> Tensor:
@@ -254,7 +256,7 @@ class VisionLanguageModel(nn.Module):
             embeds_BTD: the row's embeddings.
             position_ids_BT: int64, the position of each token within its sample.
             mask_BTT: bool [B, T, K], True where a query sees a key; K counts cached tokens too. Or the blocks
-                of packed rows (``see``).
+                of packed rows (``see``), or the sequences of one row whose keys lie in ``cache``.
             cache: a transformers ``Cache`` that is read and extended, or None.
         """
         dtype = embeds_BTD.dtype
@@ -291,15 +293,25 @@ class VisionLanguageModel(nn.Module):
             return packing_of(segment_ids_BT, branch_ids_BT)
         return visibility_mask(segment_ids_BT, branch_ids_BT)
 
-    def _masks(self, mask_BTK: Tensor | Packing, dtype: torch.dtype) -> Any:
+    @property
+    def takes_ragged(self) -> bool:
+        """Whether attention reads the keys of a row's sequences where they lie; else it takes copies."""
+        kind = self.lm.config._attn_implementation
+        return self.packs and (kind == AUTO or kind in KERNELS)
+
+    def _masks(self, mask_BTK: Tensor | Packing | Ragged, dtype: torch.dtype) -> Any:
         """The mask as the language model takes it: one, or one for each kind of layer."""
         kind = self.lm.config._attn_implementation
+        if isinstance(mask_BTK, Ragged) and not self.takes_ragged:
+            mask_BTK = mask_BTK.dense()
         made: dict[int | None, Tensor] = {}
         for window in self._windows.values():
             if window in made:
                 continue
             if isinstance(mask_BTK, Packing):
                 made[window] = packed_mask(mask_BTK, window)
+            elif isinstance(mask_BTK, Ragged):
+                made[window] = ragged_mask(mask_BTK, window)
             else:
                 made[window] = kernel_mask(windowed(mask_BTK, window), kind, dtype)
         if self.masks_by_layer:

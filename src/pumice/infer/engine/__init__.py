@@ -3,6 +3,7 @@
 requests    what goes in and what comes out
 """
 
+from pumice.infer.engine.engine import Engine
 from pumice.infer.engine.requests import (
     Delta,
     EngineClosed,
@@ -17,9 +18,11 @@ from pumice.infer.engine.requests import (
     TokenLogprobs,
     Usage,
 )
+from pumice.infer.engine.stats import Stats, Totals
 
 __all__ = [
     "Delta",
+    "Engine",
     "EngineClosed",
     "EngineFull",
     "EngineRequest",
@@ -29,6 +32,8 @@ __all__ = [
     "Limits",
     "PromptTooLong",
     "Running",
+    "Stats",
     "TokenLogprobs",
+    "Totals",
     "Usage",
 ]

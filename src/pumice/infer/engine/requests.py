@@ -212,8 +212,12 @@ class Running:
 
     def abort(self) -> None:
         """End all answers before the next step; each gets its ``Finished``. Any thread may call this."""
-        self._aborted.set()
+        self.drop()
         self._wake()
+
+    def drop(self) -> None:
+        """Mark it as aborted; the engine calls this where it is awake already."""
+        self._aborted.set()
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """All events up to the last answer's ``Finished``.

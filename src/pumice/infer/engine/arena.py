@@ -1,0 +1,231 @@
+"""The memory of keys and values: reserved once, handed out in stretches of places.
+
+A stretch is contiguous, so attention reads it where it lies. Stretches grow where the next places are free
+and move where they are not; free places that lie scattered are put together by moving all (``_compact``).
+So what is free can always be used, and nothing is ever allocated while requests run.
+
+Legend: T new tokens, P places, H key-value heads, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+from pumice.errors import UsageError
+from pumice.infer.engine.memory import free_bytes
+from pumice.model.ragged import Ragged
+from pumice.model.vlm import VisionLanguageModel
+
+
+class Extent:
+    """Places ``start`` to ``start + capacity`` of the arena; the first ``filled`` hold keys and values."""
+
+    __slots__ = ("capacity", "filled", "start")
+
+    def __init__(self, start: int, capacity: int) -> None:
+        self.start = start
+        self.capacity = capacity
+        self.filled = 0
+
+    @property
+    def end(self) -> int:
+        """The place behind the last one."""
+        return self.start + self.capacity
+
+
+class Arena:
+    """Keys and values of one model for so many tokens.
+
+    Args:
+        model: whose; one token is run through it to learn what its layers keep.
+        places: tokens.
+
+    Raises:
+        UsageError: the memory is not there; says what there is and what would fit.
+    """
+
+    def __init__(self, model: VisionLanguageModel, places: int) -> None:
+        self.places = places
+        self.ragged: Ragged | None = None
+        whole = not model.takes_ragged
+        probe = [_Probe() for _ in range(int(model.lm.config.num_hidden_layers))]
+        with torch.inference_mode():
+            zero_11 = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
+            seen_111 = torch.ones(1, 1, 1, dtype=torch.bool, device=model.device)
+            embeds_11D = model.lm.get_input_embeddings()(zero_11)
+            model.hidden(embeds_11D, zero_11, seen_111, cache=Cache(layers=list(probe)))
+            self.token_bytes = sum(one.bytes for one in probe)
+            _check_room(model.device, places, self.token_bytes)
+            self._layers = [_ArenaLayer(self, one, gathers=whole) for one in probe if one.bytes]
+        kept = iter(self._layers)
+        self.cache = Cache(layers=[next(kept) if one.bytes else one for one in probe])
+        self._taken: list[Extent] = []
+
+    @property
+    def free(self) -> int:
+        """Places that no extent holds."""
+        return self.places - sum(extent.capacity for extent in self._taken)
+
+    def take(self, places: int) -> Extent | None:
+        """A new extent; None where so many places are not free."""
+        if places > self.free:
+            return None
+        start = self._gap(places)
+        if start is None:
+            start = self._compact()
+        extent = Extent(start, places)
+        self._insert(extent)
+        return extent
+
+    def give(self, extent: Extent) -> None:
+        """Take an extent back."""
+        self._taken.remove(extent)
+        extent.capacity = extent.filled = 0
+
+    def shrink(self, extent: Extent) -> None:
+        """Take back what an extent has not filled."""
+        extent.capacity = extent.filled
+        if not extent.capacity:
+            self._taken.remove(extent)
+
+    def grow(self, extent: Extent, places: int) -> bool:
+        """Make an extent hold ``places``, with what it has; False where so many are not free."""
+        if places <= extent.capacity:
+            return True
+        if places - extent.capacity > self.free:
+            return False
+        number = self._taken.index(extent)
+        limit = self._taken[number + 1].start if number + 1 < len(self._taken) else self.places
+        if extent.start + places > limit:
+            start = self._gap(places)
+            if start is None:
+                self._compact(last=extent)
+            else:
+                self._move([(extent, start)])
+                self._taken.remove(extent)
+                extent.capacity = places
+                self._insert(extent)
+        extent.capacity = places
+        return True
+
+    def copy(self, source: Extent, target: Extent, places: int) -> None:
+        """Copy the first places of one extent to the beginning of another."""
+        assert places <= source.filled
+        assert places <= target.capacity
+        for layer in self._layers:
+            for buffer_HPD in (layer.keys, layer.values):
+                buffer_HPD[:, target.start : target.start + places] = buffer_HPD[
+                    :, source.start : source.start + places
+                ]
+        target.filled = places
+
+    def _insert(self, extent: Extent) -> None:
+        self._taken.append(extent)
+        self._taken.sort(key=lambda one: one.start)
+
+    def _gap(self, places: int) -> int | None:
+        """Where so many free places lie together: the smallest such gap."""
+        best: tuple[int, int] | None = None
+        start = 0
+        for extent in [*self._taken, Extent(self.places, 0)]:
+            size = extent.start - start
+            if size >= places and (best is None or size < best[0]):
+                best = size, start
+            start = extent.end
+        return None if best is None else best[1]
+
+    def _compact(self, last: Extent | None = None) -> int:
+        """Move all extents to the front, ``last`` behind the others; the first free place."""
+        order = [extent for extent in self._taken if extent is not last] + ([] if last is None else [last])
+        moves, start = [], 0
+        for extent in order:
+            moves.append((extent, start))
+            start += extent.capacity
+        self._move(moves)
+        self._taken = order
+        return start
+
+    def _move(self, moves: Sequence[tuple[Extent, int]]) -> None:
+        """Give extents new starts, all at once: they may overlap."""
+        moves = [(extent, start) for extent, start in moves if start != extent.start]
+        for layer in self._layers:
+            for buffer_HPD in (layer.keys, layer.values):
+                kept = [buffer_HPD[:, one.start : one.start + one.filled].clone() for one, _ in moves]
+                for (extent, start), old_HnD in zip(moves, kept, strict=True):
+                    buffer_HPD[:, start : start + extent.filled] = old_HnD
+        for extent, start in moves:
+            extent.start = start
+
+
+class _Layer(DynamicLayer):  # type: ignore[misc]
+    """One layer as transformers asks for it; positions and masks are given, so lengths say nothing."""
+
+    def get_seq_length(self) -> int:
+        return 0
+
+
+class _Probe(_Layer):
+    """Notes what a layer keeps of one token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of one token; 0 where the layer keeps nothing (it shares another's)."""
+        return 0 if self.shapes is None else sum(one.numel() * one.element_size() for one in self.shapes)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        self.shapes = key_states, value_states
+        return key_states, value_states
+
+
+class _ArenaLayer(_Layer):
+    """One layer's keys and values [H, P, D], written at the places of the arena's row."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, arena: Arena, probe: _Probe, *, gathers: bool) -> None:
+        super().__init__()
+        assert probe.shapes is not None
+        self._arena = arena
+        self._gathers = gathers
+        self.keys, self.values = (
+            like.new_zeros(like.shape[1], arena.places, like.shape[3]) for like in probe.shapes
+        )
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write new keys and values [1, H, T, D]; the whole memory, or copies of the sequences' places."""
+        ragged = self._arena.ragged
+        assert ragged is not None
+        self.keys.index_copy_(1, ragged.places(), key_states[0])
+        self.values.index_copy_(1, ragged.places(), value_states[0])
+        if self._gathers:
+            places_K = ragged.all_places()
+            return self.keys[None, :, places_K], self.values[None, :, places_K]
+        return self.keys[None], self.values[None]
+
+
+def _check_room(device: torch.device, places: int, token_bytes: int) -> None:
+    free = free_bytes(device)
+    needed = places * token_bytes
+    if free is None or needed <= free:
+        return
+    raise UsageError(
+        f"keys and values of {places} tokens take {needed / 2**30:.1f} GiB ({token_bytes / 2**10:.0f} KiB "
+        f"each), and {free / 2**30:.1f} GiB are free on {device.type}",
+        where="tokens",
+        remedy=f"reserve at most {int(free * 0.9) // token_bytes} tokens, or load weights in fewer bits",
+    )

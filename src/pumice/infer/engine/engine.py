@@ -1,0 +1,428 @@
+"""The engine: takes requests from any thread, and steps one model in one.
+
+A step is: abort what was given up, admit what has room, encode a picture or several, plan, run one pass, draw
+a token for each sequence that has none left to compute, hand the text out.
+
+Legend: R answers that draw, V size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor
+
+from pumice.errors import UsageError
+from pumice.image.process import ImageProcessor
+from pumice.infer.engine.arena import Arena
+from pumice.infer.engine.features import FeatureCache
+from pumice.infer.engine.prompt import Picture, Prompt, Prompts
+from pumice.infer.engine.requests import (
+    Delta,
+    EngineClosed,
+    EngineFull,
+    EngineRequest,
+    Event,
+    Finished,
+    Limits,
+    PromptTooLong,
+    Reason,
+    Running,
+)
+from pumice.infer.engine.runner import Runner
+from pumice.infer.engine.sampler import Sampler, choose, logprobs_of
+from pumice.infer.engine.scheduler import Scheduler
+from pumice.infer.engine.schema import Schemas
+from pumice.infer.engine.sequence import Sequence
+from pumice.infer.engine.stats import Stats, Totals
+from pumice.infer.pictures import PictureEncoder
+from pumice.infer.text import TextStream, answer_lead
+from pumice.model.vlm import VisionLanguageModel
+from pumice.text.ends import answer_ends
+from pumice.text.resolve import resolve_template
+from pumice.types import IntArray
+
+LONGEST_RETRY = 60.0
+"""Seconds; what a full engine advises at most."""
+
+
+class Engine:
+    """Answers many requests at once with one model.
+
+    Everything but ``step`` may be called from any thread. Either ``start`` a thread that steps, or call
+    ``step`` from one.
+
+    Args:
+        model: what answers; it is not moved or changed.
+        processor: the model's image processor.
+        tokenizer: the model's.
+        template: conversation template by name (``chat``: the tokenizer's own); the one the model was
+            trained with by default.
+        limits: what may be used.
+
+    Raises:
+        UsageError: the memory for ``limits.tokens`` is not there.
+        TemplateError: no such template.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        processor: ImageProcessor,
+        tokenizer: Any,
+        template: str | None = None,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.limits = limits or Limits()
+        self.template = resolve_template(template or model.config.template, tokenizer)
+        self.pictures = PictureEncoder(model, processor)
+        ids, self._stop_strings = answer_ends(self.template, tokenizer)
+        self._stop_ids = ids | _end_ids(model, tokenizer)
+        self._lead = answer_lead(self.template)
+        self.context = _context(model.lm.config)
+        self.vocabulary = int(model.lm.get_output_embeddings().weight.shape[0])
+        self._prompts = Prompts(self.pictures, tokenizer, self.template)
+        self._schemas = Schemas(tokenizer, self._stop_ids)
+        arena = Arena(model, self.limits.tokens)
+        self._features = FeatureCache(self.limits.features_bytes)
+        barred = [model.config.image_token_id, *range(len(tokenizer), self.vocabulary)]
+        self._runner = Runner(model, arena, barred)
+        self._scheduler = Scheduler(arena, self.limits)
+        self._totals = Totals()
+        self._changed = threading.Condition()
+        self._inbox: list[Sequence] = []
+        self._queued = self._queued_tokens = 0
+        self._count = 0
+        self._open = True
+        self._thread: threading.Thread | None = None
+        self._pace = 1.0  # seconds between two ends of answers, a running mean
+        self._last_end: float | None = None
+
+    # What any thread may call.
+
+    def submit(self, request: EngineRequest, sink: Callable[[Event], None] | None = None) -> Running:
+        """Put a request into the queue. Its pictures are opened here, in the caller's thread.
+
+        Args:
+            request: what to answer.
+            sink: gets every event, from the thread that steps, and must return at once; without one they are
+                read with ``Running.events``.
+
+        Raises:
+            EngineFull: too many wait already.
+            EngineClosed: the engine is closing.
+            PromptTooLong: the prompt leaves no room for an answer.
+            DataError, TemplateError: a conversation that cannot be rendered.
+            ImageError: a picture that cannot be opened.
+            UsageError: settings that this model cannot obey.
+            MissingExtraError: a schema, and the library for it is not installed.
+        """
+        self._check(request)
+        ids, spans, shown = self._prompts.ids(request)
+        limit = self._limit(int(ids.size), request)
+        tokens = int(ids.size) * request.n
+        self._enter(request.n, tokens)
+        try:
+            prompt = self._prompts.prompt(ids, spans, shown)
+            sequences = self._sequences(request, prompt, limit, sink)
+        except BaseException:
+            with self._changed:
+                self._queued -= request.n
+                self._queued_tokens -= tokens
+            raise
+        with self._changed:
+            self._inbox += sequences
+            self._changed.notify_all()
+        return sequences[0].running
+
+    def stats(self) -> Stats:
+        """What it is doing."""
+        scheduler, arena = self._scheduler, self._scheduler.arena
+        with self._changed:
+            kept = scheduler.prefixes.places
+            totals = deepcopy(self._totals)
+            totals.preemptions = scheduler.preemptions
+            return Stats(
+                running=len(scheduler.running),
+                waiting=len(scheduler.waiting) + len(self._inbox),
+                waiting_tokens=self._queued_tokens,
+                places=arena.places,
+                places_held=arena.places - arena.free - kept,
+                places_kept=kept,
+                place_bytes=arena.token_bytes,
+                features=len(self._features),
+                features_bytes=self._features.bytes,
+                totals=totals,
+            )
+
+    def start(self) -> None:
+        """Start the thread that steps."""
+        assert self._thread is None, "the engine has its thread already"
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    def close(self, *, drain: bool = True) -> None:
+        """Take no more requests, and return when none is left.
+
+        Args:
+            drain: answer what was submitted; else abort it.
+        """
+        with self._changed:
+            self._open = False
+            if not drain:
+                for sequence in [*self._inbox, *self._scheduler.waiting, *self._scheduler.running]:
+                    sequence.running.drop()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        else:
+            while self.step():
+                pass
+
+    # What the thread that steps does.
+
+    def step(self) -> bool:
+        """Do the next piece of work; False where there is none. One thread at a time may call this."""
+        with self._changed:
+            self._scheduler.waiting.extend(self._inbox)
+            self._inbox.clear()
+            gone = [one for one in self._live() if one.running.aborted]
+        for sequence in gone:
+            self._finish(sequence, "abort")
+        with self._changed:
+            for sequence in self._scheduler.admit():
+                self._queued -= 1
+                self._queued_tokens -= int(sequence.prompt.ids.size)
+                sequence.started = time.monotonic()
+        if self._scheduler.idle:
+            return False
+        self._encode()
+        with self._changed:
+            work = self._scheduler.plan()
+            self._totals.steps += 1
+        if work:
+            try:
+                drawing, logits_RV = self._runner.run(work)
+                tokens = choose(logits_RV, [one.sampler for one in drawing])
+            except Exception as error:
+                for one in work:
+                    self._finish(one.sequence, "error", error)
+                return True
+            for row, (sequence, token) in enumerate(zip(drawing, tokens, strict=True)):
+                self._take(sequence, token, logits_RV[row])
+        return True
+
+    def _loop(self) -> None:
+        while True:
+            if self.step():
+                continue
+            with self._changed:
+                if not self._inbox:
+                    if not self._open:
+                        return
+                    self._changed.wait()
+
+    def _live(self) -> list[Sequence]:
+        return [*self._scheduler.running, *self._scheduler.waiting]
+
+    def _encode(self) -> None:
+        """Encode pictures that running prompts come to next: about as many tokens as a step may read."""
+        missing: dict[bytes, Picture] = {}
+        wanting: list[Sequence] = []
+        tokens = 0
+        for sequence in self._scheduler.running:
+            if sequence.left <= 1 and sequence.generated:
+                continue
+            for picture in sequence.pictures(sequence.computed, len(sequence.ids)):
+                if picture.digest in sequence.features:
+                    continue
+                found = self._features.get(picture.digest)
+                if found is not None:
+                    sequence.features[picture.digest] = found
+                    self._totals.images_found += 1
+                elif picture.digest in missing or not missing or tokens < self.limits.chunk:
+                    tokens += picture.length if picture.digest not in missing else 0
+                    missing[picture.digest] = picture
+                    wanting.append(sequence)
+        if not missing:
+            return
+        begun = time.monotonic()
+        chosen = list(missing.values())
+        try:
+            embeds = self.pictures.embed_tiles([one.tiles for one in chosen], [one.layout for one in chosen])
+        except Exception as error:
+            for sequence in dict.fromkeys(wanting):
+                self._finish(sequence, "error", error)
+            return
+        seconds = time.monotonic() - begun
+        self._totals.images_encoded += len(chosen)
+        for picture, embeds_TD in zip(chosen, embeds, strict=True):
+            self._features.put(picture.digest, embeds_TD)
+            for sequence in wanting:
+                if any(one.digest == picture.digest for one in sequence.prompt.pictures):
+                    sequence.features[picture.digest] = embeds_TD
+        for sequence in dict.fromkeys(wanting):
+            sequence.image_seconds += seconds
+
+    def _take(self, sequence: Sequence, token: int, logits_V: Tensor) -> None:
+        """Add a token to an answer, hand out what it makes certain, and end the answer where it ends."""
+        sampling = sequence.sampler.sampling
+        logprobs = ()
+        if sampling.logprobs is not None:
+            logprobs = (logprobs_of(logits_V, token, sampling.logprobs, self.token_text),)
+        if sequence.first_token is None:
+            sequence.first_token = time.monotonic()
+            sequence.features.clear()
+        sequence.ids.append(token)
+        sequence.sampler.take(token)
+        reason: Reason | None = None
+        piece = ""
+        if token in self._stop_ids and not sampling.ignore_end:
+            reason = "stop"
+        else:
+            piece = sequence.stream.push(token)
+            if sequence.stream.stopped or sequence.sampler.done:
+                reason = "stop"
+            elif sequence.generated >= sequence.limit:
+                reason = "length"
+        if reason is not None:
+            piece += sequence.stream.finish()
+        sequence.running.put(Delta(sequence.index, piece, (token,), logprobs))
+        if reason is not None:
+            self._finish(sequence, reason)
+
+    def token_text(self, token: int) -> str:
+        """The text of one token by itself."""
+        text = self.tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    def _finish(self, sequence: Sequence, reason: Reason, error: BaseException | None = None) -> None:
+        with self._changed:
+            if sequence not in self._scheduler.running and sequence not in self._scheduler.waiting:
+                return
+            self._scheduler.retire(sequence, keep=reason != "error")
+            if sequence.started is None:
+                self._queued -= 1
+                self._queued_tokens -= int(sequence.prompt.ids.size)
+            totals, usage = self._totals, sequence.usage()
+            totals.finished[reason] += 1
+            totals.prompt_tokens += usage.prompt_tokens if sequence.started is not None else 0
+            totals.cached_tokens += usage.cached_tokens
+            totals.completion_tokens += usage.completion_tokens
+            now = time.monotonic()
+            if self._last_end is not None:
+                self._pace = 0.8 * self._pace + 0.2 * (now - self._last_end)
+            self._last_end = now
+        sequence.running.put(Finished(sequence.index, reason, usage, error))
+
+    # What submitting needs.
+
+    def _check(self, request: EngineRequest) -> None:
+        for token, _ in request.sampling.logit_bias:
+            if token >= self.vocabulary:
+                raise UsageError(
+                    f"logit_bias names token {token}, but the vocabulary has {self.vocabulary}",
+                    where="logit_bias",
+                )
+        if request.n > self.limits.queue + self.limits.running:
+            raise UsageError(
+                f"n is {request.n}, and this engine takes {self.limits.queue + self.limits.running} answers",
+                where="n",
+                remedy="ask for fewer, or raise the limit of the queue",
+            )
+
+    def _limit(self, tokens: int, request: EngineRequest) -> int:
+        """The most tokens that can be generated behind a prompt of so many."""
+        # The last token that is drawn takes no place.
+        room = self.limits.tokens - tokens + 1
+        what = "the memory reserved for one answer"
+        most = self.limits.tokens
+        if self.context is not None and self.context - tokens <= room:
+            room, what, most = self.context - tokens, "the model's context", self.context
+        if room < 1:
+            error = PromptTooLong(
+                f"the prompt has {tokens} tokens, but {what} is {most}", remedy="shorten the conversation"
+            )
+            error.tokens, error.limit = tokens, most
+            raise error
+        return min(request.sampling.max_new_tokens, room)
+
+    def _enter(self, answers: int, tokens: int) -> None:
+        """Count answers into the queue before their pictures are opened.
+
+        What can start at once does not count as waiting, and one request may always enter an empty queue.
+        """
+        with self._changed:
+            if not self._open:
+                raise EngineClosed("the engine is closing", remedy="ask again when it has started anew")
+            free = max(0, self.limits.running - len(self._scheduler.running))
+            many = self._queued + answers > self.limits.queue + free
+            long = self._queued_tokens + tokens > self.limits.queue_tokens and self._queued
+            if many or long:
+                error = EngineFull(
+                    f"{self._queued} answers with {self._queued_tokens} prompt tokens wait already",
+                    where=f"limits: {self.limits.queue} answers, {self.limits.queue_tokens} tokens",
+                    remedy="ask again later",
+                )
+                error.retry_after = min(LONGEST_RETRY, max(1.0, self._pace * self._queued))
+                raise error
+            self._queued += answers
+            self._queued_tokens += tokens
+
+    def _sequences(
+        self, request: EngineRequest, prompt: Prompt, limit: int, sink: Callable[[Event], None] | None
+    ) -> list[Sequence]:
+        sampling = request.sampling
+        stops, lead = list(sampling.stop), ""
+        if request.prompt is None:
+            lead = self._lead
+            # A schema ends its answer itself, and a template's end may stand in a JSON string.
+            if sampling.json_schema is None and not sampling.ignore_end:
+                stops += self._stop_strings
+        with self._changed:
+            number, self._count = self._count, self._count + 1
+        running = Running(number, request.n, int(prompt.ids.size), self._wake, sink)
+        words = _words(prompt.ids, self.model.config.image_token_id)
+        schema = sampling.json_schema
+        return [
+            Sequence(
+                running,
+                index,
+                prompt,
+                limit,
+                Sampler(sampling, index, words, None if schema is None else self._schemas.matcher(schema)),
+                TextStream(self.tokenizer, stops, lead),
+            )
+            for index in range(request.n)
+        ]
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _words(ids: IntArray, image_token_id: int) -> list[int]:
+    """The distinct tokens of a prompt, but for the picture's."""
+    return [int(id_) for id_ in set(ids.tolist()) - {image_token_id}]
+
+
+def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:
+    """Token ids that end any answer: the generation config's and the tokenizer's."""
+    ids: set[int] = set()
+    for value in (model.lm.generation_config.eos_token_id, tokenizer.eos_token_id):
+        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    return frozenset(ids)
+
+
+def _context(config: Any) -> int | None:
+    """The most tokens of prompt and answer: the model's positions. Attention windows do not bound them."""
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    return limit
