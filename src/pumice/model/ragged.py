@@ -160,7 +160,7 @@ def _singles(
     places_SK, seen_S11K = made["singles", window]
     key_ShKD = key_hPD[:, places_SK].transpose(0, 1)
     value_ShKD = value_hPD[:, places_SK].transpose(0, 1)
-    query_ShGD = query_HSD.transpose(0, 1).unflatten(1, (key_hPD.shape[0], -1))
+    query_ShGD = _grouped(query_HSD.transpose(0, 1), key_hPD.shape[0])
     return _attend(query_ShGD, key_ShKD, value_ShKD, seen_S11K, scaling, softcap).flatten(1, 2)
 
 
@@ -191,9 +191,8 @@ def _stretch(
     kv_heads = key_hKD.shape[0]
     groups = heads // kv_heads
     if count == 1:  # all keys that are left are seen
-        query_hGD = query_HnD[:, 0].unflatten(0, (kv_heads, groups))
-        found_hGD = _attend(query_hGD[None], key_hKD[None], value_hKD[None], None, scaling, softcap)[0]
-        return found_hGD.flatten(0, 1)[None]
+        query_1hGD = _grouped(query_HnD.transpose(0, 1), kv_heads)
+        return _attend(query_1hGD, key_hKD[None], value_hKD[None], None, scaling, softcap).flatten(1, 2)
     whole = count == keys and (carried.window is None or keys <= carried.window)
     if count > FOLD or (whole and groups == 1):
         key_HKD, value_HKD = (
@@ -205,10 +204,15 @@ def _stretch(
         )[0]
         return found_HnD.transpose(0, 1)
     seen_nK = _seen(carried, number, count, keys)
-    query_hRD = query_HnD.unflatten(0, (kv_heads, groups)).flatten(1, 2)
+    query_hRD = query_HnD.reshape(kv_heads, groups * count, -1)
     seen_RK = seen_nK.repeat(groups, 1)
     found_hRD = _attend(query_hRD[None], key_hKD[None], value_hKD[None], seen_RK, scaling, softcap)[0]
-    return found_hRD.unflatten(1, (groups, count)).flatten(0, 1).transpose(0, 1)
+    return found_hRD.reshape(heads, count, -1).transpose(0, 1)
+
+
+def _grouped(query_SHD: Tensor, kv_heads: int) -> Tensor:
+    """Queries [S, h, G, D] of one token a sequence, by the head of keys that they share."""
+    return query_SHD.reshape(query_SHD.shape[0], kv_heads, -1, query_SHD.shape[2])
 
 
 def _seen(carried: CarriedRagged, number: int, count: int, keys: int) -> Tensor:

@@ -114,6 +114,7 @@ class Arena:
         extent.capacity = places
         return True
 
+    @torch.inference_mode()
     def copy(self, source: Extent, target: Extent, places: int) -> None:
         """Copy the first places of one extent to the beginning of another."""
         assert places <= source.filled
@@ -151,6 +152,7 @@ class Arena:
         self._taken = order
         return start
 
+    @torch.inference_mode()
     def _move(self, moves: Sequence[tuple[Extent, int]]) -> None:
         """Give extents new starts, all at once: they may overlap."""
         moves = [(extent, start) for extent, start in moves if start != extent.start]
@@ -163,18 +165,18 @@ class Arena:
             extent.start = start
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer as transformers asks for it; positions and masks are given, so lengths say nothing."""
 
     def get_seq_length(self) -> int:
         return 0
 
 
-class _Probe(_Layer):
+class _Probe(_Layer):  # type: ignore[no-untyped-call]
     """Notes what a layer keeps of one token."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.shapes: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -189,14 +191,14 @@ class _Probe(_Layer):
         return key_states, value_states
 
 
-class _ArenaLayer(_Layer):
+class _ArenaLayer(_Layer):  # type: ignore[no-untyped-call]
     """One layer's keys and values [H, P, D], written at the places of the arena's row."""
 
     keys: Tensor
     values: Tensor
 
     def __init__(self, arena: Arena, probe: _Probe, *, gathers: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         assert probe.shapes is not None
         self._arena = arena
         self._gathers = gathers

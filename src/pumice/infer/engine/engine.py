@@ -14,6 +14,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pumice.errors import UsageError
@@ -32,6 +33,7 @@ from pumice.infer.engine.requests import (
     PromptTooLong,
     Reason,
     Running,
+    TokenLogprobs,
 )
 from pumice.infer.engine.runner import Runner
 from pumice.infer.engine.sampler import Sampler, choose, logprobs_of
@@ -188,6 +190,7 @@ class Engine:
 
     # What the thread that steps does.
 
+    @torch.inference_mode()
     def step(self) -> bool:
         """Do the next piece of work; False where there is none. One thread at a time may call this."""
         with self._changed:
@@ -274,7 +277,7 @@ class Engine:
     def _take(self, sequence: Sequence, token: int, logits_V: Tensor) -> None:
         """Add a token to an answer, hand out what it makes certain, and end the answer where it ends."""
         sampling = sequence.sampler.sampling
-        logprobs = ()
+        logprobs: tuple[TokenLogprobs, ...] = ()
         if sampling.logprobs is not None:
             logprobs = (logprobs_of(logits_V, token, sampling.logprobs, self.token_text),)
         if sequence.first_token is None:

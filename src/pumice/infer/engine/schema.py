@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from pumice.errors import MissingExtraError, UsageError
 
 ANY_OBJECT = '{"type": "object"}'
 """The schema of any JSON object."""
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""One way to write a value. Where blanks may stand anywhere, small models write blanks for ever."""
 
 
 class Matcher:
@@ -67,8 +70,8 @@ class Schemas:
             MissingExtraError: the library is not installed.
         """
         try:
-            import llguidance
-            from llguidance.hf import from_tokenizer
+            llguidance: Any = import_module("llguidance")
+            hf: Any = import_module("llguidance.hf")
         except ImportError as error:
             raise MissingExtraError(
                 "answers that obey a JSON schema need the library llguidance",
@@ -81,9 +84,9 @@ class Schemas:
             raise UsageError(f"the schema is not JSON: {error}", where="json_schema") from error
         with self._lock:
             if self._vocabulary is None:
-                self._vocabulary = from_tokenizer(self._tokenizer, eos_token=self._end_ids or None)
+                self._vocabulary = hf.from_tokenizer(self._tokenizer, eos_token=self._end_ids or None)
         try:
-            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema)
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
         except ValueError as error:
             raise _refused(str(error)) from error
         matcher = llguidance.LLMatcher(self._vocabulary, grammar)
