@@ -22,6 +22,7 @@ from pumice.cli import (
     report,
     runs,
     score,
+    serve,
     train,
     world,
 )
@@ -51,6 +52,7 @@ app.command("eval compare", epilog=compare.EPILOG)(compare.compare)
 app.command("judge", epilog=judge.EPILOG)(judge.judge)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
+app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(runs.app, name="runs")
 app.command("export", epilog=export.EPILOG)(export.export)

@@ -17,7 +17,6 @@ from pumice.serve.failure import Failure
 from pumice.serve.limits import Limits
 
 
-
 @dataclass
 class Call:
     """A call from its first byte to its last.

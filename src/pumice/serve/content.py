@@ -21,7 +21,7 @@ DETAILS = ("auto", "low", "high")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a picture of a request is, and the member that holds it; ``bare`` says that it is base64 alone."""
+    """Where a picture of a request is, and the member that holds it; ``bare``: it is base64 alone."""
 
     url: str
     param: str

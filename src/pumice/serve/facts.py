@@ -66,7 +66,8 @@ def read_facts(name: str, folder: Path) -> Facts:
     Raises:
         CheckpointError: its configuration or a header cannot be read.
     """
-    path = next((folder / mark for mark in ("config.json", "adapter_config.json") if (folder / mark).is_file()))
+    marks = (folder / mark for mark in ("config.json", "adapter_config.json"))
+    path = next(mark for mark in marks if mark.is_file())
     try:
         text = path.read_bytes()
         config = json.loads(text)

@@ -8,6 +8,7 @@ resolve the name again.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
@@ -35,7 +36,16 @@ _INSIDE = tuple(
         *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
         # ::/96 holds v4-compatible addresses, then v4-mapped, NAT64 twice, Teredo, 6to4.
         *("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16"),
-        *("100::/64", "2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+        *(
+            "100::/64",
+            "2001:db8::/32",
+            "3fff::/20",
+            "5f00::/16",
+            "fc00::/7",
+            "fe80::/10",
+            "fec0::/10",
+            "ff00::/8",
+        ),
     )
 )
 
@@ -136,7 +146,10 @@ class Fetcher:
             data += chunk
             if len(data) > self.most_bytes:
                 raise Failure(
-                    400, f"a picture is larger than {self.most_bytes:,} bytes", param=param, code="image_too_large"
+                    400,
+                    f"a picture is larger than {self.most_bytes:,} bytes",
+                    param=param,
+                    code="image_too_large",
                 )
         if response.length:  # the connection ended before what it had announced
             raise _not_fetched("the connection failed", param)
@@ -157,10 +170,8 @@ def _connected(target: _Target, address: str, end: float) -> Iterator[http.clien
     connection.sock = plain
 
     def cut() -> None:
-        try:
+        with contextlib.suppress(OSError):  # it may have ended by itself
             plain.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it has ended by itself
 
     timer = threading.Timer(max(0.0, end - time.monotonic()), cut)
     timer.daemon = True

@@ -10,7 +10,7 @@ from pumice.errors import UsageError
 
 
 class Withheld(Exception):
-    """Raised by a filter: nothing more of this answer is given, and its finish reason is ``content_filter``."""
+    """Raised by a filter: no more of this answer is given; its finish reason is ``content_filter``."""
 
 
 class OutputFilter(Protocol):
@@ -32,7 +32,7 @@ MakeFilter = Callable[[], OutputFilter]
 
 
 def find_filter(name: str) -> MakeFilter:
-    """The maker of filters that ``package.module:name`` names; it is called without arguments for each answer.
+    """The maker of filters that ``package.module:name`` names, called without arguments for each answer.
 
     Raises:
         UsageError: there is no such thing, or it makes no filter.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +40,12 @@ class Flow:
     """
 
     def __init__(
-        self, backend: Backend, asks: Sequence[Ask], make_filter: MakeFilter | None, metrics: Metrics, model: str
+        self,
+        backend: Backend,
+        asks: Sequence[Ask],
+        make_filter: MakeFilter | None,
+        metrics: Metrics,
+        model: str,
     ) -> None:
         self._backend, self._asks, self._metrics, self._model = backend, asks, metrics, model
         self._n = asks[0].n
@@ -160,10 +166,8 @@ class Flow:
             running.abort()
 
     def _emit(self, loop: asyncio.AbstractEventLoop, base: int, event: Event) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
             loop.call_soon_threadsafe(self._events.put_nowait, replace(event, index=base + event.index))
-        except RuntimeError:
-            pass  # the loop has ended: nobody is left to tell
 
 
 def _through(filter_: OutputFilter | None, piece: Piece) -> tuple[Piece, bool]:

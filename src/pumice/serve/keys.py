@@ -52,7 +52,9 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            "the file of API keys cannot be read", where=str(path), remedy="check the path and its permissions"
+            "the file of API keys cannot be read",
+            where=str(path),
+            remedy="check the path and its permissions",
         ) from error
     keys: list[Key] = []
     for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The request log: one JSON object a line, who asked what route and what it took, and no content by default."""
+"""The request log: one JSON object a line, who asked what route and what it took; no content by default."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def data_of(url: str, limits: Limits, param: str) -> bytes:
 
 
 def base64_of(text: str, limits: Limits, param: str) -> bytes:
-    """The bytes of base64, whole or percent-encoded, of either alphabet, with or without line breaks and padding.
+    """The bytes of base64 of either alphabet, with or without line breaks, padding and percents.
 
     Raises:
         Failure: 400, it is no base64 or too large.
@@ -173,4 +173,6 @@ def _check_sides(width: int, height: int, number: int, limits: Limits, param: st
 
 
 def _damaged(number: int, param: str) -> Failure:
-    return Failure(422, f"picture {number} is damaged and cannot be decoded", param=param, code="invalid_image")
+    return Failure(
+        422, f"picture {number} is damaged and cannot be decoded", param=param, code="invalid_image"
+    )

@@ -1,0 +1,209 @@
+"""`pumice serve`: models over HTTP, for programs that speak OpenAI's or Ollama's language."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pumice.cli.help import examples
+from pumice.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from pumice.serve.backend import Backend
+    from pumice.serve.facts import Facts
+    from pumice.serve.keys import Keys
+
+KEY_VARIABLE = "PUMICE_API_KEY"
+EPILOG = examples(
+    ("the shipped model at http://127.0.0.1:8000/v1", "pumice serve tiny"),
+    (
+        "two models by name, let go when nobody asks for them",
+        "pumice serve a=runs/a b=runs/b --unload-after 10",
+    ),
+    ("for other machines, behind keys", "pumice serve runs/tiny --host 0.0.0.0 --api-key-file keys.txt"),
+)
+
+
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="A model's folder, a run's folder, or a shipped model such as tiny; NAME=FOLDER gives it "
+            "the name that clients ask for.",
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; one that others reach needs an API key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="The conversation template for all models, as for pumice chat.",
+            show_default="each model's own",
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"API keys, one a line: KEY, or NAME KEY. The variable {KEY_VARIABLE} may hold one, too.",
+        ),
+    ] = None,
+    rate: Annotated[
+        int, typer.Option(min=0, help="Calls a minute for each key (or address); 0 is no limit.")
+    ] = 0,
+    allow_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="A further name that clients call this machine by; repeatable.",
+        ),
+    ] = None,
+    allow_origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin",
+            metavar="ORIGIN",
+            help="A site whose pages may call, such as https://chat.example.org; repeatable.",
+        ),
+    ] = None,
+    fetch_images: Annotated[
+        bool,
+        typer.Option(
+            "--fetch-images", help="Fetch pictures from public http and https addresses; off without it."
+        ),
+    ] = False,
+    max_pixels: Annotated[int, typer.Option(min=1, help="The largest picture, width x height.")] = 40_000_000,
+    max_images: Annotated[int, typer.Option(min=0, help="The most pictures in one request.")] = 16,
+    max_body: Annotated[int, typer.Option(min=1, help="The largest request, in MiB.")] = 64,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="The longest answer that may be asked for, in tokens.")
+    ] = 8192,
+    unload_after: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Let go of a model that nobody asked for in so many minutes, and load models when they are "
+            "first asked for; 0 loads all at the start and keeps them.",
+        ),
+    ] = 0.0,
+    output_filter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME", help="A class of yours that all text of answers passes (docs/serving.md)."
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append the request log to a file.", show_default="standard error"),
+    ] = None,
+    log_content: Annotated[
+        bool, typer.Option("--log-content", help="Write questions and answers into the log, too.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No request log on standard error.")] = False,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="After SIGTERM or Ctrl-C, the longest wait for answers under way.")
+    ] = 30.0,
+) -> None:
+    """Serve models over HTTP with OpenAI's and Ollama's calls, on this machine alone by default."""
+    try:
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            "serving needs starlette and uvicorn", remedy="pip install 'pumice[serve]'"
+        ) from error
+    from pumice.serve.facts import read_facts
+    from pumice.serve.fetch import Fetcher
+    from pumice.serve.filtering import find_filter
+    from pumice.serve.limits import Limits
+    from pumice.serve.log import RequestLog
+    from pumice.serve.models import Models
+    from pumice.serve.run import bind, door_of, is_loopback
+    from pumice.serve.run import serve as run
+    from pumice.serve.service import Service
+
+    if template is not None:
+        from pumice.text.templates import check_template_name
+
+        check_template_name(template)
+    folders = named(models)
+    keys = _keys(api_key_file)
+    door = door_of(host, keys, tuple(allow_hosts or ()), tuple(allow_origins or ()))
+    make_filter = None if output_filter is None else find_filter(output_filter)
+    limits = Limits(
+        pixels=max_pixels, images=max_images, body_bytes=max_body << 20, new_tokens=max_new_tokens, rate=rate
+    )
+    facts = {name: read_facts(name, folder) for name, folder in folders.items()}
+    sock = bind(host, port)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+
+    def load(fact: Facts) -> Backend:
+        return _backend(fact, template)
+
+    served = Models(facts, load, idle_seconds=60 * unload_after, at_start=not unload_after)
+    service = Service(
+        served,
+        limits,
+        RequestLog(log, content=log_content, quiet=quiet),
+        fetcher=Fetcher(limits.image_bytes) if fetch_images else None,
+        make_filter=make_filter,
+    )
+    from pumice.cli.console import note
+
+    shown = "localhost" if is_loopback(host) else host
+    address = f"http://{shown}:{sock.getsockname()[1]}"
+    note(f"{', '.join(facts)} at {address}/v1 (Ollama's calls at {address}); loading")
+    run(service, door, sock, drain_seconds=drain_seconds, ready=lambda: note("ready; Ctrl-C stops"))
+
+
+def named(words: list[str]) -> dict[str, Path]:
+    """The folders of models by the names that clients ask for.
+
+    Raises:
+        UsageError: a name that is none, or is given twice.
+        CheckpointError: there is no such model.
+    """
+    from pumice.cli.models import find_model, label
+    from pumice.serve.facts import NAME
+
+    found: dict[str, Path] = {}
+    for word in words:
+        name, equals, place = word.partition("=")
+        # A folder whose name holds "=" is not a name and a folder.
+        if not equals or "/" in name:
+            name, place = label(word), word
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} cannot be the name of a model",
+                where=word,
+                remedy="write NAME=FOLDER, the name of letters, digits, dots, dashes and underscores",
+            )
+        if name in found:
+            raise UsageError(
+                f"two models are called {name!r}", where=word, remedy=f"write another name: OTHER={place}"
+            )
+        found[name] = find_model(place)
+    return found
+
+
+def _keys(path: Path | None) -> Keys:
+    from pumice.serve.keys import Keys, key_of, read_keys
+
+    keys = () if path is None else read_keys(path)
+    secret = os.environ.get(KEY_VARIABLE)
+    return Keys((*keys, *((key_of(KEY_VARIABLE, secret, f"the variable {KEY_VARIABLE}"),) if secret else ())))
+
+
+def _backend(fact: Facts, template: str | None) -> Backend:
+    from pumice.cli.models import load_generator
+    from pumice.serve.engines import EngineBackend
+    from pumice.serve.interim import OneByOne
+
+    return EngineBackend(OneByOne(load_generator(fact.folder, template=template)))

@@ -1,0 +1,104 @@
+"""A model's engine as the server's backend; the one module here that knows ``infer``.
+
+torch is imported when the first model is loaded, so that the server listens before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Running, TokenScore, TooLong, Usage
+
+if TYPE_CHECKING:
+    from pumice.infer import engine as engines
+    from pumice.infer.sampling import Sampling
+    from pumice.serve.backend import Settings
+
+
+class EngineBackend:
+    """An engine that was started.
+
+    Args:
+        engine: any that keeps ``pumice.infer.engine``'s contract.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def submit(self, ask: Ask, emit: Callable[[Event], None]) -> Running:
+        """As ``Backend.submit``."""
+        from pumice.infer.engine import EngineClosed, EngineFull, EngineRequest, PromptTooLong
+
+        request = EngineRequest(ask.messages, ask.prompt, ask.images, sampling_of(ask.settings), ask.n)
+        try:
+            running: Running = self.engine.submit(request, lambda event: emit(_event(event)))
+        except EngineFull as error:
+            raise Full(error.retry_after) from error
+        except EngineClosed as error:
+            raise Full(10.0) from error
+        except PromptTooLong as error:
+            raise TooLong(error.what) from error
+        return running
+
+    def load(self) -> Load:
+        """As ``Backend.load``."""
+        stats = self.engine.stats()
+        return Load(stats.running, stats.waiting)
+
+    def close(self) -> None:
+        """As ``Backend.close``."""
+        self.engine.close(drain=False)
+
+
+def sampling_of(settings: Settings) -> Sampling:
+    """The engine's settings.
+
+    Raises:
+        UsageError: one that is out of its range.
+    """
+    from pumice.infer.sampling import MIN_TEMPERATURE, Sampling
+
+    schema = None
+    if settings.shape is not None:
+        schema = json.dumps(settings.shape.get("schema", {"type": "object"}))
+    tiny = 0 < settings.temperature < MIN_TEMPERATURE  # asks for the most likely words, in other words
+    return Sampling(
+        temperature=0.0 if tiny else settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        seed=settings.seed,
+        repetition_penalty=settings.repetition_penalty,
+        presence_penalty=settings.presence_penalty,
+        frequency_penalty=settings.frequency_penalty,
+        logit_bias=settings.logit_bias,
+        logprobs=settings.logprobs,
+        stop=settings.stop,
+        max_new_tokens=settings.max_new_tokens,
+        json_schema=schema,
+    )
+
+
+def _event(event: engines.Event) -> Event:
+    from pumice.infer.engine import Delta
+
+    if isinstance(event, Delta):
+        scores = tuple(
+            TokenScore(one.chosen.text, one.chosen.logprob, tuple((t.text, t.logprob) for t in one.top))
+            for one in event.logprobs
+        )
+        return Piece(event.index, event.text, scores)
+    usage = event.usage
+    return Done(
+        event.index,
+        event.reason,
+        Usage(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens,
+            usage.queue_seconds,
+            usage.image_seconds,
+            usage.first_token_seconds,
+        ),
+    )
