@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from pumice.errors import DataError, ImageError, PumiceError, TemplateError, UsageError
@@ -80,12 +81,20 @@ def failure_of(error: Exception) -> Failure:
             429, "the server's queue is full; try again", code="queue_full", retry_after=error.retry_after
         )
     if isinstance(error, TooLong):
-        return Failure(400, str(error), param="messages", code="context_length_exceeded")
+        return Failure(400, clean(str(error)), param="messages", code="context_length_exceeded")
     if isinstance(error, Unable):
         return Failure(400, str(error), param=error.param, code="unsupported_value")
     if isinstance(error, DataError | TemplateError | UsageError) and not isinstance(error, ImageError):
-        return Failure(400, error.what, param=_param(error), code="invalid_value")
+        return Failure(400, clean(error.what), param=_param(error), code="invalid_value")
     return Failure(500, "the server failed at this request; its log says why", code="internal_error")
+
+
+_INSIDE = re.compile(r"0x[0-9a-fA-F]{6,}|(?<![\w/])(?:[A-Za-z]:)?[/\\\\](?:[\w.~ -]+[/\\\\])+[\w.~-]*")
+
+
+def clean(words: str) -> str:
+    """Words without what looks like a path or an address in memory."""
+    return _INSIDE.sub("...", words)
 
 
 def _param(error: PumiceError) -> str | None:

@@ -131,16 +131,18 @@ class Fetcher:
                 connection.putheader("Accept", "image/*")
                 connection.endheaders()
                 response = connection.getresponse()
+                if time.monotonic() >= end:  # a cut looks like an end to http.client
+                    raise TimeoutError
                 if response.status in _MOVED:
                     return response.getheader("Location") or ""
                 if response.status != 200:
                     raise _not_fetched(f"the server answers {response.status}", param)
-                return self._read(response, param)
+                return self._read(response, end, param)
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = time.monotonic() >= end
             raise _not_fetched("it takes too long" if late else "the connection failed", param) from error
 
-    def _read(self, response: http.client.HTTPResponse, param: str) -> bytes:
+    def _read(self, response: http.client.HTTPResponse, end: float, param: str) -> bytes:
         data = bytearray()
         while chunk := response.read1(1 << 16):
             data += chunk
@@ -151,6 +153,8 @@ class Fetcher:
                     param=param,
                     code="image_too_large",
                 )
+        if time.monotonic() >= end:
+            raise TimeoutError
         if response.length:  # the connection ended before what it had announced
             raise _not_fetched("the connection failed", param)
         return bytes(data)

@@ -66,7 +66,9 @@ class Flow:
             try:
                 # Rendering a prompt takes its time, and the loop has other clients.
                 await asyncio.shield(self._submit(loop, ask, emit))
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError):
+                    self._count_aborted()
                 self.give_up()
                 raise
         return self
@@ -75,8 +77,11 @@ class Flow:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._left:
-            self._metrics.add("pumice_aborted_total", len(self._left), model=self._model)
+            self._count_aborted()
             self.give_up()
+
+    def _count_aborted(self) -> None:
+        self._metrics.add("pumice_aborted_total", len(self._left), model=self._model)
 
     def give_up(self) -> None:
         """Abort all that runs, and what is being submitted as soon as it is."""

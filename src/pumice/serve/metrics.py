@@ -91,8 +91,12 @@ def _histogram(name: str, labels: Labels, buckets: list[int], total: float) -> l
 
 def _line(labels: Labels, name: str, value: float) -> str:
     inside = ",".join(f'{key}="{_escaped(said)}"' for key, said in labels)
-    return f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}"
+    return f"{name}{{{inside}}} {_number(value)}" if inside else f"{name} {_number(value)}"
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))
