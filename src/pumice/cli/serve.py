@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pumice.serve.keys import Keys
 
 KEY_VARIABLE = "PUMICE_API_KEY"
+QUEUED_PROMPT = 2048
+"""Tokens of a prompt that waits, on average: the queue is bounded by both."""
 EPILOG = examples(
     ("the shipped model at http://127.0.0.1:8000/v1", "pumice serve tiny"),
     (
@@ -80,6 +82,18 @@ def serve(
             "--fetch-images", help="Fetch pictures from public http and https addresses; off without it."
         ),
     ] = False,
+    running: Annotated[int, typer.Option(min=1, help="The most answers that are computed at once.")] = 16,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            help="Tokens of all prompts and answers that run, pictures included; their memory is reserved at "
+            "the start.",
+        ),
+    ] = 16384,
+    queue: Annotated[
+        int, typer.Option(min=1, help="The most answers that wait; further ones are told to come back.")
+    ] = 128,
     max_pixels: Annotated[int, typer.Option(min=1, help="The largest picture, width x height.")] = 40_000_000,
     max_images: Annotated[int, typer.Option(min=0, help="The most pictures in one request.")] = 16,
     max_body: Annotated[int, typer.Option(min=1, help="The largest request, in MiB.")] = 64,
@@ -145,7 +159,7 @@ def serve(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
 
     def load(fact: Facts) -> Backend:
-        return _backend(fact, template)
+        return _backend(fact, template, running, tokens, queue)
 
     served = Models(facts, load, idle_seconds=60 * unload_after, at_start=not unload_after)
     service = Service(
@@ -201,9 +215,25 @@ def _keys(path: Path | None) -> Keys:
     return Keys((*keys, *((key_of(KEY_VARIABLE, secret, f"the variable {KEY_VARIABLE}"),) if secret else ())))
 
 
-def _backend(fact: Facts, template: str | None) -> Backend:
-    from pumice.cli.models import load_generator
-    from pumice.serve.engines import EngineBackend
-    from pumice.serve.interim import OneByOne
+def _backend(fact: Facts, template: str | None, running: int, tokens: int, queue: int) -> Backend:
+    """A model's engine, started; on a GPU where there is one.
 
-    return EngineBackend(OneByOne(load_generator(fact.folder, template=template)))
+    Raises:
+        CheckpointError: the folder holds no model that fits.
+        UsageError: the memory for ``tokens`` is not there.
+    """
+    import torch
+
+    from pumice.cli.models import answer_dtype
+    from pumice.infer.engine import Engine, Limits
+    from pumice.model.save import load_model
+    from pumice.serve.engines import EngineBackend
+
+    model, tokenizer, processor = load_model(fact.folder, dtype=answer_dtype(), template=template)
+    model.eval()
+    if torch.cuda.is_available():
+        model.to("cuda")
+    limits = Limits(running=running, tokens=tokens, queue=queue, queue_tokens=queue * QUEUED_PROMPT)
+    engine = Engine(model, processor, tokenizer, limits=limits)
+    engine.start()
+    return EngineBackend(engine)

@@ -6,25 +6,28 @@ torch is imported when the first model is loaded, so that the server listens bef
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Running, TokenScore, TooLong, Usage
+from pumice.errors import MissingExtraError
+
+from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Running, TokenScore, TooLong, Unable, Usage
 
 if TYPE_CHECKING:
-    from pumice.infer import engine as engines
+    from pumice.infer.engine import Engine
+    from pumice.infer.engine import Event as EngineEvent
     from pumice.infer.sampling import Sampling
     from pumice.serve.backend import Settings
 
 
+logger = logging.getLogger("pumice.serve")
+
+
 class EngineBackend:
-    """An engine that was started.
+    """An engine that was started."""
 
-    Args:
-        engine: any that keeps ``pumice.infer.engine``'s contract.
-    """
-
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     def submit(self, ask: Ask, emit: Callable[[Event], None]) -> Running:
@@ -40,6 +43,8 @@ class EngineBackend:
             raise Full(10.0) from error
         except PromptTooLong as error:
             raise TooLong(error.what) from error
+        except MissingExtraError as error:
+            raise Unable(f"{error.what}, on the server", "response_format") from error
         return running
 
     def load(self) -> Load:
@@ -80,7 +85,7 @@ def sampling_of(settings: Settings) -> Sampling:
     )
 
 
-def _event(event: engines.Event) -> Event:
+def _event(event: EngineEvent) -> Event:
     from pumice.infer.engine import Delta
 
     if isinstance(event, Delta):
@@ -89,6 +94,8 @@ def _event(event: engines.Event) -> Event:
             for one in event.logprobs
         )
         return Piece(event.index, event.text, scores)
+    if event.error is not None:  # the client learns only that it happened
+        logger.error("the engine failed at a request", exc_info=event.error)
     usage = event.usage
     return Done(
         event.index,

@@ -1,0 +1,192 @@
+"""Other people's clients, unmodified, against `pumice serve tiny`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import PIL.Image
+import PIL.ImageDraw
+import pytest
+
+from .real import Process, served
+
+QUESTION = "What color is the star?"
+
+
+def picture(color: str = "red") -> PIL.Image.Image:
+    image = PIL.Image.new("RGB", (160, 120), "white")
+    PIL.ImageDraw.Draw(image).ellipse((50, 30, 110, 90), fill=color)
+    return image
+
+
+def url(image: PIL.Image.Image) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def question(image: PIL.Image.Image, text: str = QUESTION) -> list[dict[str, Any]]:
+    parts = [{"type": "image_url", "image_url": {"url": url(image)}}, {"type": "text", "text": text}]
+    return [{"role": "user", "content": parts}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with served(tmp_path_factory.mktemp("serve"), "tiny") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def own() -> Any:
+    """What the model answers without any server, greedy."""
+    from pumice.cli.models import find_model, load_generator
+
+    generator = load_generator(find_model("tiny"))
+    return lambda image, text=QUESTION: generator.answer([(text, [image])], 12)[0]
+
+
+def ask(server: Process, messages: Any, **more: Any) -> Any:
+    body = {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 12, **more}
+    reply = httpx2.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def test_answers_are_those_of_the_model(server: Process, own: Any) -> None:
+    for color in ("red", "blue"):
+        reply = ask(server, question(picture(color)))
+        assert reply["choices"][0]["message"]["content"] == own(picture(color))
+    with_picture, without = reply["usage"], ask(server, [{"role": "user", "content": QUESTION}])["usage"]
+    assert with_picture["prompt_tokens"] > without["prompt_tokens"]
+    assert with_picture["total_tokens"] == with_picture["prompt_tokens"] + with_picture["completion_tokens"]
+
+
+def test_words_that_look_like_tokens_are_words(server: Process) -> None:
+    """`<image>`, ends and role tags in a user's text: more tokens than one each, and no picture is missed."""
+    for tag in ("<image>", "</s>", "<s>", "<unk>", "<pad>", "<|im_end|>"):
+        plain = ask(server, [{"role": "user", "content": "a b"}])["usage"]["prompt_tokens"]
+        tagged = ask(server, [{"role": "user", "content": f"a {tag} b"}])["usage"]["prompt_tokens"]
+        assert tagged > plain + 1, tag
+
+
+def test_a_seed_repeats_an_answer(server: Process) -> None:
+    drawn = [
+        ask(server, question(picture(), "Describe the image in detail."), temperature=1.5, seed=seed,
+            max_tokens=40)["choices"][0]["message"]["content"]
+        for seed in (1, 1, 2)
+    ]  # fmt: skip
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_32_at_once_each_get_their_own_answer(server: Process, own: Any) -> None:
+    images = [PIL.Image.new("RGB", (60 + k, 80), (8 * k, 255 - 8 * k, 40)) for k in range(32)]
+    with ThreadPoolExecutor(32) as pool:
+        replies = list(pool.map(lambda image: ask(server, question(image, "What is shown?")), images))
+    assert [r["choices"][0]["message"]["content"] for r in replies] == [
+        own(i, "What is shown?") for i in images
+    ]
+
+
+def test_curl(server: Process) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    body = json.dumps({"model": "tiny", "messages": question(picture()), "stream": True, "max_tokens": 5})
+    done = subprocess.run(
+        ["curl", "-sSN", "--noproxy", "*", f"{server.url}/v1/chat/completions", "-d", "@-"],
+        input=body, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.endswith("data: [DONE]\n\n")
+
+
+def test_openai(server: Process, own: Any) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    given = {"model": "tiny", "messages": question(picture()), "temperature": 0, "max_tokens": 12}
+    assert client.chat.completions.create(**given).choices[0].message.content == own(picture())
+    stream = client.chat.completions.create(**given, stream=True, stream_options={"include_usage": True})
+    chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == own(picture())
+    assert chunks[-1].usage.completion_tokens > 0
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").owned_by == "pumice"
+    with pytest.raises(openai.NotFoundError, match="there is no model"):
+        client.chat.completions.create(**{**given, "model": "gpt"})
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(**{**given, "messages": [{"role": "user", "content": "a " * 9000}]})
+    assert caught.value.code == "context_length_exceeded"
+    parsed = client.completions.create(model="tiny", prompt="The star is", max_tokens=4, temperature=0)
+    assert parsed.object == "text_completion"
+
+
+def test_openai_async(server: Process, own: Any) -> None:
+    openai = pytest.importorskip("openai")
+
+    async def several() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+            calls = [
+                client.chat.completions.create(
+                    model="tiny", messages=question(picture(color)), temperature=0, max_tokens=12
+                )
+                for color in ("red", "green")
+            ]
+            return [reply.choices[0].message.content for reply in await asyncio.gather(*calls)]
+
+    assert asyncio.run(several()) == [own(picture("red")), own(picture("green"))]
+
+
+def test_llama_index(server: Process, own: Any, tmp_path: Path) -> None:
+    like = pytest.importorskip("llama_index.llms.openai_like")
+    from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock  # type: ignore[import-not-found]
+
+    picture().save(tmp_path / "a.png")
+    given = {
+        "model": "tiny",
+        "api_base": f"{server.url}/v1",
+        "api_key": "none",
+        "max_tokens": 12,
+        "temperature": 0,
+    }
+    llm = like.OpenAILike(**given, is_chat_model=True)
+    for block in (ImageBlock(path=tmp_path / "a.png"), ImageBlock(image=(tmp_path / "a.png").read_bytes())):
+        message = ChatMessage(role="user", blocks=[block, TextBlock(text=QUESTION)])
+        assert llm.chat([message]).message.content == own(picture())
+        assert list(llm.stream_chat([message]))[-1].message.content == own(picture())
+    assert like.OpenAILike(**given).complete("The star is").text  # by /v1/completions, its default
+
+
+def test_ollama(server: Process, own: Any, tmp_path: Path) -> None:
+    ollama = pytest.importorskip("ollama")
+    picture().save(tmp_path / "a.png")
+    client = ollama.Client(host=server.url)
+    options = {"temperature": 0, "num_predict": 12, "repeat_penalty": 1.0}
+    message = {"role": "user", "content": QUESTION, "images": [str(tmp_path / "a.png")]}
+    assert client.chat("tiny", [message], options=options).message.content == own(picture())
+    pieces = list(client.chat("tiny", [message], options=options, stream=True))
+    assert "".join(piece.message.content for piece in pieces) == own(picture())
+    assert pieces[-1].done
+    assert pieces[-1].eval_count > 0
+    made = client.generate("tiny", QUESTION, images=[str(tmp_path / "a.png")], options=options)
+    assert made.response == own(picture())
+    assert [model.model for model in client.list().models] == ["tiny"]
+    assert client.show("tiny").capabilities == ["completion", "vision"]
+    with pytest.raises(ollama.ResponseError) as caught:
+        client.chat("none", [message])
+    assert caught.value.status_code == 404
+
+
+def test_sigterm_ends_the_process(tmp_path: Path) -> None:
+    with served(tmp_path, "tiny", "--quiet") as process:
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(20) == 0
+        assert process.log.read_text() == ""
