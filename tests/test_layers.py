@@ -40,6 +40,7 @@ WITHOUT_TORCH = (
     "image",
     "data",
     "score",
+    "serve",
     "evaluate.endpoint",
     "evaluate.judging",
     "evaluate.samples",

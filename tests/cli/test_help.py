@@ -28,6 +28,7 @@ VERBS = (
     ("judge",),
     ("score",),
     ("chat",),
+    ("serve",),
     ("report",),
     ("runs", "compare"),
     ("data", "check"),
@@ -44,7 +45,10 @@ VERBS = (
 )
 
 
-ORDER = ("world", "data", "plan", "train", "eval", "judge", "score", "chat", "report", "export", "recipes")
+ORDER = (
+    *("world", "data", "plan", "train", "eval", "judge", "score", "chat", "serve", "report"),
+    *("export", "recipes"),
+)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

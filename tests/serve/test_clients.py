@@ -80,6 +80,37 @@ def test_words_that_look_like_tokens_are_words(server: Process) -> None:
         assert tagged > plain + 1, tag
 
 
+def test_an_answer_obeys_a_schema(server: Process) -> None:
+    pytest.importorskip("llguidance")
+    schema = {"type": "object", "properties": {"color": {"enum": ["red", "blue"]}}, "required": ["color"],
+              "additionalProperties": False}  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "seen", "schema": schema, "strict": True}}
+    reply = ask(server, question(picture()), response_format=form, max_tokens=60)
+    assert json.loads(reply["choices"][0]["message"]["content"])["color"] in ("red", "blue")
+    reply = ask(server, question(picture()), response_format={"type": "json_object"}, max_tokens=200)
+    if reply["choices"][0]["finish_reason"] == "stop":
+        assert isinstance(json.loads(reply["choices"][0]["message"]["content"]), dict)
+
+
+def test_bad_schemas_and_settings_are_400(server: Process) -> None:
+    base = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "nothing"}}}
+    for more in ({"response_format": schema}, {"logit_bias": {"99999999": 1}}):
+        reply = httpx2.post(f"{server.url}/v1/chat/completions", json={**base, **more}, timeout=60)
+        assert reply.status_code == 400, reply.text
+    for temperature in (1e-9, 100):
+        ask(server, base["messages"], temperature=temperature)
+
+
+def test_logprobs_of_the_model(server: Process) -> None:
+    reply = ask(server, question(picture()), logprobs=True, top_logprobs=3)
+    told = reply["choices"][0]["logprobs"]["content"]
+    assert len(told) == reply["usage"]["completion_tokens"]
+    for one in told:
+        assert one["top_logprobs"][0]["token"] == one["token"]  # greedy takes the likeliest
+        assert one["logprob"] == one["top_logprobs"][0]["logprob"] <= 0
+
+
 def test_a_seed_repeats_an_answer(server: Process) -> None:
     drawn = [
         ask(server, question(picture(), "Describe the image in detail."), temperature=1.5, seed=seed,

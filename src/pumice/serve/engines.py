@@ -11,8 +11,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pumice.errors import MissingExtraError
-
-from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Running, TokenScore, TooLong, Unable, Usage
+from pumice.serve.backend import (
+    Ask,
+    Done,
+    Event,
+    Full,
+    Load,
+    Piece,
+    Running,
+    TokenScore,
+    TooLong,
+    Unable,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from pumice.infer.engine import Engine
