@@ -72,6 +72,19 @@ def test_answers_are_those_of_the_model(server: Process, own: Any) -> None:
     assert with_picture["total_tokens"] == with_picture["prompt_tokens"] + with_picture["completion_tokens"]
 
 
+def test_our_own_client(server: Process, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pumice.evaluate.attachment import attach
+    from pumice.evaluate.endpoint import Endpoint, Request
+
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    endpoint = Endpoint(server.url, "tiny", retries=0)
+    assert endpoint.check() == ("tiny",)
+    requests = [Request(QUESTION, (attach(picture(color)),), max_tokens=12) for color in ("red", "blue")]
+    done = dict(endpoint.complete_all(requests))
+    assert [done[number].text for number in range(2)] == [own(picture("red")), own(picture("blue"))]
+
+
 def test_words_that_look_like_tokens_are_words(server: Process) -> None:
     """`<image>`, ends and role tags in a user's text: more tokens than one each, and no picture is missed."""
     for tag in ("<image>", "</s>", "<s>", "<unk>", "<pad>", "<|im_end|>"):
