@@ -132,7 +132,8 @@ def raw(live: Live, host: str | None, path: str = "/v1/models", method: str = "G
         connection.putheader(name, value)
     connection.putheader("Content-Length", "0")
     connection.endheaders()
-    status = connection.getresponse().status
+    with connection.getresponse() as response:
+        status = response.status
     connection.close()
     return status
 

@@ -68,6 +68,8 @@ def test_a_client_that_leaves_ends_its_request(live: Live, stream: bool, hold_af
     live.backend.hold, live.backend.hold_after = True, hold_after
     sock = posting(live, {**CHAT, "stream": stream})
     assert live.backend.wait_for(lambda: live.backend.open == 1)
+    if stream and hold_after:
+        assert sock.recv(100).startswith(b"HTTP/1.1 200")
     sock.close()
     assert live.backend.asked[0].aborted.wait(20)
     assert live.backend.wait_for(lambda: live.backend.open == 0)
