@@ -26,7 +26,7 @@ PATHS = (
         "/api/show",
         "/api/chat",
         "/api/generate",
-        "/docs",
+        "/openapi.json",
         "//health",
     ),
     *("/health/", "/health/../v1/models", "/Health"),

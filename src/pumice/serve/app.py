@@ -14,6 +14,7 @@ from pumice.serve.guard import CALL, Door, Guard
 from pumice.serve.metrics import CONTENT_TYPE
 from pumice.serve.ollama import Ollama
 from pumice.serve.openai import OpenAI
+from pumice.serve.openapi import openapi_page
 from pumice.serve.service import Service
 
 logger = logging.getLogger("pumice.serve")
@@ -73,10 +74,14 @@ def make_app(service: Service, door: Door) -> ASGIApp:
     async def metrics(call: Call, body: bytes) -> Reply:
         return Whole(service.metrics.text(_gauges(service)), content_type=CONTENT_TYPE)
 
+    async def openapi_json(call: Call, body: bytes) -> Reply:
+        return Whole(openapi_page())
+
     table: dict[str, dict[str, Handle]] = {
         "/": {"GET": ollama.root},
         "/health": {"GET": health},
         "/metrics": {"GET": metrics},
+        "/openapi.json": {"GET": openapi_json},
         "/v1/models": {"GET": openai.models},
         "/v1/models/{id:path}": {"GET": openai.model},
         "/v1/chat/completions": {"POST": openai.chat},
