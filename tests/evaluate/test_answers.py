@@ -157,3 +157,12 @@ def test_two_processes_do_not_answer_into_one_file(samples: tuple[Sample, ...], 
     first, second = (AnswersFile(tmp_path / "out", made, samples) for _ in range(2))
     with first.writing(), pytest.raises(RunError, match="another process"), second.writing():
         pass
+
+
+def test_half_a_surrogate_is_kept_as_it_came(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+    """A server's JSON may hold one; it has no UTF-8, and must not end an evaluation."""
+    file = AnswersFile(tmp_path / "out", record(samples, tmp_path / "data"), samples)
+    with file.writing() as add:
+        add(file.left[0], Said("half \ud83d \\ süß"), 0.5)
+    again = AnswersFile(tmp_path / "out", record(samples, tmp_path / "data"), samples)
+    assert again.text(samples[0]) == "half \ud83d \\ süß"

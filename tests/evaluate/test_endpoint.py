@@ -59,6 +59,10 @@ def endpoint(server: StandIn, **settings: Any) -> Endpoint:
         (fails(409, "conflict"), (0.5, 0.625)),
         (cuts, (0.5, 0.625)),
         (replies(200, "<html>gateway</html>"), (0.5, 0.625)),
+        (replies(200, "[" * 100_000), (0.5, 0.625)),
+        (replies(500, '{"error":' * 100_000), (0.5, 0.625)),
+        (replies(200, "zz", Content_Type="application/json; charset=hex"), (0.5, 0.625)),
+        (fails(429, "no", Retry_After="Mon, 01 Jan 2001 00:00:00 +99999999999999999"), (0.5, 0.625)),
         (replies(200, {"choices": []}), (0.5, 0.625)),
         (replies(200, {"error": {"message": "upstream", "code": 502}}), (0.5, 0.625)),
     ],
@@ -70,6 +74,14 @@ def test_what_passes_is_asked_again(first: Action, waits: tuple[float, float]) -
     (waited,) = asked.wait  # type: ignore[misc]
     assert waits[0] <= waited <= waits[1]
     assert len(server.bodies) == 2
+
+
+def test_a_reply_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumice.evaluate.endpoint.LARGEST", 1000)
+    with StandIn(["y" * 2000]) as server:
+        with pytest.raises(EndpointError, match="larger than 1,000 bytes"):
+            endpoint(server).complete(Request("?"))
+        assert len(server.bodies) == 1
 
 
 def test_waits_double_and_end() -> None:
@@ -383,3 +395,5 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
         attach(b"no picture", "row 3")
     with pytest.raises(ImageError, match="does not exist"):
         attach(tmp_path / "none.png")
+    with pytest.raises(ImageError, match=r"row 3 is no JPEG"):  # bytes are asked no more formats than files
+        attach(written(PIL.Image.new("RGB", (4, 2)), "PPM"), "row 3")

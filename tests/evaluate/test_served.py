@@ -15,7 +15,7 @@ from pumice.errors import EndpointError
 from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.predictor import MEAN_GREY
 from pumice.evaluate.samples import Sample, Stored
-from pumice.evaluate.served import EndpointAnswerer
+from pumice.evaluate.served import HOPELESS, EndpointAnswerer
 
 from .small_task import load, write_task
 from .stand_in import StandIn, fails
@@ -79,3 +79,18 @@ def test_a_server_that_refuses_everything_is_an_error(tmp_path: Path) -> None:
         who = EndpointAnswerer(Endpoint(server.url, "judge-1"))
         with pytest.raises(EndpointError, match="no images"):
             list(who.answers(samples, 7, blind=False))
+        many = [Sample(str(n), "?", (), {}) for n in range(200)]
+        before = len(server.bodies)
+        with pytest.raises(EndpointError, match="no images"):
+            list(who.answers(many, 7, blind=False))
+    assert len(server.bodies) - before <= HOPELESS + who.endpoint.concurrency, "it was asked on and on"
+
+
+def test_an_answer_that_a_filter_took_says_so() -> None:
+    blocked = fails(400, "blocked", "content_filter")
+    with StandIn(lambda body: blocked if text_of(body) == "bad" else "Yes") as server:
+        who = EndpointAnswerer(Endpoint(server.url, "judge-1"))
+        samples = [Sample("a", "bad", (), {}), Sample("b", "good", (), {})]
+        said = dict(who.answers(samples, 7, blind=False))
+    assert (said[0].text, "filter" in said[0].problem) == ("", True)
+    assert (said[1].text, said[1].problem) == ("Yes", "")

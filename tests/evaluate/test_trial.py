@@ -240,3 +240,9 @@ def test_what_only_a_server_scores_is_written_for_it(tmp_path: Path) -> None:
     part = dataclasses.replace(trial(tmp_path, Telling(truly), Terms(limit=2), wish), out=tmp_path / "part")
     assert "leave out --limit" in run(part)["tasks"]["vqav2"]["remedy"]
     assert not (tmp_path / "part" / "vqav2" / "submission.json").exists()
+
+
+def test_an_answer_that_has_no_utf8_is_scored_as_any_other(tmp_path: Path) -> None:
+    results = run(trial(tmp_path, Telling(lambda sample: "yes \ud83d"), Terms(blind=True)))
+    assert results["tasks"]["pope"]["state"] == "scored", results["tasks"]["pope"]["problem"]
+    assert next(read_predictions(tmp_path / "out" / "pope"))["raw"] == "yes \ud83d"

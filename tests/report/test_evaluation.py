@@ -169,6 +169,16 @@ def test_a_name_leads_nowhere_out_of_the_folder(tmp_path: Path) -> None:
         assert Album(task_result("gqa", "accuracy", 1, 1, data=str(data)), 60_000).uri(name) is None
 
 
+def test_what_is_no_picture_of_a_data_set_is_not_opened(tmp_path: Path) -> None:
+    """The page reads what anybody may have put into the folder: the formats and bounds of all pictures."""
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.ppm")
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:44])
+    shown = Album(task_result("gqa", "accuracy", 1, 1, data=str(tmp_path)), 60_000)
+    names = ("a.png", "a.ppm", "b.png", "a\0.png")
+    assert [shown.uri(name) is not None for name in names] == [True, False, False, False]
+
+
 def test_pictures_out_of_tables_come_from_the_task_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pumice.errors import DataError, RunError
-from pumice.evaluate.results import ANSWERS, RECORD, AnswersRecord
+from pumice.evaluate.results import ANSWERS, RECORD, AnswersRecord, encoded
 from pumice.evaluate.samples import Sample
 from pumice.files import replacing, write_json
 
@@ -106,7 +106,7 @@ class AnswersFile:
             def add(sample: Sample, said: Said, seconds: float) -> None:
                 row = {**sample.row, "text": said.text, SAMPLE: sample.id, SECONDS: round(seconds, 3)}
                 row |= {PROBLEM: said.problem} if said.problem else {}
-                stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+                stream.write(encoded(row))
                 stream.flush()
                 self.rows[sample.id] = row
 
@@ -120,7 +120,7 @@ class AnswersFile:
         self.rows = {name: self.rows[name] for name in self.samples}
         with replacing(self.path) as partial, partial.open("wb") as file:
             for row in self.rows.values():
-                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+                file.write(encoded(row))
             file.flush()
             os.fsync(file.fileno())
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import PIL.Image
 from PIL import ExifTags
 
-from pumice.errors import DataError, ImageError
-from pumice.image.decode import frame_rgb, open_image
+from pumice.image.decode import decode_image, open_image
 
 JPEG, PNG = "image/jpeg", "image/png"
 _TYPES = {"JPEG": JPEG, "PNG": PNG}
@@ -53,16 +52,7 @@ def attach(picture: Path | bytes | PIL.Image.Image, name: str = "the picture") -
     if isinstance(picture, Path):
         rgb = open_image(picture)  # tells what is wrong with a file, and with which
         return _as_it_is(picture.read_bytes()) or _png(rgb)
-    try:
-        with PIL.Image.open(io.BytesIO(picture)) as image:
-            rgb = frame_rgb(image, Path(name))
-    except DataError:
-        raise
-    except Exception as error:  # decoders of hostile bytes raise almost anything
-        raise ImageError(
-            f"{name} is no picture that can be read ({type(error).__name__}: {error})",
-            remedy="fetch the file again",
-        ) from error
+    rgb = decode_image(picture, name)
     return _as_it_is(picture) or _png(rgb)
 
 

@@ -34,6 +34,8 @@ CONNECTING = 20.0
 """Seconds within which a connection must stand."""
 LENGTHS = ("max_tokens", "max_completion_tokens")
 """What servers call the longest answer: all of them the first, OpenAI's newer models the second alone."""
+LARGEST = 32 * 2**20
+"""Bytes of a reply; a server that sends more has something else to say than an answer."""
 FILTERED = frozenset({"content_filter", "content_policy_violation"})
 """Codes of refusals that are about the content of one request."""
 _SEED = re.compile(r"\bseed\b")
@@ -329,7 +331,10 @@ class Endpoint:
         key = self._key()
         try:
             async with asyncio.timeout(self.timeout):
-                response = await client.request(method, self.address.call(path), content=_json(body))
+                async with client.stream(
+                    method, self.address.call(path), content=_json(body)
+                ) as response:
+                    content = await _whole(response)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise Refusal(0, f"nothing came within {self.timeout:g} seconds", passing=True) from error
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
@@ -338,20 +343,30 @@ class Endpoint:
             words = trimmed(str(error) or type(error).__name__, key)
             raise Refusal(0, words, passing=True) from error
         if response.status_code != 200:
-            raise refused(response, key)
+            raise refused(response, content, key)
+        text = content.decode("utf-8", "replace")
         try:
-            value = response.json()
-        except ValueError as error:
-            words = f"it is no JSON: {response.text!r}"
-            raise Refusal(200, trimmed(words, key), passing=True) from error
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(200, trimmed(f"it is no JSON: {text!r}", key), passing=True) from error
         if not isinstance(value, dict) or (path != "/models" and not _choices(value)):
             inside = refused_inside(value, key) if isinstance(value, dict) else None
-            raise inside or Refusal(200, trimmed(f"it has no choices: {response.text!r}", key), passing=True)
+            raise inside or Refusal(200, trimmed(f"it has no choices: {text!r}", key), passing=True)
         return value
 
 
 def _finished(done: queue.SimpleQueue[tuple[int, Future[Reply]]], number: int, ended: Future[Reply]) -> None:
     done.put((number, ended))
+
+
+async def _whole(response: httpx2.Response) -> bytes:
+    """The body of a reply, unpacked, as long as it is not larger than any answer is."""
+    content = bytearray()
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > LARGEST:
+            raise Refusal(0, f"its reply is larger than {LARGEST:,} bytes", passing=False)
+    return bytes(content)
 
 
 def _authorised(key: str) -> dict[str, str]:

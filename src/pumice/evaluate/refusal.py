@@ -43,9 +43,9 @@ class Refusal(Exception):
     code: str = ""
 
 
-def refused(response: httpx2.Response, key: str) -> Refusal:
-    """The refusal that a reply of another status than 200 is."""
-    words, code = _words(response.content)
+def refused(response: httpx2.Response, content: bytes, key: str) -> Refusal:
+    """The refusal that a reply of another status than 200 is, with its body."""
+    words, code = _words(content)
     if 300 <= response.status_code < 400:
         words = f"moved to {response.headers.get('location', 'an address it does not tell')}"
     passing = response.status_code in PASSING or response.status_code >= 500
@@ -87,7 +87,7 @@ def retry_after(headers: httpx2.Headers) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(headers["retry-after"])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             return None
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         seconds = (aware - datetime.now(UTC)).total_seconds()
@@ -144,7 +144,7 @@ def _words(body: bytes) -> tuple[str, str]:
     text = body.decode("utf-8", "replace")
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text, ""
     if not isinstance(value, dict):
         return text, ""

@@ -13,7 +13,7 @@ All figures are per cent, 0 to 100, but MME's points.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
@@ -206,8 +206,12 @@ def write_result(folder: Path, result: TaskResult) -> None:
 
 def write_predictions(folder: Path, rows: list[Prediction]) -> None:
     """Write a task's predictions into its folder, whole or not at all."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(folder / PREDICTIONS, text)
+    write_text(folder / PREDICTIONS, b"".join(map(encoded, rows)).decode())
+
+
+def encoded(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of JSON in UTF-8. Half a surrogate, which has no UTF-8, stands as JSON escapes it."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def read_results(folder: Path) -> Results:

@@ -17,6 +17,9 @@ from pumice.evaluate.samples import Picture, Sample, Stored
 
 UNFIT = frozenset({400, 413, 422})
 """Statuses that say something of one request (it is too long, a filter caught it) and not of all."""
+HOPELESS = 16
+"""Refusals without one answer after which no more is asked: such a server would refuse the rest, too."""
+FILTER = "the server's filter let nothing through"
 
 
 @dataclass
@@ -61,7 +64,7 @@ class EndpointAnswerer:
             unfit = isinstance(cause, Refusal) and cause.status in UNFIT
             if unfit:
                 kept.append((number, error))
-            return unfit
+            return unfit and (answered or len(kept) < HOPELESS)
 
         answered = False
         requests = (
@@ -74,7 +77,8 @@ class EndpointAnswerer:
         )
         for number, reply in self.endpoint.complete_all(requests, refused):
             answered = True
-            yield number, Said(reply.text)
+            filtered = not reply.text and reply.finish_reason == "content_filter"
+            yield number, Said(reply.text, FILTER if filtered else "")
             while kept:
                 place, error = kept.pop(0)
                 yield place, Said("", error.what)

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import PIL.Image
-import PIL.ImageOps
 
 from pumice.errors import PumiceError
 from pumice.evaluate.hub import from_hub
+from pumice.evaluate.pictures import open_sight
 from pumice.evaluate.results import TaskResult
 from pumice.evaluate.samples import Loaded, Picture, Stored
 from pumice.evaluate.tasks import TASKS
@@ -49,10 +49,8 @@ class Album:
             picture: Picture | None = path if inside else self._loaded().get(name)
             if picture is None:
                 return None
-            source = io.BytesIO(picture.read()) if isinstance(picture, Stored) else picture
-            with PIL.Image.open(source) as opened:
-                upright = PIL.ImageOps.exif_transpose(opened).convert("RGB")
-        except (PumiceError, OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+            upright = open_sight(picture)
+        except (PumiceError, OSError, ValueError):  # what a picture is not, and names that no path can have
             return None
         return self._encoded(upright)
 
