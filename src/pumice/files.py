@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PARTIAL = ".partial"
 """Ends the name of a file that is being written; one that is left behind is of a killed process."""
@@ -49,3 +49,23 @@ def write_text(path: Path, text: str, *, shared: bool = False) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with an indent of 1 and a newline at its end, as ``write_text`` does."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def lock(handle: int | IO[bytes], *, wait: bool = False) -> bool | None:
+    """Lock an open file until it is closed: False where another process holds it, None without locks.
+
+    Args:
+        handle: the file.
+        wait: whether to wait until it is free.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True

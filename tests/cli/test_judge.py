@@ -66,6 +66,8 @@ def test_judged_then_scored(pumice: Pumice, bench: Path) -> None:
         (("--missing", "wrong"), "no choice"),
         (("--second-endpoint", "http://localhost:1"), "no name"),
         (("--prompt", "questions.jsonl"), "no file of prompt"),
+        (("--second-model", "judge-1"), "second judge is the first"),
+        (("--out", "answers.jsonl"), "would replace the answers"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_asked(

@@ -123,7 +123,7 @@ def judge(
     from pumice.errors import UsageError, suggest
     from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.judging import Terms, judge_file
-    from pumice.evaluate.judging.task import CACHE, material_of
+    from pumice.evaluate.judging.task import CACHE, check_wish, material_of
     from pumice.files import write_json
 
     if missing not in ("error", "skip"):
@@ -138,6 +138,17 @@ def judge(
     if second_model is not None:
         key = second_key_variable or key_variable
         judges.append(Endpoint(second_endpoint or endpoint, second_model, key, **settings))
+    kept = cache or file.parent / CACHE
+    check_wish(
+        task,
+        material,
+        answers,
+        judges[0],
+        file,
+        terms,
+        second=judges[1] if second_model else None,
+        cache=kept,
+    )
     for one in judges:
         for warning in one.warnings:
             hint(warning)
@@ -147,7 +158,7 @@ def judge(
         judged = judge_file(
             task, material, answers, judges[0], file, terms,
             second=judges[1] if len(judges) > 1 else None,
-            cache=cache or file.parent / CACHE,
+            cache=kept,
             missing="skip" if missing == "skip" else "error",
             progress=lambda name, done, total: count(name, done, total),
         )  # fmt: skip

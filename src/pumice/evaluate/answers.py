@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from pumice.errors import DataError, RunError
 from pumice.evaluate.results import ANSWERS, RECORD, AnswersRecord, encoded
 from pumice.evaluate.samples import Sample
-from pumice.files import replacing, write_json
+from pumice.files import lock, replacing, write_json
 
 SAMPLE, SECONDS, PROBLEM = "sample", "seconds", "problem"
 """Keys of ours in a row, besides those of LLaVA's layout: which sample it answers; seconds since the answer
@@ -97,7 +97,12 @@ class AnswersFile:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as stream:
-            _lock(stream, self.path)
+            if lock(stream) is False:
+                raise RunError(
+                    "another process is answering these questions",
+                    where=str(self.path),
+                    remedy="wait for it, or measure into another folder with --out",
+                )
             # Somebody may have answered between the first look and the lock. Behind it, a row without its
             # end is nobody's any more.
             self._check(mend=True)
@@ -227,21 +232,3 @@ def _read_record(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError("the record is not a JSON object", where=str(path), remedy=REMEDY)
     return content
-
-
-def _lock(stream: IO[bytes], path: Path) -> None:
-    """Let no second process answer into the file; where the system has no such locks, nothing happens."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunError(
-            "another process is answering these questions",
-            where=str(path),
-            remedy="wait for it, or measure into another folder with --out",
-        ) from error
-    except OSError:
-        return  # a file system without locks

@@ -331,9 +331,7 @@ class Endpoint:
         key = self._key()
         try:
             async with asyncio.timeout(self.timeout):
-                async with client.stream(
-                    method, self.address.call(path), content=_json(body)
-                ) as response:
+                async with client.stream(method, self.address.call(path), content=_json(body)) as response:
                     content = await _whole(response)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise Refusal(0, f"nothing came within {self.timeout:g} seconds", passing=True) from error

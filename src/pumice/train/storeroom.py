@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from pumice.files import PARTIAL
+from pumice.files import PARTIAL, lock
 from pumice.train.shards import SUFFIX
 
 _IN_USE = "in-use"
@@ -52,7 +52,7 @@ class Storeroom:
         self.root.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(handle, wait=True)
+            lock(handle, wait=True)
             yield
         finally:
             os.close(handle)  # which unlocks
@@ -101,7 +101,7 @@ class Storeroom:
             self._in_use()  # removes what killed processes left
             self._list = folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}.txt"
             self._handle = os.open(self._list, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            _lock(self._handle, wait=False)
+            lock(self._handle, wait=False)
         lines = "".join(f"{path.relative_to(self.root).as_posix()}\n" for path in paths)
         os.write(self._handle, lines.encode())
 
@@ -150,26 +150,11 @@ class Storeroom:
         return used
 
 
-def _lock(handle: int, *, wait: bool) -> bool | None:
-    """Lock an open file; False where another process holds it, None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
 def _left(path: Path) -> bool:
     """Whether the process whose list this is has ended."""
     handle = os.open(path, os.O_RDWR)
     try:
-        free = _lock(handle, wait=False)
+        free = lock(handle, wait=False)
         return time.time() - os.fstat(handle).st_mtime > _UNLOCKED if free is None else free
     finally:
         os.close(handle)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from pumice.errors import DataError, EndpointError, UsageError
-from pumice.evaluate.endpoint import Endpoint
+from pumice.errors import DataError, EndpointError, RunError, UsageError
+from pumice.evaluate.endpoint import Endpoint, Reply, Request
 from pumice.evaluate.judging import Judged, Terms, judge_file, judge_task, judged_inputs, llava_bench, prompts
+from pumice.evaluate.judging.cache import Cache, key_of
 from pumice.evaluate.judging.prompts import AGAIN, SYSTEM
 from pumice.evaluate.judging.task import CACHE, RECORD, material_of
 from pumice.evaluate.samples import Benchmark, Loaded
@@ -429,3 +430,65 @@ def test_published_grades_said_again_give_the_published_figure(tmp_path: Path) -
     result = score("mm-vet", Inputs(grades=judged.files[0], questions=tmp_path / "mm-vet.json"))
     assert round(result.metrics["total"], 1) == 36.3
     assert [round(result.groups[f"run {n}"].metrics["score"], 1) for n in (1, 2, 3)] == [36.1, 36.5, 36.3]
+
+
+def test_a_gateway_with_two_servers_of_one_host_has_two_judges(bench: Path) -> None:
+    """What tells them apart may be the path alone, or what follows it."""
+    request = Request("?")
+    keys = {
+        key_of(Endpoint(url, "m"), request, 0)
+        for url in (
+            "https://g/a/v1",
+            "https://g/b/v1",
+            "https://g/b/v1?api-version=2",
+            "https://g/b/v1/models",
+        )
+    }
+    assert len(keys) == 3
+
+
+def test_two_processes_do_not_write_into_one_cache(bench: Path) -> None:
+    with StandIn(eights) as server:
+        with Cache(bench / CACHE) as other:
+            other.put("k", Reply("8 6"))
+            with pytest.raises(RunError, match="another process"):
+                run(bench, server)
+            assert not server.bodies, "nothing is asked that cannot be kept"
+            assert [row["key"] for row in rows(bench / CACHE)] == ["k"]
+        run(bench, server)
+    assert len(rows(bench / CACHE)) == 4
+
+
+def test_what_others_wrote_since_it_was_read_is_kept(bench: Path) -> None:
+    early = Cache(bench / CACHE)
+    with Cache(bench / CACHE) as other:
+        other.put("k", Reply("8 6"))
+    with early:
+        early.put("l", Reply("7 7"))
+    assert [row["key"] for row in rows(bench / CACHE)] == ["k", "l"]
+    assert early.get("k") == Reply("8 6")
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "questions.jsonl", "rule.json", CACHE])
+def test_what_is_read_is_not_written_over(bench: Path, name: str) -> None:
+    before = {path: path.read_bytes() for path in bench.iterdir()}
+    material = material_of("llava-bench", bench / "questions.jsonl")
+    judge = Endpoint("http://localhost:1", "m")
+    with pytest.raises(UsageError, match="would replace"):
+        judge_file(
+            "llava-bench", material, bench / "answers.jsonl", judge, bench / name, cache=bench / CACHE
+        )  # fmt: skip
+    with pytest.raises(UsageError, match="a folder of that name"):
+        judge_file(
+            "llava-bench", material, bench / "answers.jsonl", judge, bench, cache=bench / CACHE
+        )  # fmt: skip
+    assert {path: path.read_bytes() for path in bench.iterdir()} == before
+
+
+def test_a_judge_does_not_agree_with_itself(bench: Path) -> None:
+    judge = Endpoint("http://localhost:1", "m")
+    with pytest.raises(UsageError, match="second judge is the first"):
+        judge_file(
+            "llava-bench", material_of("llava-bench", bench / "questions.jsonl"), bench / "answers.jsonl",
+            judge, bench / "out.jsonl", second=Endpoint("http://localhost:1/v1/", "m"), cache=bench / CACHE,
+        )  # fmt: skip

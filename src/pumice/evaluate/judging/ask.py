@@ -89,6 +89,7 @@ def judge_all(
 
     Raises:
         EndpointError: the judge could not be asked.
+        RunError: another process writes into the cache.
     """
     found: dict[int, Judgement[Score]] = {}
     account = Account()
@@ -119,6 +120,8 @@ def _replies(
 ) -> Iterator[tuple[int, Reply]]:
     """The replies to one attempt at the cases that wait: first those that are there already."""
     unknown: list[int] = []
+    if any(cache.get(key_of(endpoint, cases[n].request(attempt), cases[n].run)) is None for n in waiting):
+        cache.claim()  # before anything is asked: what comes must be kept
     for place in waiting:
         case = cases[place]
         reply = cache.get(key_of(endpoint, case.request(attempt), case.run))

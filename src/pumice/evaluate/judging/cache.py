@@ -8,17 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from pumice.errors import DataError
+from pumice.errors import DataError, RunError
 from pumice.evaluate.endpoint import Endpoint, Reply, Request
+from pumice.files import lock
 
 
 def key_of(endpoint: Endpoint, request: Request, run: int) -> str:
     """The name of a reply: what decides it, and the number of the run, in a SHA-256.
 
-    The server's host is part of it, for two servers may call two models alike; the key to it is not.
+    The server's address is part of it, for two may call two models alike, behind one host, too (a gateway
+    tells them apart by the path); the key to it is not.
     """
     parts = {
-        "host": endpoint.address.host,
+        "address": endpoint.address.call(""),
         "body": request.body(endpoint.model),
         "run": run,
     }
@@ -39,13 +41,37 @@ class Cache:
         self.path = path
         self._found: dict[str, Reply] = {}
         self._file: IO[bytes] | None = None
-        self._end = 0
+        self._end = self._rows = 0
         if path.is_file():
             self._read()
 
     def get(self, key: str) -> Reply | None:
         """The reply of that name, if there is one."""
         return self._found.get(key)
+
+    def claim(self) -> IO[bytes]:
+        """Take the file for this process alone, with what others have written since it was read.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("ab")
+            try:
+                if lock(file) is False:
+                    raise RunError(
+                        "another process is having answers judged with these replies",
+                        where=str(self.path),
+                        remedy="wait for it, or name another file with --cache",
+                    )
+                self._read()
+            except BaseException:
+                file.close()
+                raise
+            file.truncate(self._end)
+            self._file = file
+        return self._file
 
     def put(self, key: str, reply: Reply, **notes: Any) -> None:
         """Add a reply; it is in the file when this returns.
@@ -55,11 +81,7 @@ class Cache:
             reply: what came.
             notes: what people who read the file may want to know of it.
         """
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
+        file = self.claim()
         row = notes | {
             "key": key,
             "model": reply.model,
@@ -67,8 +89,8 @@ class Cache:
             "usage": dict(reply.usage),
             "text": reply.text,
         }
-        self._file.write(json.dumps(row, ensure_ascii=True).encode() + b"\n")
-        self._file.flush()
+        file.write(json.dumps(row, ensure_ascii=True).encode() + b"\n")
+        file.flush()
         self._found[key] = reply
 
     def __enter__(self) -> Cache:
@@ -82,8 +104,10 @@ class Cache:
             self._file = None
 
     def _read(self) -> None:
+        """The rows behind those that were read before."""
         with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            file.seek(self._end)
+            for number, line in enumerate(file, self._rows + 1):
                 if not line.endswith(b"\n"):
                     break
                 try:
@@ -91,10 +115,11 @@ class Cache:
                     self._found[row["key"]] = Reply(
                         row["text"], row["finish_reason"], row["usage"], row["model"]
                     )
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, RecursionError) as error:
                     raise DataError(
                         f"a reply of the judge is damaged ({type(error).__name__}: {error})",
                         where=f"{self.path}, line {number}",
                         remedy="take the line out: what it held is asked again",
                     ) from error
                 self._end += len(line)
+                self._rows = number

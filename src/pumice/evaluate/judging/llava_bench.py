@@ -16,7 +16,7 @@ from pumice.evaluate.endpoint import Endpoint, Request
 from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
 from pumice.evaluate.judging.cache import Cache
 from pumice.evaluate.judging.prompts import SYSTEM, published, review_prompt, suspicious
-from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, record_of
+from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, record_of, run_file
 from pumice.files import write_text
 from pumice.score.answers import Answer, Missing, by_id, match, read_answers
 from pumice.score.files import Row, need, object_rows, read, text_of
@@ -125,7 +125,7 @@ def judge_reviews(
             if scores is not None:
                 sums.setdefault(pair.id, []).append(scores[1])
             rows.append(_review(number, pair, own, scores))
-        path = out if run == 0 else out.with_name(f"{out.stem}-{run + 1}{out.suffix}")
+        path = run_file(out, run)
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
         files.append(path)
     record = record_of(

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pumice.errors import UsageError
 from pumice.evaluate.endpoint import Endpoint, Request
 from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
 from pumice.evaluate.judging.cache import Cache
@@ -84,15 +83,8 @@ def judge_choices(
 
     Raises:
         DataError: a file is missing or wrong.
-        UsageError: several runs: a file of answers has one letter for each.
         EndpointError: the judge could not be asked.
     """
-    if terms.runs > 1:
-        raise UsageError(
-            "an answer chooses one option, however often the judge is asked",
-            where="runs",
-            remedy="leave it out",
-        )
     found = read_answers(answers, round_key)
     rows = by_id(read(material.questions, "question table"))
     names = match(found, asked_of(rows, found), missing, str(answers))

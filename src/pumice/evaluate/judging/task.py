@@ -13,7 +13,7 @@ from pumice.evaluate.judging import llava_bench, mm_vet, mmbench
 from pumice.evaluate.judging.agreement import agreement
 from pumice.evaluate.judging.ask import Progress
 from pumice.evaluate.judging.cache import Cache
-from pumice.evaluate.judging.terms import Terms, Verdicts
+from pumice.evaluate.judging.terms import Terms, Verdicts, run_file
 from pumice.evaluate.samples import Benchmark, Loaded
 from pumice.files import write_json
 from pumice.score.answers import Missing
@@ -113,14 +113,13 @@ def judge_file(
     missing: Missing = "error",
     progress: Progress | None = None,
 ) -> Judged:
-    """The same of files alone, as ``judge_task``, with ``out`` for the first one, and no record on disk."""
+    """The same of files alone, as ``judge_task``, with ``out`` for the first one, and no record on disk.
+
+    Raises:
+        UsageError: as ``check_wish``.
+    """
     own = terms or Terms()
-    if task != "llava-bench" and own.both_orders:
-        raise UsageError(
-            f"the judge of {task} reads one answer, which has no order",
-            where="both orders",
-            remedy="leave it out",
-        )
+    check_wish(task, material, answers, endpoint, out, own, second=second, cache=cache)
 
     def by(judge: Endpoint, path: Path) -> Verdicts:
         with Cache(cache) as replies:
@@ -143,6 +142,56 @@ def judge_file(
     other = by(second, out.with_name(f"second-{out.name}"))
     agreed = agreement(first.scores, other.scores, SCALES[task])
     return Judged(first.files, other.files, record | {"second": other.record, "agreement": agreed})
+
+
+def check_wish(
+    task: str,
+    material: Material,
+    answers: Path,
+    endpoint: Endpoint,
+    out: Path,
+    terms: Terms,
+    *,
+    second: Endpoint | None,
+    cache: Path,
+) -> None:
+    """Refuse what cannot be done before anything is asked; arguments as ``judge_file``.
+
+    Raises:
+        UsageError: the task has no such terms, both judges are one, or what is written would replace a file
+            that is read.
+    """
+    if task != "llava-bench" and terms.both_orders:
+        raise UsageError(
+            f"the judge of {task} reads one answer, which has no order",
+            where="both orders",
+            remedy="leave it out",
+        )
+    if isinstance(material, mmbench.Material) and terms.runs > 1:
+        raise UsageError(
+            "an answer chooses one option, however often the judge is asked",
+            where="runs",
+            remedy="leave it out",
+        )
+    if second is not None and (second.model, second.address) == (endpoint.model, endpoint.address):
+        raise UsageError("the second judge is the first one", where="the second judge", remedy="name another")
+    named: dict[str, Path | None] = {"the answers": answers, "the cache": cache}
+    named |= {
+        f"the file of {field.name}": getattr(material, field.name) for field in dataclasses.fields(material)
+    }
+    firsts = [out] if second is None else [out, out.with_name(f"second-{out.name}")]
+    for path in (run_file(first, run) for first in firsts for run in range(terms.runs)):
+        if path.is_dir():
+            raise UsageError(
+                "there is a folder of that name", where=str(path), remedy="name a file with --out"
+            )
+        for what, read in named.items():
+            if read is not None and path.resolve() == read.resolve():
+                raise UsageError(
+                    f"what the judge says would replace {what}",
+                    where=str(path),
+                    remedy="name another file with --out",
+                )
 
 
 def material_of(task: str, questions: Path, **given: Path | None) -> Material:

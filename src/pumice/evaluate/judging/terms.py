@@ -151,6 +151,11 @@ def _differs(endpoint: Endpoint, terms: Terms, account: Account, rules: Rules) -
     return found
 
 
+def run_file(first: Path, run: int) -> Path:
+    """Where a run's reviews go: the first one's file, and beside it ``NAME-2``, ``NAME-3`` and so on."""
+    return first if run == 0 else first.with_name(f"{first.stem}-{run + 1}{first.suffix}")
+
+
 def counted(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
