@@ -31,6 +31,25 @@ def test_the_sentence_where_nothing_can_be_told(tmp_path: Path) -> None:
     assert compare(sides(a, b))[0].tasks["gqa"].told
 
 
+def test_few_questions_promise_nothing(tmp_path: Path) -> None:
+    """Five that all differ are no proof; their resamples are all alike, and know nothing of that."""
+    a, b = gqa(tmp_path / "a", [False] * 5), gqa(tmp_path / "b", [True] * 5)
+    one = compare(sides(a, b))[0].tasks["gqa"]
+    assert not one.told
+    assert one.verdict("A", "B") == "No difference can be told from 5 questions; so few cannot tell any."
+    assert one.as_json()["detectable"] is None
+    assert one.first.paired.interval == pytest.approx((56.6, 100), abs=0.1)
+    assert one.first.paired.interval_a == pytest.approx((0, 43.4), abs=0.1)
+    other = compare(sides(b, a))[0].tasks["gqa"].first.paired
+    assert other.interval == pytest.approx((-100, -56.6), abs=0.1)
+
+
+def test_equal_answers_are_not_equal_models(tmp_path: Path) -> None:
+    a = gqa(tmp_path / "a", [i % 2 == 0 for i in range(50)])
+    low, high = compare(sides(a, a))[0].tasks["gqa"].first.paired.interval
+    assert (low, high) == pytest.approx((-7.1, 7.1), abs=0.1)
+
+
 def test_only_one_right_and_mcnemar(tmp_path: Path) -> None:
     a = gqa(tmp_path / "a", [True] * 60 + [False] * 40)
     b = gqa(tmp_path / "b", [True] * 50 + [False] * 10 + [True] * 30 + [False] * 10)

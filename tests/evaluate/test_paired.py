@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from pumice.evaluate.paired import detectable, exchange_p, holm, paired
-from pumice.evaluate.statistics import mcnemar
+from pumice.evaluate.paired import ALPHA, POWER, detectable, exchange_p, holm, paired
+from pumice.evaluate.statistics import mcnemar, mcnemar_detectable
 
 
 def single(means):
@@ -97,6 +97,23 @@ def test_what_is_detectable_is_detected_four_times_out_of_five() -> None:
         moved = generator.normal(gain, 1.0, size)
         told += abs(moved.mean()) > 1.96 * moved.std() / np.sqrt(size)
     assert 0.72 <= told / 200 <= 0.88
+
+
+@pytest.mark.parametrize(("size", "differing"), [(20, 0), (20, 6), (50, 4), (200, 16), (1000, 60)])
+def test_mcnemar_tells_what_is_detectable_four_times_out_of_five(size: int, differing: int) -> None:
+    gain = mcnemar_detectable(size, differing)
+    assert gain is not None
+    share = max(differing / size, gain)
+    draws = np.random.default_rng(6).multinomial(
+        size, [(share - gain) / 2, (share + gain) / 2, 1 - share], 2000
+    )
+    told = [mcnemar([True] * a + [False] * b, [False] * a + [True] * b).p < ALPHA for a, b, _ in draws]
+    assert np.mean(told) == pytest.approx(POWER, abs=0.03)
+
+
+def test_five_questions_tell_nothing() -> None:
+    assert mcnemar_detectable(5, 5) is None
+    assert mcnemar_detectable(6, 0) == pytest.approx(POWER ** (1 / 6), abs=0.001)  # all six must differ
 
 
 def test_holm() -> None:

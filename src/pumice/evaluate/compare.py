@@ -14,11 +14,13 @@ from pumice.evaluate.paired import ALPHA, Paired, holm, paired
 from pumice.evaluate.results import TaskResult
 from pumice.evaluate.shapes import Answered, Shape, score_of, shapes_of
 from pumice.evaluate.sides import Side, common_tasks
-from pumice.evaluate.statistics import mcnemar
-from pumice.score.result import Floats
+from pumice.evaluate.statistics import PairedTest, mcnemar, mcnemar_detectable
+from pumice.score.result import Floats, mean_interval, wilson
 
 NAMED = 5
 """Questions that are named where many differ."""
+SUMMED = 200
+"""Differing questions up to which the power of McNemar's test is summed up; beyond, it is nearly normal."""
 
 Pairs = Sequence[tuple[Answered, Answered]]
 
@@ -53,7 +55,7 @@ class Difference:
             "interval": [round(end, 4) for end in pair.interval],
             "p": self.p,
             "test": self.test,
-            "detectable": round(pair.detectable, 4),
+            "detectable": None if pair.detectable is None else round(pair.detectable, 4),
             "n": self.n,
             "unit": self.unit,
         }
@@ -103,14 +105,16 @@ class TaskComparison:
         size = f"{first.n:,} {first.unit}"
         if self.equal:
             return f"Both have the same score on every one of {size}."
-        if not pair.detectable and not pair.difference:
+        if pair.detectable == 0 and not pair.difference:
             return f"{self.figure} is the same in every sample of {size}, though single answers differ."
         if self.told:
             better, worse = (b, a) if pair.difference > 0 else (a, b)
             low, high = pair.interval if pair.difference > 0 else (-pair.interval[1], -pair.interval[0])
             sure = f"95% {low:.1f} to {high:.1f}, {p_text(self.p_holm)}"
             return f"{better} is better than {worse} by {abs(pair.difference):.1f} points ({sure}; {size})."
-        could = f"one of {pair.detectable:.1f} points could have been, four times out of five"
+        could = "so few cannot tell any"
+        if pair.detectable:
+            could = f"one of {pair.detectable:.1f} points could have been, four times out of five"
         if first.p < ALPHA:
             alone = f"alone it would be ({p_text(first.p)}), among {tests} comparisons it is not"
             return f"No difference can be told from {size}: {alone}; {could}."
@@ -272,8 +276,34 @@ def _difference(shape: Shape, pairs: Pairs) -> Difference | None:
     n = sum(len(rows) for rows, _ in strata)
     if shape.plain and all(score in (0.0, 1.0) for pair in scores for score in pair):
         test = mcnemar([one == 1 for one, _ in scores], [other == 1 for _, other in scores])
-        return Difference(n, shape.unit, found, test.p, "McNemar, exact")
+        return Difference(n, shape.unit, _exact(found, test, scores), test.p, "McNemar, exact")
     return Difference(n, shape.unit, found, found.p, "exchange, 10,000 draws")
+
+
+def _exact(found: Paired, test: PairedTest, scores: Sequence[tuple[float, float]]) -> Paired:
+    """Of right and wrong answers: what resamples and normal approximations get wrong where few differ.
+
+    Where all are alike, resamples are, too, and would claim to be certain: then the ends are Wilson's, as
+    those of a scorer's figure are (``mean_interval``).
+    """
+    ends = [mean_interval([pair[side] for pair in scores]) for side in (0, 1)]
+    own = [
+        exact if low == high else (low, high)
+        for exact, (low, high) in zip(ends, (found.interval_a, found.interval_b), strict=True)
+    ]
+    interval = found.interval
+    differing = test.only_a + test.only_b
+    if not differing:
+        most = 100 * wilson(0, test.n)[1]
+        interval = (-most, most)
+    elif test.n in (test.only_a, test.only_b):
+        least = 100 * wilson(test.n, test.n)[0]
+        interval = (least, 100.0) if test.only_b else (-100.0, -least)
+    smallest = found.detectable
+    if differing <= SUMMED:
+        share = mcnemar_detectable(test.n, differing)
+        smallest = None if share is None else 100 * share
+    return replace(found, interval_a=own[0], interval_b=own[1], interval=interval, detectable=smallest)
 
 
 def _alike(first_NK: Floats, second_NL: Floats) -> tuple[Floats, Floats]:

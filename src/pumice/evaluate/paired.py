@@ -39,8 +39,8 @@ class Paired:
         interval: of the difference b - a; both figures come from the same resamples.
         p: two-sided, of the exchange test: how often a difference as large comes about when the two answers
             to each unit change sides at random.
-        detectable: the smallest true difference that a test at ``ALPHA`` finds with ``POWER``, as large as
-            the difference's standard error makes it.
+        detectable: the smallest true difference that a test at ``ALPHA`` finds with ``POWER``: here as large
+            as the difference's standard error makes it; None where none could be found.
     """
 
     a: float
@@ -49,7 +49,7 @@ class Paired:
     interval_b: tuple[float, float]
     interval: tuple[float, float]
     p: float
-    detectable: float
+    detectable: float | None
 
     @property
     def difference(self) -> float:

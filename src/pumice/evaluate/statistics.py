@@ -12,12 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from pumice.evaluate.paired import ALPHA, POWER
 from pumice.evaluate.scorers import normalise
 from pumice.score.pope import PopeScore
 from pumice.score.result import wilson
 
-__all__ = ["PairedTest", "chance", "f1_interval", "guess_floor", "mcnemar", "mode_floor", "wilson"]
+__all__ = [
+    "PairedTest", "chance", "f1_interval", "guess_floor", "mcnemar", "mcnemar_detectable", "mode_floor",
+    "wilson",
+]  # fmt: skip
+HALVINGS = 12
+SPREAD = 6
+"""Standard deviations beyond which nothing is summed up."""
 
 
 def f1_interval(
@@ -70,6 +78,62 @@ def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> PairedTest:
     )
     difference = (only_a - only_b) / len(pairs) if pairs else 0.0
     return PairedTest(len(pairs), only_a, only_b, difference, min(1.0, 2 * tail))
+
+
+def mcnemar_detectable(n: int, differing: int) -> float | None:
+    """The smallest true difference of accuracy, 0 to 1, that ``mcnemar`` finds at ``ALPHA`` with ``POWER``.
+
+    The test is exact, so its power is summed up: no normal approximation, which promises too much where
+    few questions differ.
+
+    Args:
+        n: questions.
+        differing: those that one variant alone got right; as many differ whatever the difference is, and
+            more only where it cannot be had with so few.
+
+    Returns:
+        None where not even a difference on every question would be found: of five questions, say.
+    """
+    if _power(n, 1.0, 1.0) < POWER:
+        return None
+    share = differing / n
+    high = 1 / n
+    while _power(n, max(share, high), high) < POWER:
+        high = min(1.0, 2 * high)
+    low = high / 2
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _power(n, max(share, middle), middle) < POWER:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _power(n: int, share: float, difference: float) -> float:
+    """How often McNemar's test tells a difference where so large a share of n questions differs."""
+    spread = SPREAD * math.sqrt(n * share * (1 - share)) + 1
+    first, last = max(1, math.floor(n * share - spread)), min(n, math.ceil(n * share + spread))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    better = (1 + difference / share) / 2
+    total = 0.0
+    for differ in range(first, last + 1):
+        k = np.arange(differ + 1)
+        ways = logs[differ] - logs[k] - logs[differ - k]
+        tail = np.minimum(1.0, 2 * np.cumsum(np.exp(ways - differ * math.log(2))))
+        told = tail[np.minimum(k, differ - k)] < ALPHA
+        split = np.exp(ways + _times(k, better) + _times(differ - k, 1 - better))[told].sum()
+        seen = (
+            logs[n] - logs[differ] - logs[n - differ] + _times(differ, share) + _times(n - differ, 1 - share)
+        )
+        total += float(np.exp(seen) * split)
+    return total
+
+
+def _times(count: npt.ArrayLike, share: float) -> npt.NDArray[np.float64]:
+    """``count`` times the logarithm of a share; 0 times that of 0 is 0."""
+    counts = np.asarray(count, dtype=np.float64)
+    return counts * math.log(share) if share > 0 else np.where(counts > 0, -np.inf, 0.0)
 
 
 def guess_floor(present: Sequence[str], answer: str) -> float:
