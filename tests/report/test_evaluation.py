@@ -161,6 +161,27 @@ def test_words_are_cut_and_make_pictures_give_way(tmp_path: Path, monkeypatch: p
     assert not [name for name, _ in parse(write_evaluation_page(folder)).elements if name == "img"]
 
 
+def test_hostile_words_make_no_larger_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quote takes six bytes in a page; a group's name stands on cards and buttons."""
+    said = '"' * 5000
+    hostile = dict.fromkeys(("raw", "prompt", "truth", "parsed"), said)
+    made = [prediction(f"q{i}{said}", float(i % 2), group=f"{said}{i}", **hostile) for i in range(60)]
+    result = task_result("gqa", "accuracy", 1.0, 60, notes=[said * 9], judge={"model": said * 9})
+    folder = evaluation(tmp_path / "e", {"gqa": (result, made)})
+    assert write_evaluation_page(folder).stat().st_size < 24 * 5 * 600 * 6 + 250_000
+    monkeypatch.setattr("pumice.report.evaluation.LIMIT", 250_000)
+    assert write_evaluation_page(folder).stat().st_size < 250_000
+
+
+def test_a_model_without_figures_may_stand_beside_one_with_some(tmp_path: Path) -> None:
+    some, none = make(tmp_path / "a"), tmp_path / "b"
+    none.mkdir()
+    evaluation(none, {})
+    for one, other in ((none, some), (some, none)):
+        text = parse(write_evaluation_page(one, [other], page=tmp_path / "p.html")).text
+        assert "no task of the folder has figures yet" in text
+
+
 def test_a_name_leads_nowhere_out_of_the_folder(tmp_path: Path) -> None:
     picture(tmp_path / "private.png")
     data = tmp_path / "data"

@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from types import NoneType
+from typing import Any, Literal, TypedDict, cast, get_args, get_type_hints
 
 from pumice.errors import DataError
 from pumice.files import write_json, write_text
@@ -220,12 +221,24 @@ def read_results(folder: Path) -> Results:
     Raises:
         DataError: they are missing or not what they should be.
     """
-    return cast(Results, _read(folder / RESULTS, Results.__required_keys__))
+    path = folder / RESULTS
+    content = _read(path, Results.__required_keys__)
+    _check_types(content, {"model": dict, "tasks": dict}, str(path))
+    _check_model(content["model"], str(path))
+    for name, state in content["tasks"].items():
+        where = f"{path}, task {name}"
+        _check(state, TaskState.__required_keys__, where)
+        _check_types(state, {"result": (dict, NoneType), "problem": str, "remedy": str}, where)
+        if state["result"] is not None:
+            _check_result(state["result"], where)
+    return cast(Results, content)
 
 
 def read_result(folder: Path) -> TaskResult:
     """The result of a task's folder; errors as ``read_results``."""
-    return cast(TaskResult, _read(folder / RESULT, TaskResult.__required_keys__))
+    content = _read(folder / RESULT, TaskResult.__required_keys__)
+    _check_result(content, str(folder / RESULT))
+    return cast(TaskResult, content)
 
 
 def read_predictions(folder: Path) -> Iterator[Prediction]:
@@ -243,16 +256,19 @@ def read_predictions(folder: Path) -> Iterator[Prediction]:
             where = f"{path}, line {number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"the row is not JSON ({error})", where=where, remedy=remedy) from error
             _check(row, Prediction.__required_keys__, where)
+            _check_types(row, _PREDICTION, where)
+            if not all(isinstance(one, str) for key in ("images", "groups") for one in row.get(key, ())):
+                raise _wrong("images and groups", "lists of names", where)
             yield cast(Prediction, row)
 
 
 def _read(path: Path, keys: frozenset[str]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"the results cannot be read ({error})",
             where=str(path),
@@ -277,3 +293,56 @@ def _check(content: Any, keys: frozenset[str], where: str) -> None:
             where=where,
             remedy="it is of another version of this program: run the evaluation again",
         )
+
+
+_PREDICTION: dict[str, Any] = {
+    "id": str, "prompt": str, "images": list, "raw": str, "parsed": (str, NoneType),
+    "score": (int, float, NoneType), "truth": str, "group": str, "groups": list,
+}  # fmt: skip
+_RESULT: dict[str, Any] = {
+    "task": str, "title": str, "figure": str, "scores": dict, "baselines": dict, "asked": int, "total": int,
+    "notes": list, "model": dict, "settings": dict, "choices": dict, "questions": str, "data": str,
+    "judge": (dict, NoneType), "pumice": str, "date": str, "seconds": (int, float, NoneType),
+}  # fmt: skip
+_SCORES: dict[str, Any] = {
+    "metrics": dict, "interval": dict, "n": int, "groups": dict, "counts": dict, "notes": list,
+}  # fmt: skip
+
+
+def _check_result(content: Any, where: str) -> None:
+    """Refuse a result that no reader of it could use."""
+    _check(content, TaskResult.__required_keys__, where)
+    _check_types(content, _RESULT, where)
+    _check_model(content["model"], where)
+    _check(content["baselines"], Baselines.__required_keys__, f"{where}, baselines")
+    scores = [content["scores"]]
+    for name, baseline in content["baselines"].items():
+        if baseline is not None:
+            _check(baseline, Baseline.__required_keys__, f"{where}, {name}")
+            scores.append(baseline["scores"])
+    for one in scores:
+        _check(one, Scores.__required_keys__, f"{where}, scores")
+        _check_types(one, _SCORES, f"{where}, scores")
+
+
+def _check_model(content: Any, where: str) -> None:
+    _check(content, ModelRecord.__required_keys__, f"{where}, model")
+    _check_types(content, {"name": str, "digest": str}, f"{where}, model")
+    if content["kind"] not in get_args(get_type_hints(ModelRecord)["kind"]):
+        raise _wrong("kind", "local, endpoint or file", f"{where}, model")
+
+
+def _check_types(content: dict[str, Any], types: dict[str, Any], where: str) -> None:
+    for key, wanted in types.items():
+        if key in content and not isinstance(content[key], wanted):
+            kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+            raise _wrong(key, " or ".join(_NAMES[kind] for kind in kinds), where)
+
+
+_NAMES = {
+    str: "text", list: "a list", dict: "an object", int: "a number", float: "a fraction", NoneType: "null",
+}  # fmt: skip
+
+
+def _wrong(key: str, wanted: str, where: str) -> DataError:
+    return DataError(f"{key} should be {wanted}", where=where, remedy="run the evaluation again")

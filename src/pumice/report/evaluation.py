@@ -16,7 +16,7 @@ from pumice.evaluate.sides import read_side
 from pumice.files import write_text
 from pumice.report.album import Album
 from pumice.report.evaluated import Evaluated, Shown, draw, read_evaluation
-from pumice.report.examples import PICTURES
+from pumice.report.examples import MAX_WORDS, PICTURES
 from pumice.report.html import Markup, tag
 from pumice.report.sections import scrolling, section
 from pumice.report.standing import published_section, table_section
@@ -29,6 +29,8 @@ ROOM = 7_000_000
 """Bytes that all pictures of a page may have together, as they stand in it; the rest is for words."""
 MOST = 60_000
 """Bytes of one picture's JPEG, however much room there is."""
+FEW_WORDS = 60
+"""Characters of a prompt or an answer on a page that would be too large even without pictures."""
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; "
     "form-action 'none'"
@@ -81,17 +83,17 @@ def render_evaluation(
 ) -> str:
     """The whole page as text; errors as ``write_evaluation_page``.
 
-    Where words take more than is left for them, pictures make room.
+    Where words take more than is left for them, pictures make room, then long answers.
     """
     main, *rest = _named([read_evaluation(folder) for folder in (out_dir, *others)])
     shown = {name: draw(name, main, rest) for name in main.scored}
     page = ""
-    for room in (ROOM, ROOM // 2, 0):
+    for room, most in ((ROOM, MAX_WORDS), (ROOM // 2, MAX_WORDS), (0, MAX_WORDS), (0, FEW_WORDS)):
         count = sum(min(PICTURES, len(one.row["images"])) for each in shown.values() for one in each)
         # base64 has four characters for three bytes
         each = min(MOST, int(room * 0.75 / max(1, count)))
         albums = {name: Album(found, each, (loaded or {}).get(name)) for name, found in main.scored.items()}
-        page = _page(main, rest, shown, albums)
+        page = _page(main, rest, shown, albums, most)
         if len(page.encode()) < LIMIT:
             break
     return page
@@ -102,6 +104,7 @@ def _page(
     rest: Sequence[Evaluated],
     shown: Mapping[str, Sequence[Shown]],
     albums: Mapping[str, Album],
+    most: int,
 ) -> str:
     style = _file("style.css") + _file("evaluation.css")
     script = _file("evaluation.js")
@@ -123,7 +126,10 @@ def _page(
         published_section(main, rest),
         _differences(main, rest),
         _waiting(main),
-        [task_section(result, shown[name], albums[name], main, rest) for name, result in main.scored.items()],
+        [
+            task_section(result, shown[name], albums[name], main, rest, most)
+            for name, result in main.scored.items()
+        ],
         tag("footer", f"Written by Pumice {main.results['pumice']} from the files of this evaluation."),
         class_="page",
     )
@@ -184,11 +190,10 @@ def _differences(main: Evaluated, rest: Sequence[Evaluated]) -> Markup | None:
     """What can be told of the others, where they were asked the same."""
     if not rest:
         return None
-    a = read_side(main.path)
     content: list[Markup] = []
     for other in rest:
         try:
-            (one,) = compare([a, read_side(other.path)])
+            (one,) = compare([read_side(main.path), read_side(other.path)])
         except UsageError as error:
             content.append(tag("p", f"{other.name}: {error.what}.", class_="absent"))
             continue

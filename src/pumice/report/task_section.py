@@ -9,20 +9,26 @@ from typing import Any, cast
 from pumice.evaluate.results import TaskResult, TaskState
 from pumice.report.album import Album
 from pumice.report.evaluated import Evaluated, Shown
-from pumice.report.examples import HOW, gallery
+from pumice.report.examples import HOW, MAX_NAME, MAX_WORDS, gallery
 from pumice.report.html import Markup, tag
 from pumice.report.sections import scrolling
 from pumice.report.standing import ends_text, number, words
 
 MAX_GROUPS = 120
 """Rows of a table of groups; so many tasks have at most."""
-MAX_NAME = 120
+MAX_NOTE = 2000
+"""Characters of a note and of what a record says."""
 
 
 def task_section(
-    result: TaskResult, shown: Sequence[Shown], album: Album, main: Evaluated, others: Sequence[Evaluated]
+    result: TaskResult,
+    shown: Sequence[Shown],
+    album: Album,
+    main: Evaluated,
+    others: Sequence[Evaluated],
+    most: int = MAX_WORDS,
 ) -> Markup:
-    """A task that has figures."""
+    """A task that has figures; of prompts and answers so many characters are shown."""
     task = result["task"]
     scores = result["scores"]
     models = [(main.name, result), *((o.name, o.scored[task]) for o in others if task in o.scored)]
@@ -32,13 +38,16 @@ def task_section(
         tag("header", tag("h2", result["title"], id=identity), tag("p", _lead(result))),
         _figures(models),
         _groups(models),
-        [tag("p", note, class_="note") for note in (*scores["notes"], *result["notes"], *_counted(result))],
+        [
+            tag("p", note[:MAX_NOTE], class_="note")
+            for note in (*scores["notes"], *result["notes"], *_counted(result))
+        ],
         _overlap(result),
         _judge(result["judge"]),
         _facts(result),
         tag("h3", "Answers") if shown else None,
         tag("p", HOW, class_="note") if shown else None,
-        gallery(shown, album, [main.name, *(other.name for other in others)]),
+        gallery(shown, album, [main.name, *(other.name for other in others)], most),
         aria_labelledby=identity,
         class_="task",
     )
@@ -153,7 +162,7 @@ def _judge(judge: Mapping[str, Any] | None) -> Markup | None:
     if not judge:
         return None
     rows = [
-        tag("div", tag("dt", name.replace("_", " ")), tag("dd", _said(value)))
+        tag("div", tag("dt", name.replace("_", " ")), tag("dd", _said(value)[:MAX_NOTE]))
         for name, value in judge.items()
         if value not in (None, "", [], {})
     ]
@@ -212,7 +221,7 @@ def _facts(result: TaskResult) -> Markup:
         tag(
             "div",
             tag("dt", name),
-            tag("dd", value),
+            tag("dd", value[:MAX_NOTE]),
             class_="wide" if name in ("Questions", "Files") else None,
         )
         for name, value in facts.items()
