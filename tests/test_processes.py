@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import pumice
-from pumice.processes import runner
+from pumice import processes
+from pumice.processes import own_process, runner, still_there
 
 
 def _answer(number: int) -> tuple[int, bool]:
@@ -80,3 +82,28 @@ def test_others_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         parent.stdout.close()
         for end in ends:
             os.close(end)
+
+
+def test_a_process_is_there_until_it_ends() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    began = processes._began(child.pid)
+    told = {**own_process(), "pid": child.pid, "began": began}
+    try:
+        assert still_there(told) is True
+        assert still_there(json.loads(json.dumps(told))) is True
+        # The number may be another's by now.
+        assert began is None or still_there({**told, "began": began + 1}) is False
+        assert still_there({**told, "host": "elsewhere"}) is None
+        assert still_there({**told, "boot": "before"}) is None
+        child.kill()
+        # A parent that does not look: the process is over and has its number still.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert still_there(told) is (began is None)
+    finally:
+        child.communicate()
+    assert still_there(told) is False
+
+
+@pytest.mark.parametrize("pid", [None, 0, -1, "1"])
+def test_no_group_of_processes_is_asked(pid: object) -> None:
+    assert still_there({**own_process(), "pid": pid}) is None

@@ -1,14 +1,16 @@
-"""A ``map`` over other processes that Ctrl-C stops at once."""
+"""A ``map`` over other processes that Ctrl-C stops at once; and whether a process is still there."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -59,3 +61,61 @@ def _follow() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def own_process() -> dict[str, Any]:
+    """Which process this is, so that another can tell later whether it is still there."""
+    return {**_place(), "pid": os.getpid(), "began": _began(os.getpid())}
+
+
+def still_there(process: Mapping[str, Any]) -> bool | None:
+    """Whether a process that ``own_process`` described still runs.
+
+    None where that cannot be seen from here: it is of another machine or container, or of before this
+    machine's last start.
+    """
+    pid = process.get("pid")
+    if not isinstance(pid, int) or pid <= 0 or any(process.get(k) != v for k, v in _place().items()):
+        return None
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's, but there
+    began = _began(pid)
+    # A number is given again when its process is gone; the moment of its start tells them apart.
+    return began is None or began == process.get("began")
+
+
+def _place() -> dict[str, str | None]:
+    """The machine since its last start, and the space of process numbers; Linux alone tells the last two."""
+    return {
+        "host": socket.gethostname(),
+        "boot": _read(Path("/proc/sys/kernel/random/boot_id")),
+        "numbers": _link(Path("/proc/self/ns/pid")),
+    }
+
+
+def _began(pid: int) -> int | None:
+    """When a process began, in clock ticks since the machine's start; 0 for one that ended and was not yet
+    buried; None where that is not told (proc(5), stat)."""
+    told = _read(Path(f"/proc/{pid}/stat"))
+    if told is None:
+        return None
+    fields = told.rpartition(")")[2].split()  # behind the name, which may hold anything
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _link(path: Path) -> str | None:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return None

@@ -141,6 +141,7 @@ def prefer(**changes: Any) -> dict[str, Any]:
         "rows_per_step": 2,
         "precision": "fp32",
         "checkpoint_every": 2,
+        "keep": 1,
         "validation": {"source": "prefer_val", "every": 2},
         **changes,
     }
@@ -180,6 +181,7 @@ def instruct(**changes: Any) -> dict[str, Any]:
         "rows_per_step": 2,
         "precision": "fp32",
         "checkpoint_every": 2,
+        "keep": 1,
         "validation": {"source": "instruct_val", "every": 2},
         **changes,
     }
@@ -209,6 +211,8 @@ class Watch:
     saved: list[Path] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    resumed: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
     def on_step(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -228,6 +232,12 @@ class Watch:
 
     def on_notice(self, text: str) -> None:
         self.notices.append(text)
+
+    def on_resume(self, row: dict[str, Any]) -> None:
+        self.resumed.append(row)
+
+    def on_skipped(self, stage: Stage, record: dict[str, Any]) -> None:
+        self.skipped.append(stage.name)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self.saved.append(folder)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pumice.errors import RunError
-from pumice.train.checkpoint import list_states, load_state, save_state
+from pumice.train.checkpoint import UnreadableState, list_states, load_state, save_state
 from pumice.train.optim import build_optimizer, trainable
 from pumice.train.stage import accumulate
 
@@ -97,7 +100,7 @@ def test_a_state_of_other_parts_is_refused(
 
 
 @pytest.mark.parametrize("file", ["*.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "gone", "bit"])
 def test_a_damaged_state_is_named(tmp_path: Path, trained: tuple[Any, Any], file: str, damage: str) -> None:
     state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
     (path,) = state.folder.glob(file)
@@ -105,7 +108,12 @@ def test_a_damaged_state_is_named(tmp_path: Path, trained: tuple[Any, Any], file
     if damage == "gone":
         path.unlink()
     else:
-        path.write_bytes({"cut": content[: len(content) // 2], "noise": b"noise" * 9, "empty": b""}[damage])
+        middle = content[: len(content) // 2]
+        # One bit of a weight, or of a digit; the file stays well formed.
+        bit = b"1" if path.suffix == ".json" else bytes([content[len(middle)] ^ 1])
+        at = content.index(b"2.5") if path.suffix == ".json" else len(middle)
+        flipped = content[:at] + bit + content[at + 1 :]
+        path.write_bytes({"cut": middle, "noise": b"noise" * 9, "empty": b"", "bit": flipped}[damage])
     before = {name: value.clone() for name, value in trained[0].items()}
     with pytest.raises(RunError, match="cannot be read") as caught:
         load_state(state, *trained, "plan")
@@ -116,3 +124,39 @@ def test_a_damaged_state_is_named(tmp_path: Path, trained: tuple[Any, Any], file
 def test_a_state_holds_no_pickle(tmp_path: Path, trained: tuple[Any, Any]) -> None:
     state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
     assert {path.suffix for path in state.folder.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_tensor_of_zeros_is_noticed(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    """A block that a disk lost: the file is as long and as well formed as before."""
+    state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
+    (path,) = state.folder.glob("*.safetensors")
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = next(name for name, value in tensors.items() if name.startswith("weights/") and value.any())
+    tensors[name].zero_()
+    save_file(tensors, path)
+    with pytest.raises(UnreadableState, match="not what was written"):
+        load_state(state, *trained, "plan")
+
+
+def test_a_state_of_an_earlier_version_is_read_and_said_to_be_unchecked(
+    tmp_path: Path, trained: tuple[Any, Any]
+) -> None:
+    state = save_state(tmp_path / "state", *trained, step=1, **SAVE)
+    path = state.folder / "state.json"
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({k: v for k, v in record.items() if k not in ("seals", "seal")}), "utf-8")
+    said: list[str] = []
+    assert load_state(state, *trained, "plan", notice=said.append) == 2.5
+    assert len(said) == 1
+    assert "earlier version" in said[0]
+
+
+def test_damaged_states_of_steps_to_come_do_not_push_out_good_ones(
+    tmp_path: Path, trained: tuple[Any, Any]
+) -> None:
+    """A run went back from step 9 to step 4: the state of step 9 is of no use any more."""
+    folder = tmp_path / "state"
+    for step in (4, 9, 6):
+        save_state(folder, *trained, step=step, digest="plan", seconds=0, keep=2)
+    assert [state.step for state in list_states(folder)] == [4, 6]

@@ -74,6 +74,12 @@ class Clock:
     def on_notice(self, text: str) -> None:
         pass
 
+    def on_resume(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_skipped(self, stage: Stage, record: dict[str, Any]) -> None:
+        pass
+
     def on_saved(self, stage: Stage, folder: Path) -> None:
         pass
 

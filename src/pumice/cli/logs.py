@@ -135,6 +135,12 @@ class Logged:
     def on_notice(self, text: str) -> None:
         self._observer.on_notice(text)
 
+    def on_resume(self, row: dict[str, Any]) -> None:
+        self._observer.on_resume(row)
+
+    def on_skipped(self, stage: Stage, record: dict[str, Any]) -> None:
+        self._observer.on_skipped(stage, record)
+
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self._observer.on_saved(stage, folder)
 

@@ -95,8 +95,15 @@ def _adapter(name: str) -> str | Path:
     record = (run_named(name) or Path(name).expanduser()) / "run.json"
     if not record.is_file():
         return name
-    stages = json.loads(record.read_text(encoding="utf-8")).get("stages", [])
-    found = [stage["adapter"] for stage in stages if "adapter" in stage]
+    try:
+        stages = json.loads(record.read_text(encoding="utf-8")).get("stages", [])
+        found = [stage["adapter"] for stage in stages if "adapter" in stage]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"the run's record cannot be read ({type(error).__name__}: {error})",
+            where=str(record),
+            remedy="restore it from a copy, or name the adapter: stages/NAME/adapter in this folder",
+        ) from error
     if not found:
         raise CheckpointError(
             "no finished stage of this run has an adapter",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -79,6 +80,12 @@ def size_of(size: float) -> str:
         if size >= limit:
             return f"{size / limit:.3g} {unit}"
     return f"{size:.0f} B"
+
+
+def moment(seconds: float) -> str:
+    """A time (seconds since 1970) on this machine's clock: 10:33, and the day where it is not today's."""
+    then = datetime.fromtimestamp(seconds)
+    return then.strftime("%H:%M" if then.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
 
 
 def describe_counts(counts: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,6 +99,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run of that name after a stop.")
     ] = False,
+    restart_stage: Annotated[
+        bool,
+        typer.Option(
+            "--restart-stage",
+            help="With --resume: begin a stage again, with its steps lost, where no state of it can be read.",
+        ),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -134,6 +142,12 @@ def train(
             where="--data",
             remedy=f"{nearest_beside(data)}make one: pumice world make {data}",
         )
+    if restart_stage and not resume:
+        raise UsageError(
+            "a stage can be begun again only of a run that goes on",
+            where="--restart-stage",
+            remedy="add --resume, or leave it out",
+        )
     from pumice.cli.ranks import first_alone, joined
 
     check_logs(log or ())
@@ -163,14 +177,23 @@ def train(
         )
         without = "--no-eval" if resume else "--set evaluation=null"
         asked = None if no_eval else open_asked(loaded, without)
-        _carry_out(loaded, folder, command, resume, asked, ranks, log or ())
+        start = Start(folder, command, resume, restart_stage)
+        _carry_out(loaded, start, asked, ranks, log or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run is, the command that starts it, whether it goes on, and ``--restart-stage``."""
+
+    folder: Path
+    command: str
+    resume: bool
+    restart: bool
 
 
 def _carry_out(
     recipe: Recipe,
-    folder: Path,
-    command: str,
-    resume: bool,
+    start: Start,
     asked: Asked | None,
     ranks: Ranks | None,
     logs: Sequence[Log],
@@ -178,11 +201,12 @@ def _carry_out(
     """Train, measure, write the page; stopped at any place, say how to go on."""
     from pumice.cli.stopping import Stopping
 
+    folder = start.folder
     launched = "the same torchrun and " if ranks is not None else ""
-    again = f"go on with: {launched}{command} --resume"
+    again = f"go on with: {launched}{start.command} --resume"
     with Stopping() as stopping:
         try:
-            final = _train(recipe, folder, command, resume, stopping, asked, ranks, logs)
+            final = _train(recipe, start, stopping, asked, ranks, logs)
             if ranks is not None and not ranks.lead:
                 return
             if stopping.asked():
@@ -197,9 +221,7 @@ def _carry_out(
 
 def _train(
     recipe: Recipe,
-    folder: Path,
-    command: str,
-    resume: bool,
+    start: Start,
     stopping: Stopping,
     asked: Asked | None,
     ranks: Ranks | None,
@@ -209,6 +231,7 @@ def _train(
     from pumice.cli.logs import Logged, open_logs
     from pumice.cli.watch import RunWatch
 
+    folder = start.folder
     note(f"run {folder}: checking all data before the first step")
     from pumice.cli.models import find_parts
 
@@ -228,8 +251,9 @@ def _train(
             folder,
             parts,
             logged,
-            command=command,
-            resume=resume,
+            command=start.command,
+            resume=start.resume,
+            restart=start.restart,
             stop=stopping.asked_at_step,
             ranks=ranks or ALONE,
             ask=ask,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import out
-from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, short, size_of
+from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, moment, short, size_of
 from pumice.words import counted
 
 if TYPE_CHECKING:
@@ -138,12 +138,27 @@ class RunWatch:
         self.console.print(text, markup=False)
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
-        self.close()
         told = f"  {error.what}: {error.where}; going on from the state after step {step:,}"
         self.console.print(Text(told, "yellow"), soft_wrap=True)
 
     def on_notice(self, text: str) -> None:
         self.console.print(f"  Note: {text}", markup=False, soft_wrap=True)
+
+    def on_resume(self, row: dict[str, Any]) -> None:
+        told = f"  goes on from step {row['step']:,} of {row['steps']:,} of stage {row['stage']}, "
+        told += f"saved {moment(row['saved'])}"
+        if undone := row["undone"]:
+            told += (
+                f"; {undone:,} step{'s' * (undone != 1)} after it {'are' if undone != 1 else 'is'} done again"
+            )
+        self.console.print(told, markup=False, soft_wrap=True)
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=row["step"])
+
+    def on_skipped(self, stage: Stage, record: dict[str, Any]) -> None:
+        self.close()
+        told = f"  stage {stage.name} was finished before: {record['steps']:,} steps, {record['model']}"
+        self.console.print(told, markup=False, soft_wrap=True)
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         self.close()

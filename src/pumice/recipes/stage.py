@@ -175,7 +175,10 @@ class Stage(Strict):
         default=None,
         description="Save a resumable state every so many steps; the end of the stage is always saved.",
     )
-    keep: Count = Field(default=1, description="How many resumable states to keep, the newest ones.")
+    keep: Count = Field(
+        default=2,
+        description="How many resumable states to keep, the newest; with 1, a damaged one costs the stage.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,9 @@
 A state is a folder ``state/step-000120`` with ``state.json`` and safetensors files: the trainable weights
 (``weights/NAME``) and the optimiser's tensors (``optimizer/NAME/KEY``). One rank writes a plain file; of
 several, each writes what it holds (``torch.distributed.checkpoint``). Any number of ranks reads either. It is
-written beside, synced and renamed: a state that exists is whole. ``saving.Saver`` does so beside the steps.
+written beside, synced and renamed: a state that exists is whole. ``state.json`` holds a seal of each file
+(``seals``), which is compared before anything is read: what a disk lost later is noticed. ``saving.Saver``
+writes states beside the steps.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from pumice.errors import RunError
 from pumice.train.adamw import counts_on, rows_like
 from pumice.train.parallel import ALONE, Ranks
+from pumice.train.seals import broken, seal_file, seal_record, spare_threads
 
 Weights = Mapping[str, nn.Parameter]
 """What trains, by the names it has in a state."""
@@ -101,8 +104,10 @@ def write_state(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(tensors, partial / _FILE)
-        state = _publish(partial, step, digest, seconds)
-    _drop_older(folder, keep)
+        # One thread: nobody waits for this, and the steps want the other cores.
+        seals = {_FILE: seal_file(partial / _FILE)}
+        state = _publish(partial, step, digest, seconds, seals)
+    _drop_others(folder, step, keep)
     return state
 
 
@@ -134,11 +139,14 @@ def save_state(
             _tensors(weights, optimizer),
             storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
         )
+        threads = spare_threads(ranks.per_node)
+        own = sorted(partial.glob(f"shard-{ranks.rank + 1:05d}-*.safetensors"))
+        seals = ranks.gather({path.name: seal_file(path, threads) for path in own})
         if ranks.lead:
-            _publish(partial, step, digest, seconds)
+            _publish(partial, step, digest, seconds, seals)
         ranks.wait()
     if ranks.lead:
-        _drop_older(folder, keep)
+        _drop_others(folder, step, keep)
     return State(folder / _name(step), step)
 
 
@@ -162,10 +170,12 @@ def _writing(folder: Path, step: int, *, lead: bool = True) -> Iterator[Path]:
         ) from error
 
 
-def _publish(partial: Path, step: int, digest: str, seconds: float) -> State:
+def _publish(partial: Path, step: int, digest: str, seconds: float, seals: Mapping[str, str]) -> State:
     """Give a folder whose tensors are written its record and its name."""
     files = sorted(path.name for path in partial.glob("*.safetensors"))
-    record = {"step": step, "plan": digest, "seconds": seconds, "files": files}
+    assert files == sorted(seals), "each file is sealed by the rank that wrote it"
+    record = {"step": step, "plan": digest, "seconds": seconds, "files": files, "seals": dict(seals)}
+    record["seal"] = seal_record(record)
     (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
     for path in partial.iterdir():
         with path.open("rb") as handle:
@@ -176,9 +186,16 @@ def _publish(partial: Path, step: int, digest: str, seconds: float) -> State:
     return State(target, step)
 
 
-def _drop_older(folder: Path, keep: int) -> None:
-    for old in list_states(folder)[:-keep]:
-        shutil.rmtree(old.folder)
+def _drop_others(folder: Path, step: int, keep: int) -> None:
+    """Keep the state of a step and the ``keep - 1`` before it.
+
+    Later ones are of steps that were undone: they were damaged, and must not stand in the place of good ones.
+    """
+    states = list_states(folder)
+    kept = [state for state in states if state.step <= step][-keep:]
+    for state in states:
+        if state not in kept:
+            shutil.rmtree(state.folder)
 
 
 def load_state(
@@ -187,20 +204,27 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     digest: str,
     ranks: Ranks = ALONE,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> float:
     """Put a state into weights and their optimiser; returns the seconds trained so far.
 
-    They may be sharded over another number of ranks than the one that was saved.
+    They may be sharded over another number of ranks than the one that was saved. All ranks call it together.
+
+    Args:
+        state: which one.
+        weights: what trains.
+        optimizer: its optimiser.
+        digest: the plan's.
+        ranks: this process among all.
+        notice: told where a state has no seals, because an earlier version of Pumice wrote it.
 
     Raises:
         UnreadableState: its files are damaged.
         RunError: it was saved under another plan, or its weights do not fit.
     """
+    record = _checked_record(state, ranks, notice)
     try:
-        record = json.loads((state.folder / "state.json").read_text(encoding="utf-8"))
         digest_then, seconds = record["plan"], float(record["seconds"])
-        for name in record["files"]:
-            (state.folder / name).stat()  # one that is missing would only seem to hold less
         reader = HuggingFaceStorageReader(str(state.folder))
         stored = dict(reader.read_metadata().state_dict_metadata)
     except _UNREADABLE as error:
@@ -239,6 +263,38 @@ def load_state(
     return seconds
 
 
+def _checked_record(state: State, ranks: Ranks, notice: Callable[[str], None]) -> dict[str, Any]:
+    """The record of a state whose files are there, and are what was written; each rank looks at its share.
+
+    Raises:
+        UnreadableState: on all ranks alike.
+    """
+    try:
+        record: dict[str, Any] = json.loads((state.folder / "state.json").read_text(encoding="utf-8"))
+        names = sorted(record["files"])
+        for name in names:
+            (state.folder / name).stat()  # one that is missing would only seem to hold less
+        seals = record.get("seals")
+        if seals is not None and (record["seal"] != seal_record(record) or sorted(seals) != names):
+            raise ValueError("state.json is not what was written")
+    except _UNREADABLE as error:
+        raise _unreadable(state, error) from error
+    if seals is None:
+        notice(
+            f"the state after step {state.step:,} is of an earlier version of Pumice and holds no seals: "
+            "that its files are whole cannot be checked"
+        )
+        return record
+    own = names[ranks.rank :: ranks.world]
+    try:
+        wrong = dict.fromkeys(broken(state.folder, seals, own, spare_threads(ranks.per_node)), "changed")
+    except OSError as error:
+        wrong = {own[0]: _reason(error)}
+    if found := ranks.gather(wrong):
+        raise _unreadable(state, ValueError(f"{', '.join(sorted(found))}: not what was written"))
+    return record
+
+
 def _placeholders(
     name: str, parameter: Tensor, stored: dict[str, Any], *, on_host: bool
 ) -> dict[str, Tensor]:
@@ -263,9 +319,9 @@ def _stored_shape(facts: Any) -> tuple[int, ...] | None:
 
 def _unreadable(state: State, error: BaseException) -> UnreadableState:
     return UnreadableState(
-        f"the saved state cannot be read ({type(error).__name__}: {_reason(error)})",
+        f"the state after step {state.step:,} is damaged or cannot be read ({_reason(error)})",
         where=str(state.folder),
-        remedy="delete this folder to resume from the state before it",
+        remedy="restore the folder from a copy",
     )
 
 

@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from pumice.errors import Interrupted
+from pumice.errors import Interrupted, RunError
 from pumice.train.checkpoint import UnreadableState, list_states, load_state
 from pumice.train.faults import KEPT, StepWords, Taken, check_step, step_faults
-from pumice.train.metrics import MetricsFile, NoMetrics, peak_memory
+from pumice.train.metrics import MetricsFile, NoMetrics, last_step, peak_memory
 from pumice.train.optim import set_rates
 from pumice.train.parallel import ALONE, Ranks, whole
 from pumice.train.saving import NoSaver, Saver
@@ -41,6 +41,13 @@ class Observer(Protocol):
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
         """A saved state is damaged, and the run goes on from the one before it, of step ``step``."""
+
+    def on_notice(self, text: str) -> None:
+        """Something that the training gets over, and that its owner should know."""
+
+    def on_resume(self, row: dict[str, Any]) -> None:
+        """A training goes on from a state: ``stage``, ``step``, ``steps``, ``saved`` (seconds since 1970) and
+        ``undone``, the steps after it that are done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class Terms:
         keep: how many states stay; 0 writes none, of what is only timed.
         stop: asked before each step; True on any rank saves and raises ``Interrupted``.
         ranks: this process among those that train together.
+        restart: begin again where steps were done and no state can be read; without it that is an error.
+        to_restart: how one says so, for that error.
     """
 
     name: str
@@ -74,6 +83,8 @@ class Terms:
     keep: int
     stop: Callable[[], bool]
     ranks: Ranks = ALONE
+    restart: bool = False
+    to_restart: str = "delete the folder to begin again"
 
 
 class Training(Protocol):
@@ -117,7 +128,7 @@ def run_steps(training: Training, observer: Observer) -> float:
 
     Raises:
         RunError: a loss or a gradient that is not fit to learn from (named with its samples), memory that ran
-            out, or a state that cannot be saved.
+            out, a state that cannot be saved, or steps that were done and of which no state can be read.
         Interrupted: ``terms.stop()`` said so; the state is saved.
     """
     terms, weights, optimizer = training.terms, training.weights, training.optimizer
@@ -187,17 +198,56 @@ def _resume(training: Training, observer: Observer) -> tuple[int, float]:
 
     Raises:
         UnreadableState: there are states, and none of them can be read.
+        RunError: steps were done, and there is no state.
     """
     terms = training.terms
-    found = list_states(terms.folder / "state")
+    metrics = terms.folder / "metrics.jsonl"
+    found, done = list_states(terms.folder / "state"), last_step(metrics)
     terms.ranks.wait()  # none is written before all have looked
+    damaged: UnreadableState | None = None
     while found:
         state = found.pop()
         try:
-            before = load_state(state, training.weights, training.optimizer, terms.digest, terms.ranks)
-            return state.step, before
+            saved = state.folder.stat().st_mtime
+            before = load_state(
+                state, training.weights, training.optimizer, terms.digest, terms.ranks, observer.on_notice
+            )
         except UnreadableState as error:
-            if not found:
-                raise
-            observer.on_damaged(error, found[-1].step)
+            damaged = damaged or error
+            if found:
+                observer.on_damaged(error, found[-1].step)
+            continue
+        undone = max(done - state.step, 0)
+        told = {"stage": terms.name, "step": state.step, "steps": terms.steps}
+        observer.on_resume({**told, "saved": saved, "undone": undone})
+        return state.step, before
+    if damaged is not None or done:
+        _begin_again(terms, metrics, done, damaged, observer)
     return 0, 0.0
+
+
+def _begin_again(
+    terms: Terms, metrics: Path, done: int, damaged: UnreadableState | None, observer: Observer
+) -> None:
+    """Say what is lost where no state is left, and put the rows of the lost steps aside.
+
+    Raises:
+        RunError: nobody said that the training may begin again; nothing was changed.
+    """
+    lost = f"{done:,} step{'s' * (done != 1)}"
+    if not terms.restart:
+        kind = RunError if damaged is None else UnreadableState
+        why = "" if damaged is None else f": {damaged.what}"
+        raise kind(
+            f"no state of {terms.name!r} is left to go on from, and {lost} of {terms.steps:,} were done{why}",
+            where=str(terms.folder / "state"),
+            remedy=f"restore this folder from a copy; or {terms.to_restart}: the {lost} are lost, what was "
+            "finished before stays",
+        )
+    told = f"no state of {terms.name!r} can be read: it begins again, and {lost} are lost"
+    if terms.ranks.lead and metrics.exists():
+        number = 1 + len(list(metrics.parent.glob("metrics.lost-*.jsonl")))
+        aside = metrics.with_name(f"metrics.lost-{number}.jsonl")
+        metrics.rename(aside)
+        told += f"; their numbers are kept in {aside.name}"
+    observer.on_notice(told)

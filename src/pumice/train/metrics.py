@@ -11,14 +11,39 @@ from typing import Any
 
 import torch
 
+from pumice.errors import RunError
 from pumice.files import write_text
 
 
 def last_step(path: Path) -> int:
-    """The last step that a metrics file tells of, as the run wrote it; 0 where there is none."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    return int(json.loads(whole[-1])["step"]) if whole else 0
+    """The last step that a metrics file tells of, as the run wrote it; 0 where there is none.
+
+    Raises:
+        RunError: a row is damaged.
+    """
+    rows = _rows(path)
+    return rows[-1][1] if rows else 0
+
+
+def _rows(path: Path) -> list[tuple[str, int]]:
+    """The whole lines of a metrics file, with their steps; a kill may have cut the last one short.
+
+    Raises:
+        RunError: one of them is damaged.
+    """
+    if not path.is_file():
+        return []
+    found = []
+    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").split("\n")[:-1], start=1):
+        try:
+            found.append((line + "\n", int(json.loads(line)["step"])))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(
+                f"a row of the metrics is damaged ({type(error).__name__}: {error})",
+                where=f"{path}, line {number}",
+                remedy="remove that line, and resume: training does not read it, curves lack its numbers",
+            ) from error
+    return found
 
 
 class NoMetrics:
@@ -41,13 +66,7 @@ class MetricsFile:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                # A kill may have cut the last line short.
-                if line.endswith("\n") and json.loads(line)["step"] <= step:
-                    kept.append(line)
-        write_text(path, "".join(kept))
+        write_text(path, "".join(line for line, done in _rows(path) if done <= step))
         self._handle = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:

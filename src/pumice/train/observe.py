@@ -19,8 +19,8 @@ class RunObserver(Observer, CheckObserver, Protocol):
         multiplies in bfloat16 (``half``), how many ranks there are, and its ``features``
         (``train.keeping``)."""
 
-    def on_notice(self, text: str) -> None:
-        """Something that the run gets over, and that its owner should know."""
+    def on_skipped(self, stage: Stage, record: dict[str, Any]) -> None:
+        """A stage was finished before; ``record`` is what ``run.json`` says of it."""
 
     def on_saved(self, stage: Stage, folder: Path) -> None:
         """After a stage's adapter, and after its model was written."""
@@ -45,6 +45,12 @@ class Silent:
         pass
 
     def on_notice(self, text: str) -> None:
+        pass
+
+    def on_resume(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_skipped(self, stage: Stage, record: dict[str, Any]) -> None:
         pass
 
     def on_saved(self, stage: Stage, folder: Path) -> None:

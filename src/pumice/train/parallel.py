@@ -103,6 +103,14 @@ class Ranks:
         found: NDArray[np.float64] = sums.cpu().numpy()
         return found
 
+    def gather(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The entries of all ranks together; of equal names, that of the last rank."""
+        if self.alone:
+            return dict(values)
+        parts: list[dict[str, str]] = [{} for _ in range(self.world)]
+        dist.all_gather_object(parts, dict(values))
+        return {name: value for part in parts for name, value in part.items()}
+
     def any(self, value: bool) -> bool:
         """Whether it is so on some rank."""
         return self.total({"": float(value)})[""] > 0

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import platform
 import shlex
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
-import pumice
 from pumice.errors import RunError
 from pumice.files import PARTIAL, write_json
 from pumice.model.weights import weight_digests
 from pumice.recipes.compare import differences
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml
+from pumice.train.sessions import begin_session, earlier_sessions, end_session
 
 _FIRST = ("recipe.yaml", "mixture.json", "run.json")
 _EARLY = {*_FIRST[:2], *(name + PARTIAL for name in _FIRST)}
@@ -63,7 +57,15 @@ def check_folder(folder: Path, recipe: str, resume: bool) -> None:
 
 def _check_recipe(folder: Path, recipe: str) -> None:
     """RunError, with the keys that differ, where a run was begun with another recipe."""
-    before = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    written = folder / "recipe.yaml"
+    try:
+        before = written.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"the run's recipe cannot be read ({getattr(error, 'strerror', None) or error})",
+            where=str(written),
+            remedy="restore it from a copy, or start a run under another --name",
+        ) from error
     _check_name(folder, recipe)
     changed = differences(before, recipe) if before != recipe else ()
     if not changed:
@@ -137,22 +139,23 @@ def check_parts(folder: Path, parts: dict[str, dict[str, Any]]) -> None:
 def new_record(
     recipe: Recipe, folder: Path, parts: dict[str, dict[str, Any]], command: str, ranks: int = 1
 ) -> dict[str, Any]:
-    """The run's record; of an earlier start, what was finished and when it began."""
+    """The run's record; of earlier starts the first command, the sessions, what was finished, when it began.
+
+    Raises:
+        RunError: the record that is there cannot be read.
+    """
     earlier = _read(folder)
+    session = begin_session(folder, command, ranks)
     return {
         "name": folder.name,
         "recipe": recipe.name,
-        "command": command,
+        "command": earlier.get("command", command),
         "seed": recipe.seed,
-        "created": earlier.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
-        "pumice": pumice.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores"
-        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        "created": earlier.get("created", session["started"]),
+        **{key: session[key] for key in ("pumice", "revision", "torch", "transformers", "python", "machine")},
         "ranks": ranks,
         "status": "running",
+        "sessions": [*earlier_sessions(earlier, folder), session],
         "stages": _finished(folder, earlier),
         "best": earlier.get("best", {}),
         "parts": parts,
@@ -171,14 +174,36 @@ def _finished(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    """The record of a folder, with nothing in it where there is none.
+
+    Raises:
+        RunError: it is damaged.
+    """
     path = folder / "run.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key, kind in (("stages", list), ("sessions", list), ("best", dict), ("parts", dict)):
+            if not isinstance(found.get(key, kind()), kind):
+                raise TypeError(f"{key} is no {'list' if kind is list else 'object'}")
+        for row in found.get("stages", []):
+            if not (isinstance(row["name"], str) and isinstance(row["model"], str)):
+                raise TypeError("a stage has no name or no model")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise RunError(
+            f"the run's record cannot be read ({type(error).__name__}: {error})",
+            where=str(path),
+            remedy="restore it from a copy, or choose another --name; it says which stages are done",
+        ) from error
+    record: dict[str, Any] = found
+    return record
 
 
 def close(folder: Path, record: dict[str, Any], status: str) -> None:
     """Note how a run ended that did not finish."""
     record["status"] = status
+    end_session(record["sessions"][-1], folder, status)
     # The error that ended it is on its way to the user; a full disk must not put another in its place.
     with contextlib.suppress(OSError):
         write_json(folder / "run.json", record)

@@ -69,6 +69,7 @@ from pumice.train.record import (
 )
 from pumice.train.reference import REFERENCE, read_references
 from pumice.train.remember import Budget
+from pumice.train.sessions import end_session
 from pumice.train.sources import REFUSED, write_refused
 from pumice.train.stage import StageRun, run_stage
 from pumice.train.start import starting_model
@@ -93,6 +94,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = ALONE,
     ask: Ask | None = None,
+    restart: bool = False,
 ) -> Path:
     """Run all stages of a recipe; returns the folder of the last stage's model.
 
@@ -108,6 +110,7 @@ def train(
         stop: asked before each step; True on any rank saves and raises ``Interrupted``.
         ranks: this process among those that train together (``join_ranks``).
         ask: asked about the model in training every ``evaluation.every`` steps, where the recipe says so.
+        restart: with ``resume``: begin a stage again of which steps were done and no state can be read.
 
     Raises:
         PumiceError: anything a user can mend; nothing was written if it happened before the first step.
@@ -156,7 +159,7 @@ def train(
         write_refused(folder / REFUSED, [row for stage in prepared for row in stage.refused])
         write_json(folder / "run.json", record)
     running = Running(
-        recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks, ask
+        recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks, ask, restart
     )
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
@@ -191,6 +194,7 @@ def train(
                 drop_frozen(folder / "stages" / stage.name)
     record["status"] = "finished"
     record["final"] = record["stages"][-1]["model"]
+    end_session(record["sessions"][-1], folder, "finished")
     running.keep()
     return folder / str(record["final"])
 
@@ -225,6 +229,7 @@ class Running:
     stop: Callable[[], bool]
     ranks: Ranks
     ask: Ask | None = None
+    restart: bool = False
 
     def keep(self) -> None:
         """Write the record."""
@@ -268,6 +273,7 @@ def _run_one(
     if kept is not None and stage.features.keep == "memory":
         pictures.expect(kept)
     if done is not None:
+        observer.on_skipped(stage, done)
         _load_weights(model, folder / done["model"])
         if ranks.lead:
             _drop_states(place)  # of a run that was killed just before it did so
@@ -318,6 +324,7 @@ def _run_one(
         Arithmetic(shape, stage, additions, kept is not None, context.flat, partly, trimmed_of(model, stage)),
         _best(running, stage, worker, attached, base, lean),
         _asking(running, stage, worker),
+        restart=running.restart,
     )
     return_memory()
     with compiled_layers(worker, stage):

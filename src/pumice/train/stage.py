@@ -33,6 +33,7 @@ class StageRun:
     """All a stage needs; ``lengths`` are the tokens of each of the data's samples, int64 [samples].
 
     ``keeps`` says that states are saved; only a run that is timed and then thrown away does without.
+    ``restart`` is that of ``loop.Terms``.
     """
 
     context: Context
@@ -47,6 +48,7 @@ class StageRun:
     best: Best | None = None
     asking: Asking | None = None
     keeps: bool = True
+    restart: bool = False
 
     def row_tokens(self, step: int) -> list[int]:
         """Tokens of each row of a step."""
@@ -83,6 +85,8 @@ class StageTraining:
             keep=stage.keep if run.keeps else 0,
             stop=run.stop,
             ranks=run.context.ranks,
+            restart=run.restart,
+            to_restart="add --restart-stage to begin the stage again",
         )
 
     def factor(self, step: int) -> float:

@@ -177,6 +177,13 @@ class Progress:
         """Back to the step of the state before; the end is the same."""
         self._report(step, self._trainer.schedule.steps, {})
 
+    def on_notice(self, text: str) -> None:
+        """Nothing: what is reported is counts."""
+
+    def on_resume(self, row: dict[str, Any]) -> None:
+        """How far it is."""
+        self._report(row["step"], row["steps"], {})
+
 
 def run(
     trainer: Trainer,
