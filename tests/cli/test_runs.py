@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
+from pumice.cli import runs as verb
+from pumice.processes import own_process
+from pumice.report.runs import list_runs
 
 
 @pytest.fixture
@@ -20,7 +30,8 @@ def folder(trained: Any, recipe: Path, world: Path, pumice: Any, tmp_path: Path)
     done = pumice("train", recipe, *words, "--data", world, "--runs", runs, "--name", "second", "--no-eval")
     assert done.code == 0, done.both
     record = json.loads((runs / "second/run.json").read_text("utf-8"))
-    halfway = {**record, "status": "running", "stages": record["stages"][:1]}
+    session = {**record["sessions"][0], "how": "running", "ended": None, "process": own_process()}
+    halfway = {**record, "status": "running", "stages": record["stages"][:1], "sessions": [session]}
     (runs / "second/run.json").write_text(json.dumps(halfway), "utf-8")
     metrics = runs / "second/stages/instruct/metrics.jsonl"
     lines = metrics.read_text("utf-8").splitlines(keepends=True)
@@ -42,7 +53,8 @@ def test_all_runs_are_listed_with_what_they_have_reached(pumice: Any, folder: Pa
     steps = {
         name: [(s["name"], s["step"], s["steps"]) for s in run["stages"]] for name, run in listed.items()
     }
-    first = next(name for name in listed if name not in ("second", "third", "fourth"))
+    assert sorted(listed) == ["first", "fourth", "second", "third"], "by folder: first is a copy"
+    first = "first"
     assert steps[first] == [("align", 2, 2), ("instruct", 3, 3)]
     assert steps["second"] == [("align", 2, 2), ("instruct", 2, 3)]
     assert steps["third"] == steps["fourth"] == []
@@ -86,3 +98,72 @@ def test_what_cannot_be_compared_is_said(pumice: Any, folder: Path) -> None:
     assert pumice("runs", "compare", "first", "--runs", folder).code == 2
     assert "no runs" in pumice("runs", "--runs", folder / "nowhere").err
     assert json.loads(pumice("runs", "--runs", folder / "nowhere", "--json").out) == []
+
+
+LINE = r"finished +instruct 3/3 +\d\.\d{4} +[\d.]+% \([\d.]+-[\d.]+%\) +\d{4}-\d\d-\d\d \d\d:\d\d$"
+
+
+def test_a_run_is_one_line_whatever_the_width(
+    pumice: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    done = pumice("runs", "--runs", folder)
+    head, *lines = done.out.splitlines()
+    assert head.split()[:4] == ["run", "recipe", "status", "stage"]
+    assert sorted(line.split()[0] for line in lines) == ["first", "fourth", "second", "third"]
+    (first,) = (line for line in lines if line.startswith("first"))
+    assert re.search(LINE, first), first
+
+
+def test_a_narrow_terminal_gets_whole_lines_of_less(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list_runs(folder)
+    for width, lacking in ((200, set()), (80, {"recipe"}), (40, {"recipe", "started"})):
+        monkeypatch.setattr(verb, "out", Console(width=width, force_terminal=True))
+        head, *lines = verb._list(found).plain.splitlines()
+        assert len(lines) == 4
+        assert {name for name in ("recipe", "started") if name not in head} == lacking, width
+
+
+def put(folder: Path, name: str, **changes: Any) -> None:
+    """Change what the record of a run says of its last session's process."""
+    path = folder / name / "run.json"
+    record = json.loads(path.read_text("utf-8"))
+    record["sessions"][-1]["process"] |= changes
+    path.write_text(json.dumps(record), "utf-8")
+
+
+def test_a_run_whose_process_is_gone_does_not_run(pumice: Any, folder: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    put(folder, "second", pid=child.pid, began=1)
+    done = pumice("runs", "--runs", folder)
+    (line,) = (line for line in done.out.splitlines() if line.startswith("second"))
+    assert "died" in line
+    assert "second: its process ended without a word, after " in done.err
+    assert "--resume" in done.err
+    assert "died" in pumice("runs", "compare", "first", "second", "--runs", folder).out
+
+
+def test_a_run_elsewhere_runs_while_there_is_news_of_it(pumice: Any, folder: Path) -> None:
+    put(folder, "second", host="far-away")
+    assert status(pumice, folder) == "running"
+    for path in (folder / "second").rglob("*"):
+        if path.is_file():
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert status(pumice, folder) == "silent"
+    told = pumice("runs", "--runs", folder).err
+    assert f"no news since {datetime.fromtimestamp(1_700_000_000):%Y-%m-%d %H:%M}" in told
+    assert "far-away" in told
+
+
+def status(pumice: Any, folder: Path) -> str:
+    listed = {run["name"]: run for run in json.loads(pumice("runs", "--runs", folder, "--json").out)}
+    return str(listed["second"]["status"])
+
+
+def test_losses_of_other_data_are_said_not_to_compare(pumice: Any, folder: Path) -> None:
+    assert "do not compare" not in pumice("runs", "--runs", folder).err
+    path = folder / "second/recipe.yaml"
+    path.write_text(re.sub(r"template: \S+", "template: vicuna", path.read_text("utf-8")), "utf-8")
+    assert "do not compare" in pumice("runs", "--runs", folder).err
+    assert "do not compare" in pumice("runs", "compare", "first", "second", "--runs", folder).err

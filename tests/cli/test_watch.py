@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from pumice.cli.stopping import Stopping
 from pumice.cli.watch import RunWatch
 from pumice.forecast.machine import device_peak
 from pumice.recipes.schema import Stage
+from pumice.train.checkpoint import UnreadableState
 
 STAGE = Stage.model_validate(
     {
@@ -120,3 +122,49 @@ def test_features_are_told_where_they_are_not_where_they_usually_are() -> None:
         watch.close()
         assert told in said.getvalue() if told else "features of" not in said.getvalue()
         assert "Note: a file is damaged" in said.getvalue()
+
+
+def test_a_line_stays_one_however_narrow_the_file() -> None:
+    """Who searches a log finds a step with all its figures."""
+    said = io.StringIO()
+    watch = RunWatch(Stopping(), Console(file=said, width=30, force_terminal=False), lambda half: 1e12)
+    counts = {"trainable": {"connector": 1, "language": 2}, "frozen": {"vision": 3}, "ranks": 2}
+    watch.on_stage(STAGE, {**SUMMARY, **counts})
+    rates = {"connector": 1e-3, "language": 2e-4}
+    watch.on_step(row(1, lr=rates))
+    watch.on_step(row(2, lr=rates))
+    watch.on_validation({"kind": "evaluation", "step": 4, "value": 0.25, "n": 8})
+    watch.close()
+    lines = said.getvalue().splitlines()
+    (table,) = (line for line in lines if line.startswith("instruct"))
+    assert "connector 1, language 2" in table
+    assert "vision 3" in table
+    assert "  2 ranks train together" in lines
+    (last,) = (line for line in lines if "step 2/2" in line)
+    assert "lr connector 1.0e-03, language 2.0e-04  12.3 GB  ETA 0:00" in last
+
+
+def test_a_resume_is_told_with_its_time_and_what_is_done_again() -> None:
+    watch, said = watched(None)
+    watch.on_skipped(STAGE, {"steps": 7, "model": "stages/align/model"})
+    watch.on_stage(STAGE, SUMMARY)
+    saved = datetime.now().replace(hour=10, minute=33)
+    told = {"stage": "instruct", "step": 16, "steps": 37, "saved": saved.timestamp(), "undone": 0}
+    watch.on_resume(told)
+    watch.on_resume({**told, "undone": 1, "saved": datetime(2024, 5, 6, 7, 8).timestamp()})
+    watch.close()
+    text = said.getvalue()
+    assert "stage instruct was finished before: 7 steps, stages/align/model\n" in text
+    assert "  goes on from step 16 of 37 of stage instruct, saved 10:33\n" in text
+    assert "saved 2024-05-06 07:08; 1 step after it is done again\n" in text
+
+
+def test_a_damaged_state_does_not_take_the_bar_away() -> None:
+    said = io.StringIO()
+    watch = RunWatch(Stopping(), Console(file=said, width=120, force_terminal=True), None)
+    watch.on_stage(STAGE, SUMMARY)
+    watch.on_damaged(UnreadableState("it is damaged", where="there"), 8)
+    watch.on_step(row(2))
+    watch.close()
+    assert "going on from the state after step 8" in said.getvalue()
+    assert "2/2" in said.getvalue()

@@ -10,6 +10,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from pumice.processes import own_process
 from pumice.report import write_report
 from pumice.report.html import VOID
 from pumice.report.measurement import picture_uri
@@ -251,3 +252,44 @@ def test_questions_on_the_way_the_best_model_and_ranks_are_shown(make_run: MakeR
     assert "best validation loss 0.4322 after step 120, kept in stages/instruct/best" in words
     assert "5.6 GB at most" in words
     assert re.search(r"Ranks\s+8", words)
+
+
+def test_the_starts_of_a_run_are_told(make_run: MakeRun) -> None:
+    """A run that died, and went on with another command and other code."""
+    folder = make_run()
+    assert "Sessions" not in write_report(folder).read_text("utf-8")
+    info = json.loads((folder / "run.json").read_text("utf-8"))
+    first = {
+        "started": "2025-03-01T09:00:00+00:00",
+        "ended": None,
+        "how": "died",
+        "begins": None,
+        "ends": {"stage": "align", "step": 17},
+        "command": "pumice train first",
+        "ranks": 1,
+        "pumice": "0.1",
+        "revision": {"commit": "a" * 40, "changed": True},
+    }
+    second = {**first, "how": "finished", "begins": first["ends"], "command": "pumice train <b>", "ranks": 2}
+    second |= {"ended": "2025-03-01T11:30:00+00:00", "ends": {"stage": "instruct", "step": 40}}
+    (folder / "run.json").write_text(json.dumps({**info, "sessions": [first, second]}), "utf-8")
+    page = write_report(folder).read_text("utf-8")
+    table = page.partition('id="sessions"')[2].partition("</section>")[0]
+    for told in (
+        "2025-03-01 09:00 UTC", "not told", "died", "its start", "step 17 of align", "pumice train first",
+        "2025-03-01 11:30 UTC", "finished", "step 40 of instruct", "pumice train &lt;b&gt;",
+        f"0.1, commit {'a' * 12}, with changes",
+    ):  # fmt: skip
+        assert told in table, told
+
+
+def test_a_run_whose_process_is_gone_is_not_called_running(make_run: MakeRun) -> None:
+    folder = make_run()
+    info = json.loads((folder / "run.json").read_text("utf-8"))
+    process = {**own_process(), "began": 1}
+    session = {"how": "running", "started": "2025-03-01T09:00:00+00:00", "process": process}
+    info |= {"status": "running", "sessions": [session]}
+    (folder / "run.json").write_text(json.dumps(info), "utf-8")
+    page = write_report(folder).read_text("utf-8")
+    assert '<span class="status bad">died</span>' in page
+    assert "Its process ended without a word, after " in page

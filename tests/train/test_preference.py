@@ -140,6 +140,13 @@ def test_the_kinds_of_loss() -> None:
     assert told["chosen"] == -10 / 4
 
 
+def test_pairs_that_are_neither_ahead_nor_behind_count_half() -> None:
+    """Before the first step the model is its reference: nothing is ahead, and nothing behind."""
+    logps = torch.tensor([[-4.0, -9.0], [-6.0, -5.0]])
+    _, told = Pairs(logps, logps, torch.tensor([[2, 4], [5, 1]])).share(Preference(), 2, 7)
+    assert (told["margin"], told["accuracy"]) == (0.0, 0.5)
+
+
 def test_ipo_learns_too(toy: Any, parts: Any, data: Path, tmp_path: Path) -> None:
     stage = toy.prefer(steps=12, preference={"loss": "ipo", "beta": 0.5}, validation=None)
     toy.run(toy.make_recipe(data, stage), tmp_path / "run", parts)

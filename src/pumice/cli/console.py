@@ -7,12 +7,15 @@ import re
 import sys
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from pumice.errors import PumiceError
 
 FILE_WIDTH = 100
 """Columns where there is no terminal to ask: our tables fit into them."""
+TABLE_WIDTH = 1000
+"""Columns of a table whose rows must not be broken."""
 
 
 def _console(*, stderr: bool) -> Console:
@@ -47,6 +50,16 @@ def print_error(error: PumiceError) -> None:
     if error.remedy:
         text.append("\n  to do: ", "dim").append(visible(error.remedy))
     err.print(text, soft_wrap=True)
+
+
+def print_table(table: Table, console: Console = out) -> None:
+    """A table; where there is no terminal, a line a row however long it is, for those who search in lines."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    options = console.options.update(width=TABLE_WIDTH)
+    for line in console.render_lines(table, options, pad=False):
+        console.print(Text("".join(part.text for part in line).rstrip()), soft_wrap=True)
 
 
 def commands(*lines: tuple[str, str]) -> None:

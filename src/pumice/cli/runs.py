@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pumice.cli.console import hint, out
+from pumice.cli.console import hint, out, visible
 from pumice.cli.help import examples
 from pumice.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from pumice.report.runs import Comparison, Overview, Progress
 
@@ -45,22 +47,56 @@ def runs(context: typer.Context, folder: RunsOption = Path("runs"), as_json: Jso
     if not found:
         hint(f"there are no runs in {folder}; pumice train makes one")
         return
-    table = _table("run", "recipe", "status", "stage", "validation loss", "score", "started")
+    out.print(_list(found), soft_wrap=True)
+    if len({run.held_out for run in found if run.held_out is not None}) > 1:
+        hint("validation losses are not all of the same data, template and tokens: those do not compare")
     for run in found:
-        stage = run.stages[-1] if run.stages else None
-        table.add_row(
-            run.name,
-            run.recipe or "",
-            run.status,
-            _far(stage) if stage else "",
-            _number(run.validation),
-            _share(run.score),
-            (run.created or "")[:16].replace("T", " "),
-        )
-    out.print(table)
-    for run in found:
-        if run.problem is not None:
-            hint(f"{run.name}: {run.problem}")
+        for told in (run.problem, run.note):
+            if told is not None:
+                hint(f"{run.name}: {told}")
+
+
+def _list(found: Sequence[Overview]) -> Text:
+    """A line for each run, whole; on a narrow terminal without what is least needed."""
+    from rich.text import Text
+
+    rows = [_row(run) for run in found]
+    titles = list(rows[0])
+    wide = {title: max(len(title), *(len(row[title]) for row in rows)) for title in titles}
+    for title in _SPARE:
+        if out.is_terminal and sum(wide[one] + 2 for one in titles) - 2 > out.width:
+            titles.remove(title)
+    lines = ["  ".join(row[title].ljust(wide[title]) for title in titles).rstrip() for row in rows]
+    head = "  ".join(title.ljust(wide[title]) for title in titles).rstrip()
+    return Text.assemble((head, "bold"), "".join(f"\n{line}" for line in lines))
+
+
+_SPARE = ("recipe", "started")
+"""Columns that a narrow terminal does without, in this order."""
+
+
+def _local(created: str | None) -> str:
+    """A moment on this machine's clock, as the others that are told here."""
+    try:
+        return f"{datetime.fromisoformat(created or '').astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return visible(created or "")
+
+
+def _row(run: Overview) -> dict[str, str]:
+    stage = run.stages[-1] if run.stages else None
+    score = run.score
+    return {
+        "run": visible(run.name),
+        "recipe": visible(run.recipe or ""),
+        "status": visible(run.status),
+        "stage": _far(stage) if stage else "",
+        "val loss": _number(run.validation),
+        "score": ""
+        if score is None
+        else f"{score['value']:.1%} ({100 * score['low']:.1f}-{score['high']:.1%})",
+        "started": _local(run.created),
+    }
 
 
 @app.command(
@@ -116,6 +152,8 @@ def _print(found: Comparison, labels: list[str]) -> None:
     out.print()
     table = _table("reached", *labels)
     table.add_row("status", *(run.status for run in found.runs))
+    if any(run.sessions > 1 for run in found.runs):
+        table.add_row("sessions", *(f"{run.sessions:,}" if run.sessions else "" for run in found.runs))
     for name in dict.fromkeys(stage.name for run in found.runs for stage in run.stages):
         stages = [next((one for one in run.stages if one.name == name), None) for run in found.runs]
         for title, shown in _ROWS:
@@ -132,6 +170,11 @@ def _print(found: Comparison, labels: list[str]) -> None:
         out.print(table)
     if len({run.questions for run in found.runs if run.questions}) > 1:
         hint("these runs were not asked the same questions")
+    if len({run.held_out for run in found.runs if run.held_out is not None}) > 1:
+        hint("their validation losses are of other data, templates or tokens: they do not compare")
+    for run in found.runs:
+        if run.note is not None:
+            hint(f"{run.name}: {run.note}")
 
 
 def _far(stage: Progress) -> str:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from pumice.cli.console import out
+from pumice.cli.console import out, print_table
 from pumice.cli.progress import LOG_SECONDS, describe_counts, describe_rows, moment, short, size_of
 from pumice.words import counted
 
@@ -78,23 +78,23 @@ class RunWatch:
             describe_counts(summary["frozen"]),
         )
         self.console.print()
-        self.console.print(table)
+        print_table(table, self.console)
+        if summary["ranks"] > 1:
+            self._line(f"  {summary['ranks']:,} ranks train together")
         for entry, count in summary["entries"].items():
             if "." in entry:
                 part = entry.partition(".")[0]
                 size = summary["trainable"].get(part, 0) + summary["frozen"].get(part, 0)
-                self.console.print(f"  {entry}: {short(count)} of {short(size)} parameters", markup=False)
+                self._line(f"  {entry}: {short(count)} of {short(size)} parameters")
         for purpose, key in (("", "sources"), (", to validate", "validation")):
             for row in summary[key]:
-                self.console.print(f"  {row['source']}: {describe_rows(row)}{purpose}", markup=False)
+                self._line(f"  {row['source']}: {describe_rows(row)}{purpose}")
         if summary["cut"]:
-            told = (
-                f"  {counted(summary['cut'], 'sample')} lost turns at their end to fit into a row (too_long)"
-            )
-            self.console.print(told, markup=False)
+            told = f"  {counted(summary['cut'], 'sample')} lost turns at their end to fit into a row (too_long)"
+            self._line(told)
         self._features(summary["features"])
         for note in summary["notes"]:
-            self.console.print(f"  Note: {note}.", markup=False)
+            self._line(f"  Note: {note}.")
         one = self.peak(summary["half"]) if self.peak is not None else None
         self._peak = one and one * summary["ranks"]
         self._loss, self._said = None, time.monotonic()
@@ -109,10 +109,9 @@ class RunWatch:
         off = f", {features['error']:.2%} off" if features["error"] else ""
         place = "on disk" if features["keep"] == "disk" else "in memory"
         made, views = features["made"], features["views"]
-        self.console.print(
+        self._line(
             f"  features of {views:,} pictures: {size_of(features['bytes'])} {place} in "
-            f"{features['dtype']}{off}; {made:,} made now, {views - made:,} found",
-            markup=False,
+            f"{features['dtype']}{off}; {made:,} made now, {views - made:,} found"
         )
 
     def on_step(self, row: dict[str, Any]) -> None:
@@ -125,7 +124,7 @@ class RunWatch:
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=row["step"], figures=figures)
         if not self.console.is_terminal and self._line_due(row):
-            self.console.print(f"  step {row['step']:,}/{row['steps']:,}  {figures}", markup=False)
+            self._line(f"  step {row['step']:,}/{row['steps']:,}  {figures}")
 
     def on_validation(self, row: dict[str, Any]) -> None:
         if row["kind"] == "validation":
@@ -135,14 +134,14 @@ class RunWatch:
         else:
             named = ", ".join(f"{name} {value:.0%}" for name, value in row["accuracy"].items())
             text = f"  step {row['step']:,}  nearest words, over patches of boxes: {named}"
-        self.console.print(text, markup=False)
+        self._line(text)
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
         told = f"  {error.what}: {error.where}; going on from the state after step {step:,}"
         self.console.print(Text(told, "yellow"), soft_wrap=True)
 
     def on_notice(self, text: str) -> None:
-        self.console.print(f"  Note: {text}", markup=False, soft_wrap=True)
+        self._line(f"  Note: {text}")
 
     def on_resume(self, row: dict[str, Any]) -> None:
         told = f"  goes on from step {row['step']:,} of {row['steps']:,} of stage {row['stage']}, "
@@ -180,12 +179,16 @@ class RunWatch:
             left = each * (row["steps"] - row["step"])
         else:
             left = None
-        parts.append("lr " + "/".join(f"{rate:.1e}" for rate in dict.fromkeys(row["lr"].values())))
+        parts.append(f"lr {_rates(row['lr'])}")
         if "memory" in row:
             parts.append(f"{row['memory'] / 1e9:.1f} GB")
         if left is not None:
             parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
         return "  ".join(parts)
+
+    def _line(self, text: str) -> None:
+        """A line that a file holds as one, however wide it is."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def _line_due(self, row: dict[str, Any]) -> bool:
         due = time.monotonic() - self._said > LOG_SECONDS or row["step"] in (1, row["steps"])
@@ -217,6 +220,13 @@ def _answered(row: dict[str, Any]) -> list[str]:
     for name, one in row.get("tasks", {}).items():
         parts.append(f"{name} {one['figure']} {one['value']:.1f} of {one['n']:,}")
     return parts
+
+
+def _rates(rates: dict[str, float]) -> str:
+    """One rate, or that of each part: ``connector 1.0e-03, language 2.0e-04``."""
+    if len(set(rates.values())) == 1:
+        return f"{next(iter(rates.values())):.1e}"
+    return ", ".join(f"{part} {rate:.1e}" for part, rate in rates.items())
 
 
 def _preferred(row: dict[str, Any]) -> list[str]:

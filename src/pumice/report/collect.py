@@ -14,6 +14,7 @@ from typing import Any
 
 from pumice.errors import DataError, UsageError
 from pumice.evaluate import Scores, read_scores
+from pumice.report.status import status_of
 
 Row = dict[str, Any]
 
@@ -38,7 +39,8 @@ class Curves:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Everything a page shows. ``predictions`` maps variant -> question_id (as text) -> row."""
+    """Everything a page shows. ``predictions`` maps variant -> question_id (as text) -> row; ``status`` and
+    ``note`` are those of ``status.status_of``."""
 
     path: Path
     info: Row
@@ -48,10 +50,13 @@ class RunFolder:
     scores: Scores | None
     predictions: Mapping[str, Mapping[str, Row]]
     missing: tuple[str, ...]
+    status: str = "unknown"
+    note: str | None = None
 
     @property
     def name(self) -> str:
-        return str(self.info.get("name") or self.path.resolve().name)
+        """The folder's: a copy of a run is another one, and is found by that name."""
+        return self.path.resolve().name
 
     @property
     def stages(self) -> list[Row]:
@@ -84,6 +89,7 @@ def collect(run_dir: Path, *, answers: bool = True) -> RunFolder:
     mixture = _read_list(run_dir / "mixture.json")
     curves = _read_curves(run_dir, info)
     scores = read_scores(scores_path) if scores_path.exists() else None
+    status, note = status_of(run_dir, info)
     present = {
         "recipe.yaml (the resolved recipe)": recipe.exists(),
         "mixture.json (what it was trained on)": bool(mixture),
@@ -99,6 +105,8 @@ def collect(run_dir: Path, *, answers: bool = True) -> RunFolder:
         scores=scores,
         predictions=_read_predictions(run_dir / "eval", scores) if scores and answers else {},
         missing=tuple(name for name, there in present.items() if not there),
+        status=status,
+        note=note,
     )
 
 

@@ -9,6 +9,7 @@ from pumice.files import write_text
 from pumice.report import measurement, sections
 from pumice.report.collect import RunFolder, collect
 from pumice.report.html import Markup, tag
+from pumice.report.sessions import sessions
 
 # Nothing may be fetched and nothing may run, whatever the answers contain.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -52,6 +53,7 @@ def render(run: RunFolder) -> str:
         sections.curves(run),
         sections.trained(run),
         sections.mixture(run),
+        sessions(run),
         sections.recipe(run),
         sections.lineage(run),
         tag("footer", f"Written by Pumice {run.info.get('pumice', '')} from the files of this run folder."),

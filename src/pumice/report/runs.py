@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pumice.errors import PumiceError
+from pumice.errors import PumiceError, RecipeError
 from pumice.recipes.compare import Difference, differences
+from pumice.recipes.text import read_yaml
 from pumice.report.collect import Curves, Row, RunFolder, collect, number
 
 
@@ -30,7 +33,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Overview:
-    """A run in a few numbers; ``problem`` says why its files cannot be read."""
+    """A run in a few numbers, by its folder's name.
+
+    ``problem`` says why its files cannot be read, ``note`` what must be said with its status, ``held_out``
+    what its last validation loss is of: runs where that differs do not compare.
+    """
 
     name: str
     folder: str
@@ -41,6 +48,9 @@ class Overview:
     scores: dict[str, dict[str, float]] | None = None
     questions: str | None = None
     problem: str | None = None
+    note: str | None = None
+    sessions: int = 0
+    held_out: str | None = None
 
     @property
     def validation(self) -> float | None:
@@ -96,7 +106,7 @@ def overview(run: RunFolder) -> Overview:
     return Overview(
         name=run.name,
         folder=str(run.path),
-        status=str(run.info.get("status") or "unknown"),
+        status=run.status,
         recipe=run.info.get("recipe"),
         created=run.info.get("created"),
         stages=tuple(
@@ -106,6 +116,9 @@ def overview(run: RunFolder) -> Overview:
         if scores
         else None,
         questions=scores["digest"] if scores else None,
+        note=run.note,
+        sessions=len(run.info.get("sessions") or []),
+        held_out=_held_out(run),
     )
 
 
@@ -132,6 +145,25 @@ def _tasks(rows: Sequence[Row]) -> dict[str, float]:
     found = rows[-1].get("tasks") if rows else None
     values = {name: number(one, "value") for name, one in found.items()} if isinstance(found, dict) else {}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _held_out(run: RunFolder) -> str | None:
+    """What a run's last validation loss is of, as one word to compare: data, template, tokens, kind."""
+    stages = {each.stage: each for each in run.curves if each.validation}
+    if not stages or run.recipe is None:
+        return None
+    try:
+        value = read_yaml(run.recipe, str(run.path / "recipe.yaml")).value
+        stage = next(one for one in value["stages"] if one["name"] == list(stages)[-1])
+        validation = stage["validation"]
+        facts = [stage["kind"], stage.get("template"), validation, value["data"][validation["source"]]]
+        facts += [value["model"].get(key) for key in ("language", "checkpoint", "template")]
+    except (RecipeError, KeyError, TypeError, StopIteration):
+        return None
+    # How often and what is kept decides nothing.
+    validation = {key: each for key, each in validation.items() if key not in ("every", "keep_best")}
+    facts[2] = validation
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _last(rows: Sequence[Row], key: str) -> float | None:

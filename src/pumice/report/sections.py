@@ -12,7 +12,14 @@ from pumice.report.collect import Curves, Row, RunFolder, number, points
 from pumice.report.html import Markup, escape, join, tag
 from pumice.words import counted
 
-STATUS = {"finished": "good", "done": "good", "complete": "good", "completed": "good", "failed": "bad"}
+STATUS = {
+    "finished": "good",
+    "done": "good",
+    "complete": "good",
+    "completed": "good",
+    "failed": "bad",
+    "died": "bad",
+}
 
 
 def section(title: str, intro: str | None, *content: Markup | None) -> Markup:
@@ -35,7 +42,7 @@ def absent(what: str) -> Markup:
 def header(run: RunFolder) -> Markup:
     """What the run is, in one sentence and a list of facts."""
     info = run.info
-    status = str(info.get("status") or "unknown")
+    status = run.status
     brand = tag(
         "p",
         tag("b", "pumice"),
@@ -45,9 +52,9 @@ def header(run: RunFolder) -> Markup:
     )
     facts = [
         ("Seed", info.get("seed")),
-        ("Started", _moment(info.get("created"))),
+        ("Started", moment(info.get("created"))),
         ("Time in training", _total_time(run)),
-        ("Pumice", info.get("pumice")),
+        ("Pumice", code(info)),
         ("Libraries", _libraries(info)),
         ("Machine", info.get("machine")),
         ("Ranks", info.get("ranks") if info.get("ranks") != 1 else None),
@@ -305,6 +312,16 @@ def _preference(each: Curves) -> Markup | None:
     return line_chart("Margin of the chosen answer", lines) if lines else None
 
 
+def code(row: Row) -> str | None:
+    """Version and commit of a record: ``0.3.0, commit 1a2b3c4d5e6f, with changes``."""
+    found = row.get("revision")
+    parts = [str(row["pumice"])] if row.get("pumice") else []
+    if isinstance(found, dict) and found.get("commit"):
+        parts.append(f"commit {str(found['commit'])[:12]}")
+        parts += ["with changes"] if found.get("changed") else []
+    return ", ".join(parts) or None
+
+
 def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = row.get(key)
     return value if isinstance(value, dict) else {}
@@ -362,7 +379,7 @@ def duration(seconds: float | None) -> str | None:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _moment(created: Any) -> str | None:
+def moment(created: Any) -> str | None:
     """ISO time without fractions of seconds."""
     return (
         re.sub(r"T(\d\d:\d\d)(:\d\d)?(\.\d+)?", r" \1", str(created)).replace("+00:00", " UTC")

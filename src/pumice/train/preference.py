@@ -96,7 +96,8 @@ class Pairs:
         told = {
             "loss": float(loss.detach()),
             "margin": float(margins_P.sum()) / pairs,
-            "accuracy": int((margins_P > 0).sum()) / pairs,
+            # A margin of 0 is neither ahead nor behind: before the first step all are.
+            "accuracy": (int((margins_P > 0).sum()) + int((margins_P == 0).sum()) / 2) / pairs,
         }
         for side, name in enumerate(SIDES):
             told[name] = float(self.logps_P2[:, side].detach().sum()) / pairs
