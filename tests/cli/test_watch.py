@@ -166,5 +166,5 @@ def test_a_damaged_state_does_not_take_the_bar_away() -> None:
     watch.on_damaged(UnreadableState("it is damaged", where="there"), 8)
     watch.on_step(row(2))
     watch.close()
-    assert "going on from the state after step 8" in said.getvalue()
+    assert "trying the one before it, after step 8" in said.getvalue()
     assert "2/2" in said.getvalue()

@@ -276,7 +276,7 @@ def test_the_starts_of_a_run_are_told(make_run: MakeRun) -> None:
     page = write_report(folder).read_text("utf-8")
     table = page.partition('id="sessions"')[2].partition("</section>")[0]
     for told in (
-        "2025-03-01 09:00 UTC", "not told", "died", "its start", "step 17 of align", "pumice train first",
+        "2025-03-01 09:00 UTC", "not told", "died", "nothing", "step 17 of align", "pumice train first",
         "2025-03-01 11:30 UTC", "finished", "step 40 of instruct", "pumice train &lt;b&gt;",
         f"0.1, commit {'a' * 12}, with changes",
     ):  # fmt: skip

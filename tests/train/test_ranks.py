@@ -203,6 +203,26 @@ def test_a_state_moves_from_two_ranks_to_one_and_back(
     assert numbers(toy, tmp_path / "run") == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_damaged_file_of_one_rank_is_noticed_by_all(
+    toy: Any, parts: Any, data: Path, launch: Launch, ran: Any, tmp_path: Path, world: int
+) -> None:
+    """Zeros in what the second rank wrote: all of them go back to the state before."""
+    recipe = tmp_path / "recipe.yaml"
+    (stage,) = stages(toy)["whole"]
+    chosen = toy.make_recipe(data, {**stage, "keep": 2, "checkpoint_every": 1})
+    recipe.write_text(dump_recipe(chosen), "utf-8")
+    run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
+    launch(2, [{**run, "stop": 2}])
+    states = tmp_path / "run/stages/instruct/state"
+    assert sorted(path.name for path in states.iterdir()) == ["step-000001", "step-000002"]
+    file = states / "step-000002" / "shard-00002-model-00001-of-00001.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-2000] + bytes(2000))
+    launch(world, [{**run, "resume": True}])
+    assert numbers(toy, tmp_path / "run") == pytest.approx(numbers(toy, ran["whole"][1]), rel=1e-4)
+
+
 def test_each_rank_reads_its_share_of_pictures_once_and_finds_the_others(
     toy: Any, parts: Any, data: Path, launch: Launch, tmp_path: Path
 ) -> None:

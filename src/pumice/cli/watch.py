@@ -137,7 +137,7 @@ class RunWatch:
         self._line(text)
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
-        told = f"  {error.what}: {error.where}; going on from the state after step {step:,}"
+        told = f"  {error.what}: {error.where}; trying the one before it, after step {step:,}"
         self.console.print(Text(told, "yellow"), soft_wrap=True)
 
     def on_notice(self, text: str) -> None:

@@ -23,7 +23,7 @@ def sessions(run: RunFolder) -> Markup | None:
     return section("Sessions", intro, scrolling(table, "Sessions"))
 
 
-_COLUMNS = ("Started", "Ended", "How", "From", "To", "Ranks", "Code", "Command")
+_COLUMNS = ("Started", "Ended", "How", "Found at", "Left at", "Ranks", "Code", "Command")
 
 
 def _cells(row: Row, run: RunFolder | None) -> list[Markup | str]:
@@ -33,7 +33,7 @@ def _cells(row: Row, run: RunFolder | None) -> list[Markup | str]:
         moment(row.get("started")) or "",
         moment(row.get("ended")) or "not told",
         run.status if run is not None and how == "running" else how,
-        _place(row.get("begins")) or "its start",
+        _place(row.get("begins")) or "nothing",
         _place(row.get("ends")) or "",
         str(row.get("ranks") or ""),
         code(row) or "",

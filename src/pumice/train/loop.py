@@ -40,7 +40,7 @@ class Observer(Protocol):
         """After each measurement, likewise (of a stage: ``validation``, ``grounding`` or ``evaluation``)."""
 
     def on_damaged(self, error: UnreadableState, step: int) -> None:
-        """A saved state is damaged, and the run goes on from the one before it, of step ``step``."""
+        """A saved state is damaged, and the one before it, of step ``step``, is tried next."""
 
     def on_notice(self, text: str) -> None:
         """Something that the training gets over, and that its owner should know."""

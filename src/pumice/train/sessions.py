@@ -25,7 +25,7 @@ Session = dict[str, Any]
 
 
 def begin_session(folder: Path, command: str, ranks: int) -> Session:
-    """The session that starts now: where it begins, with what it runs, and which process it is."""
+    """The session that starts now: what it finds done, with what it runs, and which process it is."""
     return {
         "started": now(),
         "ended": None,
