@@ -113,7 +113,15 @@ def test_both_get_the_numbers_of_the_metrics_file(
     # A resume goes on with the same run of W&B.
     (tmp_path / "run/run.json").write_text(json.dumps({**record, "stages": record["stages"][:1]}), "utf-8")
     done = pumice(
-        "train", recipe, *words, "evaluation.every_limit=6", "--resume", "--no-eval", "--log", "wandb"
+        "train",
+        recipe,
+        *words,
+        "evaluation.every_limit=6",
+        "--resume",
+        "--restart-stage",
+        "--no-eval",
+        "--log",
+        "wandb",
     )
     assert done.code == 0, done.both
     assert libraries[1][1]["id"] == options["id"]

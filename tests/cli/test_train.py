@@ -241,3 +241,9 @@ def test_bad_rows_may_be_left_out_by_number(pumice: Any, recipe: Path, world: Pa
     record = json.loads((run / "run.json").read_text("utf-8"))
     assert record["command"].endswith("--allow-bad 1 --no-eval")
     assert "allow_bad: 1" in (run / "recipe.yaml").read_text("utf-8")
+
+
+def test_a_stage_is_begun_again_only_where_a_run_goes_on(pumice: Any, recipe: Path, world: Path) -> None:
+    result = pumice("train", recipe, "--data", world, "--restart-stage")
+    assert result.code == 2
+    assert "add --resume" in result.err
