@@ -74,7 +74,7 @@ def test_what_is_said_of_the_runs_is_so(ran: Path) -> None:
     told = set(re.findall(r"`(\w+)`", PAGE.split("## What is told")[1].split("Watch")[0])) - {"metrics"}
     assert told <= {*rows("mine-small")[0], "jsonl"}
     first = (ran / "told.txt").read_text("utf-8").split("pumice train")[1]
-    assert "loss 0.693  margin 0.000  chosen ahead 0%" in first
+    assert "loss 0.693  margin 0.000  chosen ahead 50%" in first
     page = (ran / "runs" / "llava-next-dpo-small" / "report.html").read_text("utf-8")
     assert "Margin of the chosen answer" in page
     assert json.loads((ran / "mine.json").read_text("utf-8"))[1]["rejected"] == "Yes, it rains."

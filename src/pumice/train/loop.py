@@ -84,7 +84,7 @@ class Terms:
     stop: Callable[[], bool]
     ranks: Ranks = ALONE
     restart: bool = False
-    to_restart: str = "delete the folder to begin again"
+    to_restart: str = "delete all of this training to begin it again"
 
 
 class Training(Protocol):

@@ -118,6 +118,7 @@ class Pretraining:
             checkpoint_every=plan.save_every,
             keep=2,
             stop=stop,
+            to_restart=f"delete {folder} to begin again",
         )
 
     def measure(self, step: int) -> Iterator[dict[str, Any]]:
@@ -181,8 +182,7 @@ class Progress:
         """Nothing: what is reported is counts."""
 
     def on_resume(self, row: dict[str, Any]) -> None:
-        """How far it is."""
-        self._report(row["step"], row["steps"], {})
+        """Nothing: the next report tells how far it is."""
 
 
 def run(
