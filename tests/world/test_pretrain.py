@@ -23,6 +23,7 @@ from pumice.errors import Interrupted, RunError, UsageError
 from pumice.model.build import build_model
 from pumice.train.checkpoint import list_states
 from pumice.train.optim import set_rates
+from pumice.train.seals import seal_record
 from pumice.types import IGNORE_INDEX
 from pumice.world import documents, pictures, pretrain_tower
 from pumice.world import pretrain as module
@@ -527,7 +528,8 @@ def test_time_adds_up_over_starts(made: Made, tmp_path: Path) -> None:
     record = list_states(out / WORK / "tower" / "state")[-1].folder / "state.json"
     held = json.loads(record.read_text("utf-8"))
     assert held["seconds"] > 0
-    record.write_text(json.dumps({**held, "seconds": 600.0}), "utf-8")
+    held["seconds"] = 600.0
+    record.write_text(json.dumps({**held, "seal": seal_record(held)}), "utf-8")
     tower, _ = plans()
     pretrain(out, report=Said(), parts=(TOWER,), tower_plan=tower, **SMALL)
     assert "Trained for 10 minutes on" in (out / TOWER / "README.md").read_text("utf-8")
