@@ -90,7 +90,9 @@ class RunWatch:
             for row in summary[key]:
                 self._line(f"  {row['source']}: {describe_rows(row)}{purpose}")
         if summary["cut"]:
-            told = f"  {counted(summary['cut'], 'sample')} lost turns at their end to fit into a row (too_long)"
+            told = (
+                f"  {counted(summary['cut'], 'sample')} lost turns at their end to fit into a row (too_long)"
+            )
             self._line(told)
         self._features(summary["features"])
         for note in summary["notes"]:
