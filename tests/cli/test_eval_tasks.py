@@ -64,6 +64,15 @@ def test_a_task_that_is_missing_is_told_first_and_takes_no_other_with_it(
     assert "mme" not in found.out
 
 
+def test_what_cannot_be_read_is_told_once_and_is_all(pumice: Pumice, data: Path, tmp_path: Path) -> None:
+    (data / "pope" / "coco_pope_random.json").write_text('{"question_id": 1, "im')
+    result = pumice("eval", "tiny", "--data", data, "--out", tmp_path / "out", "--tasks", "pope")
+    assert result.code == 1
+    assert result.both.count("error:") == 1
+    assert "coco_pope_random.json" in result.err
+    assert "page" not in result.out
+
+
 def test_a_part_is_drawn_with_whole_pictures_into_a_folder_of_its_own(
     pumice: Pumice, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

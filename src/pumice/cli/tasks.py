@@ -93,6 +93,8 @@ def evaluate_tasks(
     ready, failed = trial.prepare()
     for error in failed.values():
         print_error(error)
+    if not ready:  # every reason was told; there is nothing to show
+        raise typer.Exit(1)
     for one in ready.values():
         done, total = len(one.own.rows), len(one.samples)
         before = f", {done:,} answered before" if done else ""
