@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pumice.evaluate.published import MODELS, PUBLISHED, SOURCES, SPLITS, of_model, of_task
+from pumice.evaluate.published import MODELS, PUBLISHED, SOURCES, SPLITS, comparable, of_model, of_task
 from pumice.score import TASKS
 from pumice.score.published import CASES
+
+from .results_made import task_result
 
 TWELVE = tuple(TASKS)[:12]
 
@@ -52,3 +56,21 @@ def test_finding_by_task_and_figure() -> None:
     assert of_task("chartqa") == ()
     with pytest.raises(KeyError):
         of_model("LLaVA-2")
+
+
+def test_they_are_a_yardstick_for_the_same_test_alone() -> None:
+    def of(total: int, judge: dict[str, Any] | None = None) -> bool:
+        return comparable(task_result("mm-vet", "total", 36.0, 10, total=total, judge=judge))
+
+    assert of(218)
+    assert of(217, {"comparable": True})
+    assert not of(20)
+    assert not of(218, {"comparable": False})
+    assert comparable(task_result("chartqa", "relaxed_accuracy", 1.0, 5)), "nothing is published of it"
+
+
+def test_pictures_alone_are_no_seed_bench() -> None:
+    images = task_result("seed", "accuracy", 60.0, 14_233)
+    assert not comparable(images, "accuracy")
+    assert comparable(images, "accuracy_image")
+    assert comparable(task_result("seed", "accuracy", 60.0, 19_242), "accuracy")

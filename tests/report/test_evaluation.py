@@ -18,7 +18,7 @@ from pumice.evaluate.results import BLIND, RESULTS, write_predictions
 from pumice.evaluate.samples import Benchmark, Loaded, Sample, Stored
 from pumice.report import album, write_evaluation_page
 from pumice.report.album import Album
-from pumice.report.evaluated import draw, in_turn, official, read_evaluation, verdict
+from pumice.report.evaluated import draw, in_turn, read_evaluation, verdict
 
 from ..evaluate.results_made import evaluation, prediction, task_result
 from .test_page import Checker, parse
@@ -312,17 +312,6 @@ def test_what_stood_in_the_training_data_is_told(tmp_path: Path) -> None:
     assert "Of 500 pictures 12 stand in the training data, and 3 more are near" in said
     assert "40 stand there in the same words, 5 of them beside the same" in said
     assert ATTACK not in path.read_text()
-
-
-def test_published_figures_are_a_yardstick_for_the_same_test_alone() -> None:
-    def of(total: int, judge: dict[str, Any] | None = None) -> bool:
-        return official(task_result("mm-vet", "total", 36.0, 10, total=total, judge=judge))
-
-    assert of(218)
-    assert of(217, {"comparable": True})
-    assert not of(20)
-    assert not of(218, {"comparable": False})
-    assert official(task_result("chartqa", "relaxed_accuracy", 1.0, 5)), "nothing is published of it"
 
 
 def test_verdicts() -> None:

@@ -19,6 +19,8 @@ PUBLISHED = ("LLaVA-1.5-7B", "LLaVA-1.5-13B")
 CHANCE = "chance: the best answer that is the same to every question."
 BESIDE = " 1.5-7B and -13B: LLaVA's as published, of other questions in places (docs/evaluation.md)."
 
+OTHERS = "those figures are of the whole official questions, and where a judge reads, of GPT-4."
+
 
 def print_tasks(data: Path | None) -> None:
     """Every task: whether its folder is there, its files, and its options."""
@@ -76,9 +78,11 @@ def print_results(results: Results, names: Sequence[str]) -> None:
         published = [model for model in PUBLISHED if _any_published(model, scored)]
         out.print(_table(scored, published))
         note(CHANCE + (BESIDE if published else ""))
+        if others := [result["task"] for result in scored if _of_others(result)]:
+            note(f"Nothing published stands beside {', '.join(others)}: {OTHERS}")
     for result in scored:
         for text in (*result["notes"], *result["scores"]["notes"]):
-            note(f"{result['task']}: {text}")
+            note(visible(f"{result['task']}: {text}"))
         if "overlap" in result:
             note(f"{result['task']}: in training: {_overlap(result['overlap'])}")
     for name, state in states.items():
@@ -98,7 +102,7 @@ def _overlap(found: Overlap) -> str:
 
 
 def _any_published(model: str, scored: Sequence[TaskResult]) -> bool:
-    return any(_published(model, result["task"], name) for result in scored for name in _shown(result))
+    return any(_published(model, result, name) for result in scored for name in _shown(result))
 
 
 def _table(scored: Sequence[TaskResult], published: Sequence[str]) -> Table:
@@ -130,7 +134,7 @@ def _add(table: Table, result: TaskResult, published: Sequence[str], *, blind: b
             _ends(result["scores"], figure),
             *(_of(one, figure) for one in beside),
             f"{result['scores']['n']:,}" if first else "",
-            *(_published(model, result["task"], figure) for model in published),
+            *(_published(model, result, figure) for model in published),
         )
 
 
@@ -160,8 +164,20 @@ def _ends(scores: Scores, figure: str) -> str:
     return "" if ends is None else f"{ends[0]:.2f}–{ends[1]:.2f}"  # noqa: RUF001 - the dash of ranges
 
 
-def _published(model: str, task: str, figure: str) -> str:
-    from pumice.evaluate.published import of_model
+def _of_others(result: TaskResult) -> bool:
+    """Whether what was published of the task is no yardstick for its first figure."""
+    from pumice.evaluate.published import comparable, of_task
 
-    found = of_model(model).get((task, figure))
-    return "" if found is None else f"{found.value:g}" + ("*" if found.caution else "")
+    figure = result["figure"]
+    known = any(one.model in PUBLISHED for one in of_task(result["task"], figure))
+    return known and not comparable(result, figure)
+
+
+def _published(model: str, result: TaskResult, figure: str) -> str:
+    """A model's published figure; nothing where it is no yardstick: for fewer questions, another judge."""
+    from pumice.evaluate.published import comparable, of_model
+
+    found = of_model(model).get((result["task"], figure))
+    if found is None or not comparable(result, figure):
+        return ""
+    return f"{found.value:g}" + ("*" if found.caution else "")

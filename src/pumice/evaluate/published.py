@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pumice.evaluate.results import TaskResult
+
 SOURCES: dict[str, str] = {
     "zoo": "LLaVA's model zoo, github.com/haotian-liu/LLaVA, docs/MODEL_ZOO.md",
     "llava": "Liu et al. 2023, Visual Instruction Tuning, arXiv:2304.08485",
@@ -72,6 +74,10 @@ QUESTIONS: dict[str, int] = {
     "pathvqa": 6_719,
 }
 """How many questions a split of the official files has at least: figures of far fewer are of another test."""
+WHOLE: dict[tuple[str, str], int] = {("seed", "accuracy"): 19_242}
+"""The same of single figures: SEED-Bench's first one is of pictures and videos together."""
+ENOUGH = 0.9
+"""Of them; authors take single ones back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,19 @@ PUBLISHED: tuple[Published, ...] = (
 """By model, in the order in which they appeared. 1.0 has Vicuna v0, NeXT-7B and -13B have Vicuna v1.5."""
 
 MODELS: tuple[str, ...] = tuple(dict.fromkeys(figure.model for figure in PUBLISHED))
+
+
+def comparable(result: TaskResult, metric: str | None = None) -> bool:
+    """Whether published figures are a yardstick: about as many questions as theirs, and a judge like theirs.
+
+    Args:
+        result: of a task.
+        metric: one of its figures, where one may be of other questions than the rest.
+    """
+    task = result["task"]
+    least = QUESTIONS.get(task, 0) if metric is None else WHOLE.get((task, metric), QUESTIONS.get(task, 0))
+    judge = result["judge"] or {}
+    return result["total"] >= ENOUGH * least and judge.get("comparable", True) is True
 
 
 def of_task(task: str, metric: str | None = None) -> tuple[Published, ...]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pumice.evaluate.published import QUESTIONS
 from pumice.evaluate.results import (
     BLIND,
     PREDICTIONS,
@@ -132,15 +131,6 @@ def in_turn(rows: Sequence[Prediction], count: int, used: set[str]) -> list[Pred
                 used.update(chosen[-1]["images"])
         waiting = {group: left for group, left in waiting.items() if left}
     return chosen
-
-
-def official(result: TaskResult) -> bool:
-    """Whether published figures are a yardstick: about as many questions as theirs, and a judge like theirs.
-
-    A few questions less are let pass: authors take single ones back.
-    """
-    judge = result["judge"] or {}
-    return result["total"] >= 0.9 * QUESTIONS.get(result["task"], 0) and judge.get("comparable", True) is True
 
 
 def _rows(folder: Path) -> dict[str, Prediction]:

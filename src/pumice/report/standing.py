@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pumice.evaluate.published import MODELS, SOURCES, SPLITS, Published, of_task
+from pumice.evaluate.published import MODELS, SOURCES, SPLITS, Published, comparable, of_task
 from pumice.evaluate.results import Baseline, TaskResult
 from pumice.report.charts import interval_plot, interval_scale
-from pumice.report.evaluated import Evaluated, official
+from pumice.report.evaluated import Evaluated
 from pumice.report.html import Markup, tag
 from pumice.report.radar import LEAST, Axis, Line, radar, rim
 from pumice.report.sections import absent, scrolling, section
@@ -35,6 +35,11 @@ class Standing:
     @property
     def key(self) -> tuple[str, str]:
         return self.result["task"], self.metric
+
+    @property
+    def comparable(self) -> bool:
+        """Whether published figures are a yardstick for it."""
+        return comparable(self.result, self.metric)
 
     @property
     def name(self) -> str:
@@ -119,7 +124,7 @@ def published_section(main: Evaluated, others: Sequence[Evaluated]) -> Markup:
     ]
     table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", body))
     return section(
-        title, None, *_radar(main, others), scrolling(table, "Published figures"), *_footnotes(rows, main)
+        title, None, *_radar(main, others), scrolling(table, "Published figures"), *_footnotes(rows)
     )
 
 
@@ -134,7 +139,7 @@ def _radar(main: Evaluated, others: Sequence[Evaluated]) -> Iterator[Markup | No
     lines = _lines(rows, main, others)
     axes = [
         Axis(
-            row.name + ("" if official(row.result) else "*"),
+            row.name + ("" if row.comparable else "*"),
             0,
             rim([v for line in lines for v in [line.values[i]] if v is not None], row.full / 10),
             "" if row.full != 100 else "%",
@@ -151,7 +156,7 @@ def _radar(main: Evaluated, others: Sequence[Evaluated]) -> Iterator[Markup | No
             notes.append(f"{line.name} has no figure here for {', '.join(gaps)}.")
     if left_out:
         notes.append(f"Not in the plot, because nothing of the kind was published: {', '.join(left_out)}.")
-    if any(not official(row.result) for row in rows):
+    if any(not row.comparable for row in rows):
         warning = (
             "* These are not the official questions, far fewer of them, or read by another judge: the "
             "published lines are of another test, and the distance between the lines says nothing."
@@ -252,7 +257,7 @@ def _published(row: Standing, model: str) -> Markup:
     figure = next((one for one in of_task(*row.key) if one.model == model), None)
     if figure is None:
         return tag("td", NONE, class_="num published")
-    far = "" if official(row.result) else " far"
+    far = "" if row.comparable else " far"
     mark = "\u2021" if figure.caution else ""
     title = f"{model}: {SOURCES[figure.source]}. {_of(figure)}"
     printed = f"{figure.value:.1f}" if round(figure.value, 1) == figure.value else f"{figure.value:g}"
@@ -279,14 +284,12 @@ def _legend() -> Markup:
     )
 
 
-def _footnotes(rows: Sequence[Standing], main: Evaluated) -> list[Markup]:
+def _footnotes(rows: Sequence[Standing]) -> list[Markup]:
     figures = [figure for row in rows for figure in of_task(*row.key)]
     said: list[str] = []
     cautions = sorted({figure.caution for figure in figures if figure.caution})
     said += [f"\u2021 {caution}." for caution in cautions]
-    far = [
-        result["title"] for result in main.scored.values() if not official(result) and of_task(result["task"])
-    ]
+    far = [row.name for row in rows if not row.comparable and of_task(*row.key)]
     if far:
         said.append(
             f"Of other questions than the published figures, far fewer, or read by another judge: "

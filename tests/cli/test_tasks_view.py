@@ -1,0 +1,35 @@
+"""cli/tasks_view.py: what the terminal says of figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pumice.cli.tasks_view import print_results
+from pumice.evaluate.results import FORMAT, Results, TaskState
+
+from ..evaluate.results_made import task_result
+
+
+def printed(capsys: pytest.CaptureFixture[str], task: str, figure: str, **more: Any) -> str:
+    result = task_result(task, figure, 50.0, 8, **more)
+    state = TaskState(state="scored", result=result, problem="", remedy="")
+    print_results(
+        Results(format=FORMAT, model=result["model"], tasks={task: state}, pumice="0", date=""), [task]
+    )
+    return capsys.readouterr().out
+
+
+def test_published_figures_stand_beside_the_same_questions_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = printed(capsys, "pope", "f1", total=8_910)
+    assert "85.9" in whole
+    assert "Nothing published" not in whole
+    few = printed(capsys, "pope", "f1", total=8)
+    assert "85.9" not in few
+    assert "Nothing published stands beside pope" in few
+    assert "Nothing published" not in printed(capsys, "chartqa", "relaxed_accuracy"), "nothing could"
+
+
+def test_notes_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\x1b" not in printed(capsys, "gqa", "accuracy", notes=["\x1b[31mof a file's name"])
