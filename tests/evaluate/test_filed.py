@@ -70,3 +70,14 @@ def test_what_is_missing_or_double_is_told(tmp_path: Path) -> None:
         list(twice.answers([], 0, blind=True))
     with pytest.raises(DataError):
         FileAnswerer(tmp_path / "nothing.jsonl", "somebody")
+
+
+def test_one_row_is_no_answer_to_two_questions(tmp_path: Path) -> None:
+    row = {"question_id": "a/1.png", "prompt": "Is it red?", "text": "Yes"}
+    asked = [sample("x", "a/1.png", prompt="Is it red?"), sample("y", "a/1.png", prompt="Is it blue?")]
+    with pytest.raises(DataError, match="would answer two questions, x and y") as caught:
+        heard(wrote(tmp_path, row), *asked)
+    assert "line 1" in str(caught.value)
+    rounds = [sample(f"r{number}", 7, round_id=number) for number in range(2)]
+    with pytest.raises(DataError, match="r0 and r1"):
+        heard(wrote(tmp_path, {"question_id": 7, "text": "A"}), *rounds)

@@ -20,6 +20,8 @@ from pumice.errors import DataError, MissingExtraError, UsageError
 from pumice.evaluate import hub
 from pumice.evaluate.hub import NAMES, SOURCES, from_hub, load_from_hub
 from pumice.evaluate.samples import Benchmark
+from pumice.evaluate.scored import predictions
+from pumice.evaluate.shapes import Answered, shapes_of
 from pumice.evaluate.tasks import TASKS
 from pumice.score import TASKS as SCORED
 from pumice.score import score
@@ -149,7 +151,8 @@ def test_pope(stand_in: Hub, tmp_path: Path) -> None:
     ]  # fmt: skip
     loaded = load_from_hub("pope", {})
     assert loaded.samples[1].text == "Is there a popular?\nAnswer the question using a single word or phrase."
-    assert shown(loaded)["random/1"] == [png(2)]
+    assert shown(loaded)["random/1"] == [png(0)], "questions about one picture share that of the first row"
+    assert len({sample.images for sample in loaded.samples}) == 1
     result = scored(loaded, tmp_path / "out")
     assert result.metrics["accuracy"] == 100
     assert set(result.groups) == {"random", "popular", "adversarial"}
@@ -178,6 +181,12 @@ def test_mme(stand_in: Hub, tmp_path: Path) -> None:
     result = score("mme", loaded.inputs(answers))
     assert result.metrics["OCR"] == 200
     assert {item.id for item in result.items} == {own.id for own in loaded.samples}
+    written = predictions(loaded.samples, lambda sample: sample.truth, result, Path("hub"))
+    answered = [
+        Answered(row["id"], row["parsed"] or "", row["score"], tuple(row["groups"]), row["images"][0])
+        for row in written
+    ]
+    assert shapes_of("mme")["perception"].of(answered) == 200, "a comparison finds the pairs of a picture"
 
 
 def gqa_tables(stand_in: Hub, image: str = "n161313") -> None:

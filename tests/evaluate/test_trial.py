@@ -246,3 +246,24 @@ def test_an_answer_that_has_no_utf8_is_scored_as_any_other(tmp_path: Path) -> No
     results = run(trial(tmp_path, Telling(lambda sample: "yes \ud83d"), Terms(blind=True)))
     assert results["tasks"]["pope"]["state"] == "scored", results["tasks"]["pope"]["problem"]
     assert next(read_predictions(tmp_path / "out" / "pope"))["raw"] == "yes \ud83d"
+
+
+def test_an_answer_may_be_anything(tmp_path: Path) -> None:
+    said = [
+        "Yes \ud83d",
+        "no\u2028No",
+        "",
+        "\x1b[31mno\x00",
+        '"}\n{"sample": "q1"',
+        "\r\n",
+        "no\x85",
+        "</script>",
+    ]
+    answers = dict(zip((f"q{number}" for number in range(8)), said, strict=True))
+    answerer = Telling(lambda sample: answers[sample.id], digest="d" * 64)
+    assert run(trial(tmp_path, answerer))["tasks"]["pope"]["state"] == "scored"
+    rows = read_predictions(tmp_path / "out" / "pope")
+    assert {row["id"]: row["raw"] for row in rows} == answers
+    again = Telling(truly, digest="d" * 64)
+    assert run(trial(tmp_path, again))["tasks"]["pope"]["state"] == "scored"
+    assert not again.asked

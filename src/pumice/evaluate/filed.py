@@ -64,7 +64,7 @@ class FileAnswerer:
         """The file's answers in the order of the questions.
 
         Raises:
-            DataError: a question has no answer, or two; a row answers no question.
+            DataError: a question has no answer, or two, or its row is the answer to another one, too.
             UsageError: answers of a model without sight are asked for: a file cannot give them.
         """
         if blind:
@@ -75,12 +75,20 @@ class FileAnswerer:
             )
         found: list[Row] = []
         missing: list[str] = []
+        used: dict[str, str] = {}
         for sample in samples:
             row = self._row(sample)
             if row is None:
                 missing.append(sample.id)
-            else:
-                found.append(row)
+                continue
+            if row.where in used:
+                raise DataError(
+                    f"the row would answer two questions, {used[row.where]} and {sample.id}",
+                    where=row.where,
+                    remedy=f"give each its own row, told apart by {' or '.join(APART)}",
+                )
+            used[row.where] = sample.id
+            found.append(row)
         if missing:
             raise DataError(
                 f"{len(missing):,} of {len(samples):,} questions have no answer: {names(missing)}",

@@ -32,6 +32,7 @@ Choices = Mapping[str, str]
 def pope(tables: Sequence[Table], choices: Choices) -> Loaded:
     """lmms-lab/POPE: 9,000 questions, 3,000 of each category (LLaVA's random ones are 2,910)."""
     samples, labels = [], []
+    first: dict[str, int] = {}
     for number, row in enumerate(
         tables[0].rows(("question_id", "question", "answer", "image_source", "category"))
     ):
@@ -40,7 +41,8 @@ def pope(tables: Sequence[Table], choices: Choices) -> Loaded:
             raise DataError(f"there is no category {category!r}", where=row.where, remedy=_LAYOUT)
         id, truth = f"{category}/{row_id(row)}", _yes_or_no(row)
         question = _text(row, "question").strip()
-        picture = stored(tables[0], number, "image", id)
+        image = _text(row, "image_source")
+        picture = stored(tables[0], first.setdefault(image, number), "image", image)
         text = short(question)
         answer_row = {"question_id": id, "prompt": text, "category": category}
         samples.append(Sample(id, text, (picture,), answer_row, truth, category))
@@ -63,6 +65,7 @@ def pope(tables: Sequence[Table], choices: Choices) -> Loaded:
 def mme(tables: Sequence[Table], choices: Choices) -> Loaded:
     """lmms-lab/MME: two rows a picture, whose name is their common ``question_id``."""
     samples = []
+    first: dict[str, int] = {}
     lines: dict[tuple[str, str], list[str]] = {}
     for number, row in enumerate(tables[0].rows(("question_id", "question", "answer", "category"))):
         category, name = _text(row, "category"), _text(row, "question_id")
@@ -71,7 +74,8 @@ def mme(tables: Sequence[Table], choices: Choices) -> Loaded:
         own.append(f"{question} {YES_NO}\t{truth.capitalize()}")
         id = f"{category}/{PurePosixPath(name).stem}: {' '.join(question.split())}"
         text = short(question)
-        picture = stored(tables[0], number, "image", id)
+        image = f"{category}/{PurePosixPath(name).name}"
+        picture = stored(tables[0], first.setdefault(image, number), "image", image)
         answer_row = {"question_id": name, "prompt": text, "category": category}
         samples.append(Sample(id, text, (picture,), answer_row, truth.capitalize(), category))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pumice.data.lines import to_line
 from pumice.evaluate.pictures import picture_name
 from pumice.evaluate.results import Prediction, Scores
 from pumice.evaluate.samples import Loaded, Sample
@@ -78,7 +78,7 @@ def score_texts(samples: Sequence[Sample], texts: Sequence[str], figures: Callab
         file = Path(folder) / "answers.jsonl"
         with file.open("w", encoding="utf-8") as stream:
             for sample, text in zip(samples, texts, strict=True):
-                stream.write(json.dumps({**sample.row, "text": text}, ensure_ascii=False) + "\n")
+                stream.write(to_line({**sample.row, "text": text}) + "\n")
         return figures(file)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pumice.data.checks import image_name
+from pumice.data.lines import to_line
 from pumice.errors import DataError
 from pumice.evaluate.samples import Sample
 from pumice.evaluate.tasks.collected import check_pictures
@@ -80,7 +80,7 @@ def labelled(rows: Iterable[Mapping[str, Any]]) -> Callable[[Path], Inputs]:
     Tables with pictures, and rows of the hub, are no files that a scorer should read again: `pumice score`
     takes the written ones.
     """
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(to_line(row) + "\n" for row in rows)
 
     def inputs(answers: Path) -> Inputs:
         path = answers.parent / LABELS
