@@ -54,6 +54,9 @@ def test_f1_interval_is_seeded_holds_f1_and_narrows() -> None:
 def test_f1_interval_of_nothing_says_nothing() -> None:
     assert f1_interval(PopeScore(0, 0, 0, 0)) == (0.0, 1.0)
     assert f1_interval(PopeScore(0, 0, 0, 9)) == (0.0, 0.0)
+    low, high = f1_interval(PopeScore(20, 0, 0, 20))
+    assert 0.85 < low < 0.98, "all right is not certain"
+    assert high == 1
 
 
 def test_mcnemar_by_hand() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pumice.errors import DataError
 from pumice.score import Inputs, score
-from pumice.score.mme import mme_answer
+from pumice.score.mme import both_of, interval, mme_answer
 
 
 @pytest.mark.parametrize(
@@ -129,3 +130,16 @@ def test_an_unknown_category_and_an_unknown_question(release: Path, lines: Any) 
     with pytest.raises(DataError, match="no category 'colour'") as caught:
         score("mme", Inputs(lines("a.jsonl", said(ALL)), labels=release))
     assert "'color'" in str(caught.value.remedy)
+
+
+def test_all_points_are_not_certain() -> None:
+    full, none = both_of(np.ones((30, 2))), both_of(np.zeros((30, 2)))
+    low, high = interval([full])
+    assert high == 200
+    assert 170 < low < 190
+    both = interval([full, full])
+    assert both[1] == 400
+    assert both[0] > 2 * low, "twice as many pictures tell more"
+    assert interval([none])[0] == 0
+    assert 10 < interval([none])[1] < 30
+    assert interval([full, none]) == (200, 200), "what is between is left to the bootstrap"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pumice.errors import DataError
 from pumice.score import Inputs, score
-from pumice.score.pope import pope_answer, pope_score
+from pumice.score.pope import interval, pope_answer, pope_score
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,25 @@ def test_categories_and_their_mean(two: Inputs) -> None:
     assert result.n == 6
     low, high = result.intervals["f1"]
     assert low < result.metrics["f1"] <= high
+
+
+def test_all_right_or_all_wrong_is_not_certain() -> None:
+    right = np.eye(4)[[0, 3] * 50]
+    for name in ("f1", "accuracy", "precision", "recall"):
+        low, high = interval(name, [right[:40], right[40:]])
+        assert high == 100
+        assert 85 < low < 98, name
+    assert interval("f1", [right]) == pytest.approx(interval("accuracy", [right])), "as much yes as no"
+    assert interval("f1", [right])[0] < interval("f1", [np.tile(right, (10, 1))])[0] < 100
+    wrong = np.eye(4)[[1, 2] * 50]
+    low, high = interval("f1", [wrong])
+    assert low == 0
+    assert 2 < high < 10
+    never = np.eye(4)[[2, 3] * 50]  # says no to everything
+    assert 0 < interval("f1", [never])[1] < 20
+    assert 0 < interval("yes_ratio", [never])[1] < 5
+    some = np.eye(4)[[0, 3] * 49 + [1, 2]]
+    assert interval("f1", [some])[0] < 98 < interval("f1", [some])[1] <= 100
 
 
 def test_one_label_file_scores_its_category_alone_and_says_what_is_left_out(two: Inputs) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pumice.evaluate.paired import ALPHA, POWER
 from pumice.evaluate.scorers import normalise
-from pumice.score.pope import PopeScore
+from pumice.score.pope import PopeScore, f1_ends
 from pumice.score.result import wilson
 
 __all__ = [
@@ -33,11 +33,18 @@ def f1_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of F1, in 0..1; (0, 1) when there are no questions.
 
+    An F1 of 0 or 1 has resamples that are all alike: its ends are ``pumice.score.pope.f1_ends``, at 95%.
+
     F1 depends on the four counts only, and drawing n questions with replacement draws these counts
     from a multinomial distribution: so that is what is drawn, all resamples at once.
     """
     if score.n == 0:
         return 0.0, 1.0
+    if score.f1 in (0.0, 1.0):
+        low, high = f1_ends(
+            score.true_positives, score.false_positives, score.false_negatives, score.true_negatives
+        )
+        return low / 100, high / 100
     counts = np.array(
         [score.true_positives, score.false_positives, score.false_negatives, score.true_negatives],
         dtype=np.float64,

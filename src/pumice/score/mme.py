@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from pumice.errors import DataError, suggest
 from pumice.score.answers import Answer, match, read_answers, row_id, said
 from pumice.score.files import Row, missing_file
 from pumice.score.inputs import Inputs
-from pumice.score.result import Floats, Group, Item, Result, ends, resample, stratified
+from pumice.score.result import Floats, Group, Item, Result, flat, stratified, wilson_ends
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",
@@ -28,6 +28,8 @@ SHORT = "Answer the question using a single word or phrase."
 YES_NO = "Please answer yes or no."
 BOTH = 2
 """Questions to a picture."""
+MOST = 200.0
+"""Points of a category."""
 
 
 def mme_answer(raw: str) -> Literal["yes", "no", "other"]:
@@ -218,6 +220,20 @@ def sum_of_categories(each_RS: Floats) -> Floats:
     return np.asarray(each_RS.sum(axis=1))
 
 
+def interval(strata: Sequence[Floats]) -> tuple[float, float]:
+    """The 95% bootstrap interval of the points of some categories, by picture.
+
+    Where all answers are right or all wrong, resamples are all alike and would claim to be certain: then it
+    is Wilson's interval of the share of pictures, each with all its points or none.
+    """
+    found = stratified(strata, points, sum_of_categories)
+    full = MOST * len(strata)
+    if not flat(found) or found[0] not in (0.0, full):
+        return found
+    pictures = sum(len(values_N2) for values_N2 in strata)
+    return wilson_ends(pictures if found[0] else 0, pictures, full)
+
+
 def _result(
     items: tuple[Item, ...], pictures: Mapping[tuple[str, str], list[float]], counts: dict[str, int]
 ) -> Result:
@@ -231,7 +247,7 @@ def _result(
         category: Group(
             BOTH * len(rows[category]),
             {"score": float(both.sum()), "accuracy": float(both[0]), "accuracy_plus": float(both[1])},
-            ends(points(resample(rows[category]))),
+            interval([rows[category]]),
         )
         for category, both in shares.items()
     }
@@ -243,11 +259,7 @@ def _result(
         if not present:
             continue
         metrics[name] = sum(groups[category].metrics["score"] for category in present)
-        intervals[name] = stratified(
-            (rows[category] for category in present),
-            points,
-            sum_of_categories,
-        )
+        intervals[name] = interval([rows[category] for category in present])
         absent = [category for category in categories if category not in rows]
         if absent:
             notes.append(f"{name} lacks {', '.join(absent)}: it is no official figure")

@@ -15,7 +15,7 @@ from pumice.errors import DataError
 from pumice.score.answers import Answer, counted, match, names, read_answers, row_id, said
 from pumice.score.files import Row, read, text_of
 from pumice.score.inputs import Inputs
-from pumice.score.result import Floats, Group, Item, Result, ends, resample, stratified
+from pumice.score.result import Floats, Group, Item, Result, flat, stratified, wilson, wilson_ends
 
 FIGURES = ("f1", "accuracy", "precision", "recall", "yes_ratio")
 CATEGORIES = ("random", "popular", "adversarial")
@@ -289,16 +289,50 @@ def _figures(cells_R4: Floats) -> dict[str, Floats]:
 
 def _group(cells_N4: Floats) -> Group:
     figures = {name: float(value[0]) for name, value in _figures(cells_N4.mean(axis=0)[None]).items()}
-    return Group(len(cells_N4), figures, ends(figure("f1", resample(cells_N4))))
+    return Group(len(cells_N4), figures, interval("f1", [cells_N4]))
+
+
+def interval(name: str, strata: Sequence[Floats]) -> tuple[float, float]:
+    """The 95% bootstrap interval of the mean over categories of a figure, in per cent.
+
+    Where every category is at 0 or every one at 100, resamples are all alike and would claim to be certain:
+    then it is Wilson's interval of the questions that the figure is a share of, all categories together. F1
+    is no share. At 100 its lower end is what it would be if right answers were as rare as the lower end of
+    accuracy says, among yes and no alike. At 0 its upper end is the same of recall's upper end.
+    """
+    found = stratified(strata, partial(figure, name), mean_of_categories)
+    if not flat(found) or found[0] not in (0.0, 100.0):
+        return found
+    tp, fp, fn, tn = (int(count) for count in np.concatenate(list(strata)).sum(axis=0))
+    if name == "f1":
+        return f1_ends(tp, fp, fn, tn)
+    part, whole = {
+        "accuracy": (tp + tn, tp + fp + fn + tn),
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "yes_ratio": (tp + fp, tp + fp + fn + tn),
+    }[name]
+    return wilson_ends(part, whole)
+
+
+def f1_ends(tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    """The 95% interval of an F1 that is 0 or 100, in per cent, from its counts; see ``interval``."""
+    assert not tp or not (fp or fn), "an F1 between"
+    yes, no = tp + fn, fp + tn
+    if tp:
+        share = wilson(tp + tn, yes + no)[0]
+        cells_14 = np.array([[yes * share, no * (1 - share), yes * (1 - share), no * share]])
+        return float(figure("f1", cells_14)[0]), 100.0
+    share = wilson(0, yes)[1]
+    cells_14 = np.array([[yes * share, fp, yes * (1 - share), tn]], dtype=np.float64)
+    return 0.0, float(figure("f1", cells_14)[0])
 
 
 def _result(items: Sequence[Item], categories: Sequence[str], left: int) -> Result:
     strata = {name: cells([item for item in items if item.groups == (name,)]) for name in categories}
     strata = {name: own for name, own in strata.items() if len(own)}
     groups = {name: _group(own) for name, own in strata.items()}
-    intervals = {
-        name: stratified(strata.values(), partial(figure, name), mean_of_categories) for name in FIGURES
-    }
+    intervals = {name: interval(name, list(strata.values())) for name in FIGURES}
     metrics = {k: float(np.mean([group.metrics[k] for group in groups.values()])) for k in FIGURES}
     notes = ["figures of all are means over the categories"] if len(groups) > 1 else []
     if left:

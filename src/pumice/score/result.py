@@ -142,9 +142,19 @@ def mean_interval(scores: Sequence[float] | Sequence[bool]) -> tuple[float, floa
     values_N1 = np.asarray(scores, dtype=np.float64)[:, None]
     first = float(values_N1[0, 0])
     if first in (0.0, 1.0) and (values_N1 == first).all():
-        low, high = wilson(int(first) * len(values_N1), len(values_N1))
-        return 100 * low, 100 * high
+        return wilson_ends(int(first) * len(values_N1), len(values_N1))
     return ends(100 * resample(values_N1)[:, 0])
+
+
+def wilson_ends(successes: int, n: int, full: float = 100) -> tuple[float, float]:
+    """Wilson's interval of a proportion on the scale of a figure that is ``full`` at most."""
+    low, high = wilson(successes, n)
+    return full * low, full * high
+
+
+def flat(interval: tuple[float, float]) -> bool:
+    """Whether an interval has no width: all resamples are alike, and claim to be certain."""
+    return interval[1] - interval[0] < 1e-9
 
 
 def stratified(
