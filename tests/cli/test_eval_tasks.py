@@ -158,7 +158,7 @@ def test_a_judge_reads_what_no_rule_can(pumice: Pumice, data: Path, tmp_path: Pa
     assert waiting.code == 1
     assert "--judge URL" in waiting.out
     with StandIn(lambda body: "0.5") as server:
-        judging = ["--judge", server.url, "--judge-model", "judge-1"]
+        judging = ["--judge", server.url, "--judge-model", "judge-1", "--concurrency", "2", "--timeout", "60"]
         result = pumice(*words, *judging)
         assert result.code == 0, result.both
         assert len(server.bodies) == 3

@@ -225,6 +225,14 @@ def test_a_wrong_row_is_named(tmp_path: Path, text: str, error: str) -> None:
     assert "line 2" in str(caught.value.where)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"variants": {}}'])
+def test_damaged_scores_of_own_questions_are_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(DataError, match="name no variant") as caught:
+        read_side(tmp_path)
+    assert "scores.json" in str(caught.value)
+
+
 def test_sides_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_side(tmp_path / "none")

@@ -240,7 +240,10 @@ ServedName = Annotated[
     ),
 ]
 Concurrency = Annotated[
-    int | None, typer.Option(min=1, help="Questions in flight.", show_default="8", rich_help_panel=SERVER)
+    int | None,
+    typer.Option(
+        min=1, help="Questions in flight, of a judge, too.", show_default="8", rich_help_panel=SERVER
+    ),
 ]
 Timeout = Annotated[
     float | None,

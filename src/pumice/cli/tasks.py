@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,9 @@ def evaluate_tasks(
     from pumice.report import write_evaluation_page
 
     wishes = wanted(tasks, data, choices)
+    if judge.said and server.url is None and not model.startswith(ADDRESSES):
+        # what is said of how a server is asked is said of the judge's alone
+        server = dataclasses.replace(server, concurrency=None, timeout=None)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
     judging = _judge(judge, wishes)
     named = model if answerer.model["kind"] == "local" else answerer.model["name"]

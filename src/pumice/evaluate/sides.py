@@ -121,8 +121,15 @@ def _groups(row: Prediction) -> tuple[str, ...]:
 
 def _of_questions(folder: Path, name: str) -> Side:
     """The embedded world's questions: the first variant is the measured one."""
-    scores = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-    variant = next(iter(scores["variants"]))
+    path = folder / SCORES
+    try:
+        variant = next(iter(json.loads(path.read_text(encoding="utf-8"))["variants"]))
+    except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
+        raise DataError(
+            f"the scores name no variant ({type(error).__name__}: {error})",
+            where=str(path),
+            remedy="run the evaluation again",
+        ) from error
     rows = dict(_rows(folder / f"predictions-{variant}.jsonl"))
     return Side(name, {QUESTIONS: {one.id: one for one in map(_own, rows.values(), rows)}})
 
