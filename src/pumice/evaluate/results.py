@@ -18,6 +18,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypedDict, cast, get_args, get_type_hints
 
+from pumice.data.lines import to_line
 from pumice.errors import DataError
 from pumice.files import write_json, write_text
 
@@ -212,7 +213,7 @@ def write_predictions(folder: Path, rows: list[Prediction]) -> None:
 
 def encoded(row: Mapping[str, Any]) -> bytes:
     """A row as a line of JSON in UTF-8. Half a surrogate, which has no UTF-8, stands as JSON escapes it."""
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    return (to_line(row) + "\n").encode()
 
 
 def read_results(folder: Path) -> Results:
