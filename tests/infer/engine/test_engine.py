@@ -306,6 +306,31 @@ def test_a_request_is_messages_or_a_prompt() -> None:
         EngineRequest(prompt="a", n=0)
 
 
+def test_a_reader_that_fails_is_one_that_gave_up(rig: Any) -> None:
+    calls: list[Event] = []
+
+    def sink(event: Event) -> None:
+        calls.append(event)
+        raise RuntimeError("the loop is closed")
+
+    running = rig.engine.submit(rig.request("What ?", ignore_end=True), sink)
+    other = rig.ask("Hello")
+    rig.run()
+    assert running.aborted
+    assert len(calls) == 2  # a token, and the end
+    assert rig.answer(other).ids == rig.by_transformers(rig.request("Hello"))
+
+
+def test_closing_while_a_picture_is_opened_refuses(
+    rig: Any, show: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = rig.engine._prompts.prompt
+    monkeypatch.setattr(rig.engine._prompts, "prompt", lambda *a: (rig.engine.close(), opened(*a))[1])
+    with pytest.raises(EngineClosed):
+        rig.ask("What ?", show(0))
+    assert rig.engine._queued == 0
+
+
 def test_closing_drains_or_aborts(tiny_rig: Any) -> None:
     rig = tiny_rig()
     running = rig.ask("What ?")

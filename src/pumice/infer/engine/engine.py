@@ -134,14 +134,15 @@ class Engine:
         try:
             prompt = self._prompts.prompt(ids, spans, shown)
             sequences = self._sequences(request, prompt, limit, sink)
+            with self._changed:
+                self._check_open()  # it may have closed while pictures were opened
+                self._inbox += sequences
+                self._changed.notify_all()
         except BaseException:
             with self._changed:
                 self._queued -= request.n
                 self._queued_tokens -= tokens
             raise
-        with self._changed:
-            self._inbox += sequences
-            self._changed.notify_all()
         return sequences[0].running
 
     def stats(self) -> Stats:
@@ -364,8 +365,7 @@ class Engine:
         What can start at once does not count as waiting, and one request may always enter an empty queue.
         """
         with self._changed:
-            if not self._open:
-                raise EngineClosed("the engine is closing", remedy="ask again when it has started anew")
+            self._check_open()
             free = max(0, self.limits.running - len(self._scheduler.running))
             many = self._queued + answers > self.limits.queue + free
             long = self._queued_tokens + tokens > self.limits.queue_tokens and self._queued
@@ -379,6 +379,10 @@ class Engine:
                 raise error
             self._queued += answers
             self._queued_tokens += tokens
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise EngineClosed("the engine is closing", remedy="ask again when it has started anew")
 
     def _sequences(
         self, request: EngineRequest, prompt: Prompt, limit: int, sink: Callable[[Event], None] | None

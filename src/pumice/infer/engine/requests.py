@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pumice.errors import PumiceError, UsageError
 from pumice.infer.pictures import ImageSource
 from pumice.infer.sampling import GREEDY, Sampling
 from pumice.types import Message
+
+_LOG = logging.getLogger(__name__)
 
 Reason = Literal["stop", "length", "abort", "error"]
 
@@ -235,5 +238,9 @@ class Running:
             yield event
 
     def put(self, event: Event) -> None:
-        """Hand an event out; the engine calls this."""
-        self._sink(event)
+        """Hand an event out; the engine calls this. A reader that fails has given up."""
+        try:
+            self._sink(event)
+        except Exception:
+            _LOG.warning("the reader of request %d failed; the request is aborted", self.id, exc_info=True)
+            self.drop()
