@@ -1,18 +1,18 @@
 """The engine: many requests with text and pictures answered at once by one model.
 
-    engine      submitting from any thread, one step after another, the thread that steps
-    requests    what goes in and what comes out
-    prompt      from a request to token ids, the tower's inputs and keys for the caches
-    sequence    one answer under way
-    scheduler   who runs: admission, parts of prompts, preemption
-    runner      one pass of the model over what many sequences need next
-    arena       the memory of keys and values, reserved once
-    memory      how much memory is free
-    prefix      beginnings that were computed before
-    features    embeddings of pictures that were encoded before
-    sampler     the next token of one answer
-    schema      answers that obey a JSON schema
-    stats       what it is doing and has done
+engine      submitting from any thread, one step after another, the thread that steps
+requests    what goes in and what comes out
+prompt      from a request to token ids, the tower's inputs and keys for the caches
+sequence    one answer under way
+scheduler   who runs: admission, parts of prompts, preemption
+runner      one pass of the model over what many sequences need next
+arena       the memory of keys and values, reserved once
+memory      how much memory is free
+prefix      beginnings that were computed before
+features    embeddings of pictures that were encoded before
+sampler     the next token of one answer
+schema      answers that obey a JSON schema
+stats       what it is doing and has done
 """
 
 from pumice.infer.engine.engine import Engine
