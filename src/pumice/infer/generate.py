@@ -15,6 +15,7 @@ from torch import Tensor
 from pumice.errors import UsageError
 from pumice.image.process import ImageProcessor
 from pumice.infer.batch import Prompt, RunningBatch
+from pumice.infer.ends import context_of, end_ids
 from pumice.infer.engine.requests import PromptTooLong
 from pumice.infer.pictures import ImageSource, PictureEncoder, Shown
 from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
@@ -111,9 +112,9 @@ class Generator:
         self.max_rows = max_rows
         self.cache_bytes = cache_bytes
         ids, self._stop_strings = answer_ends(self.template, tokenizer)
-        self._stop_ids = ids | _end_ids(model, tokenizer)
+        self._stop_ids = ids | end_ids(model, tokenizer)
         self._lead = answer_lead(self.template)
-        self._context = _context(model.lm.config)
+        self._context = context_of(model)
         self._barred_V: Tensor | None = None
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -283,20 +284,6 @@ class Generator:
             barred_V[self.model.config.image_token_id] = True
             self._barred_V = barred_V
         return scores_BV.masked_fill(self._barred_V, -torch.inf)
-
-
-def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:
-    """Token ids that end any answer: the generation config's and the tokenizer's."""
-    ids: set[int] = set()
-    for value in (model.lm.generation_config.eos_token_id, tokenizer.eos_token_id):
-        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    return frozenset(ids)
-
-
-def _context(config: Any) -> int | None:
-    """The most tokens of prompt and answer: the model's positions. Attention windows do not bound them."""
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    return limit
 
 
 def _cache_bytes_per_token(model: VisionLanguageModel) -> int:

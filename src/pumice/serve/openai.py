@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ class OpenAI:
         return Streamed(_stream(first, events, flow, form, usage, call), EVENTS)
 
 
-class _Form:
+class _Form(ABC):
     """How answers are written down: whole, and in chunks."""
 
     whole = chunk = prefix = ""
@@ -106,21 +107,21 @@ class _Form:
         self.head = {"id": f"{self.prefix}-{call.id}", "created": call.created, "model": model}
         self.logprobs = logprobs
 
+    @abstractmethod
     def choice(self, index: int, text: str, scores: Sequence[TokenScore], finish: str) -> dict[str, Any]:
         """A whole answer."""
-        raise NotImplementedError
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """The first chunk's choice, if there is one before any text."""
         return None
 
+    @abstractmethod
     def piece(self, piece: Piece) -> dict[str, Any]:
         """A chunk's choice."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ending(self, ended: Ended) -> dict[str, Any]:
         """The choice of an answer's last chunk."""
-        raise NotImplementedError
 
 
 class _Chat(_Form):

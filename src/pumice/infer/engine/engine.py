@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pumice.errors import UsageError
 from pumice.image.process import ImageProcessor
+from pumice.infer.ends import context_of, end_ids
 from pumice.infer.engine.arena import Arena
 from pumice.infer.engine.features import FeatureCache
 from pumice.infer.engine.prompt import Picture, Prompt, Prompts
@@ -86,9 +87,9 @@ class Engine:
         self.template = resolve_template(template or model.config.template, tokenizer)
         self.pictures = PictureEncoder(model, processor)
         ids, self._stop_strings = answer_ends(self.template, tokenizer)
-        self._stop_ids = ids | _end_ids(model, tokenizer)
+        self._stop_ids = ids | end_ids(model, tokenizer)
         self._lead = answer_lead(self.template)
-        self.context = _context(model.lm.config)
+        self.context = context_of(model)
         self.vocabulary = int(model.lm.get_output_embeddings().weight.shape[0])
         self._prompts = Prompts(self.pictures, tokenizer, self.template)
         self._schemas = Schemas(tokenizer, self._stop_ids)
@@ -419,17 +420,3 @@ class Engine:
 def _words(ids: IntArray, image_token_id: int) -> list[int]:
     """The distinct tokens of a prompt, but for the picture's."""
     return [int(id_) for id_ in set(ids.tolist()) - {image_token_id}]
-
-
-def _end_ids(model: VisionLanguageModel, tokenizer: Any) -> frozenset[int]:
-    """Token ids that end any answer: the generation config's and the tokenizer's."""
-    ids: set[int] = set()
-    for value in (model.lm.generation_config.eos_token_id, tokenizer.eos_token_id):
-        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    return frozenset(ids)
-
-
-def _context(config: Any) -> int | None:
-    """The most tokens of prompt and answer: the model's positions. Attention windows do not bound them."""
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    return limit
