@@ -107,3 +107,28 @@ def test_a_process_is_there_until_it_ends() -> None:
 @pytest.mark.parametrize("pid", [None, 0, -1, "1"])
 def test_no_group_of_processes_is_asked(pid: object) -> None:
     assert still_there({**own_process(), "pid": pid}) is None
+
+
+AT_WORK = """
+import atexit, threading
+import torch
+from pumice.processes import end
+
+begun = threading.Event()
+def work():
+    numbers = torch.ones(500, 500)
+    while True:
+        begun.set()
+        numbers @ numbers
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+atexit.register(print, " and registered")
+print("written", end="")
+"""
+
+
+def test_a_thread_at_work_does_not_turn_the_end_into_an_abort() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{AT_WORK}end(3)"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "written and registered\n", "")

@@ -1,17 +1,21 @@
-"""A ``map`` over other processes that Ctrl-C stops at once; and whether a process is still there."""
+"""A ``map`` over other processes that Ctrl-C stops at once; whether a process is still there; its end."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 @contextmanager
@@ -119,3 +123,22 @@ def _link(path: Path) -> str | None:
         return str(path.readlink())
     except OSError:
         return None
+
+
+def end(code: int) -> NoReturn:
+    """End this process, but do not take the interpreter down: for one that has threads still, or had a group.
+
+    A thread that comes back from torch's code while the interpreter goes down cannot get the interpreter's
+    lock any more: the process ends with SIGABRT ("terminate called without an active exception"), though all
+    it had to do is done. A process group's own threads, too, let go of the last tensors when they come to it.
+
+    Args:
+        code: what the process ends with. What is registered for the exit is called before, and what was
+            written reaches its files.
+    """
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code)

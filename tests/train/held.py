@@ -14,6 +14,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from pumice.model.build import build_model
+from pumice.processes import end
 from pumice.recipes.schema import Stage
 from pumice.train.holding import Keeping, held
 from pumice.train.optim import build_optimizer, freeze
@@ -54,6 +55,7 @@ def main() -> None:
     }
     (Path(sys.argv[2]) / f"{ranks.rank}.json").write_text(json.dumps(told), "utf-8")
     leave_ranks()
+    end(0)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import torch
 
 from pumice.errors import Interrupted
 from pumice.model import VisionLanguageModel
+from pumice.processes import end
 from pumice.recipes import load_recipe
 from pumice.recipes.schema import Stage
 from pumice.train import optim
@@ -87,6 +88,7 @@ def main() -> None:
         except Interrupted:
             assert run.get("stop") is not None
     leave_ranks()
+    end(0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -28,7 +29,9 @@ from pumice.cli import (
 )
 from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
+from pumice.cli.ranks import started
 from pumice.heap import restart_with_heap
+from pumice.processes import end
 
 app = typer.Typer(
     name="pumice",
@@ -85,7 +88,12 @@ def main() -> None:
     # No option before the verb takes a value.
     if next((word for word in sys.argv[1:] if not word.startswith("-")), "") == "train":
         restart_with_heap()
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if started() or threading.active_count() > 1:
+            end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        raise
 
 
 __all__ = ["app", "main"]
