@@ -1,4 +1,4 @@
-"""docs/evaluation.md: its commands run on stand-ins, its tables are those of the code."""
+"""docs/evaluation.md and the pages beside it: commands run on stand-ins, tables are those of the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from .cli.official_pope import write_pope
 from .evaluate.results_made import gqa, prediction, task_result
 from .evaluate.stand_in import StandIn
 
-TEXT = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text("utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = ("evaluation.md", "evaluation-tasks.md", "scoring.md", "dimensions.md")
+# titles count as headings, so that the last section of a page ends with it
+TEXT = "".join("\n#" + (DOCS / page).read_text("utf-8") for page in PAGES)
 
 
 def commands(start: str = "pumice score ") -> list[str]:
@@ -122,8 +125,8 @@ def test_every_command_that_asks_a_model_runs(tmp_path: Path, monkeypatch: pytes
     write_pope(tmp_path / "benchmarks" / "pope")
     asked = benchmark_of("pope").load(tmp_path / "benchmarks" / "pope", {}).samples
     lines("answers.jsonl", [{"question_id": sample.row["question_id"], "text": "No"} for sample in asked])
-    part = TEXT[TEXT.index("## Measure a model") : TEXT.index("## During training")]
-    blocks = re.findall(r"^```\n(.*?)^```", part, re.S | re.M)
+    told_there = part("Measure a model")
+    blocks = re.findall(r"^```\n(.*?)^```", told_there, re.S | re.M)
     found = [line for block in blocks for line in block.splitlines()]
     assert len(found) == 6
     with StandIn(lambda body: "Yes", models=("served",)) as server:
@@ -131,7 +134,7 @@ def test_every_command_that_asks_a_model_runs(tmp_path: Path, monkeypatch: pytes
             result = run_pumice(*shlex.split(line.replace("http://localhost:8000", server.url))[1:])
             assert result.code == 0, f"{line}\n{result.both}"
         assert len(server.bodies) == 8, "the second command finds the first one's answers"
-    told = {cells[0].strip("`") for cells in table_of(part, "### What it writes")}
+    told = {cells[0].strip("`") for cells in table_of(told_there, "### What it writes")}
     written = {path.relative_to("evals/tiny").as_posix() for path in Path("evals/tiny").rglob("*.json*")}
     own = {name for name in written if "limit" not in name and "blind" not in name}
     assert {name.replace("pope/", "NAME/") for name in own} <= told
@@ -139,8 +142,7 @@ def test_every_command_that_asks_a_model_runs(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_block_of_a_recipe_is_one() -> None:
-    part = TEXT[TEXT.index("## During training") : TEXT.index("## Score answers")]
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", part, re.S | re.M)
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", part("During training"), re.S | re.M)
     value: Any = read_yaml(block, "evaluation.md").value
     plan = Evaluation.model_validate(value["evaluation"])
     assert plan.tasks == ("pope", "mme")

@@ -1,4 +1,4 @@
-"""docs/evaluation.md on judges and lmms-eval: commands run on stand-ins, what is shown is what there is."""
+"""docs/judges.md, and evaluation.md on lmms-eval: commands run on stand-ins, what is shown is there."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .evaluate.stand_in import Body, StandIn
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "evaluation.md").read_text("utf-8")
+JUDGES = (ROOT / "docs" / "judges.md").read_text("utf-8")
 EXAMPLE = ROOT / "examples" / "lmms_eval"
 
 
@@ -55,7 +56,7 @@ def test_every_judging_runs_and_can_be_scored(tmp_path: Path, monkeypatch: pytes
             return "B"
         return "0.5" if "<<<TRUTH" in body["messages"][-1]["content"] else "8 4"
 
-    found = [line for line in section("Judges").splitlines() if line.startswith("pumice judge ")]
+    found = [line for line in JUDGES.splitlines() if line.startswith("pumice judge ")]
     assert len(found) == 3
     with StandIn(judge, models=("JUDGE",)) as server:
         for line in found:
@@ -73,11 +74,11 @@ def test_the_files_are_those_that_are_looked_for() -> None:
 
     names = (llava_bench.CONTEXT, llava_bench.REFERENCE, llava_bench.RULES, mm_vet.PROMPT, CACHE, RECORD)
     for name in (*names, llava_bench.JUDGE, mm_vet.JUDGE):
-        assert f"`{name}`" in section("Judges"), name
+        assert f"`{name}`" in JUDGES, name
 
 
 def test_the_figures_of_agreement_are_those_of_the_code() -> None:
-    part = section("Judges")
+    part = JUDGES
     rows = [line.split("|")[1] for line in part[part.index("| key") :].splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(Agreement.__annotations__)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PUBLISHED = ("LLaVA-1.5-7B", "LLaVA-1.5-13B")
 """Whose published figures stand beside ours."""
 CHANCE = "chance: the best answer that is the same to every question."
-BESIDE = " 1.5-7B and -13B: LLaVA's as published, of other questions in places (docs/evaluation.md)."
+BESIDE = " 1.5-7B and -13B: LLaVA's as published, of other questions in places (docs/scoring.md)."
 
 OTHERS = "those figures are of the whole official questions, and where a judge reads, of GPT-4."
 
