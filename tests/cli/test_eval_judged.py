@@ -105,6 +105,7 @@ def test_a_judge_that_is_not_there_is_told_before_anything_is_asked(
     [
         (("--both-orders",), "only llava-bench has two answers"),
         (("--second-judge", "judge-1"), "is the first one"),
+        (("--second-judge-key-variable", "KEY"), "there is no second judge"),
     ],
 )
 def test_judges_that_cannot_be(pumice: Pumice, data: Path, words: tuple[str, ...], said: str) -> None:
@@ -112,3 +113,28 @@ def test_judges_that_cannot_be(pumice: Pumice, data: Path, words: tuple[str, ...
     result = pumice("eval", "tiny", "--tasks", "mm-vet", "--data", data, *judge, *words)
     assert result.code == 2, result.both
     assert said in result.err
+
+
+def test_the_key_of_one_judge_is_not_sent_to_the_other(
+    pumice: Pumice, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRST", "sk-first")
+    monkeypatch.setenv("SECOND", "sk-second")
+    elsewhere = StandIn(says, models=("judge-2",))
+    with StandIn(says, models=MODELS) as server, elsewhere:
+        words = [
+            "eval", "m", "--endpoint", server.url, "--key-variable", "FIRST", "--tasks", "mm-vet",
+            "--data", data, "--judge", server.url, "--judge-model", "judge-1",
+            "--judge-key-variable", "FIRST",
+        ]  # fmt: skip
+        second = ["--second-judge", f"judge-2@{elsewhere.url}"]
+        assert pumice(*words, *second, "--out", tmp_path / "a").code == 0
+        assert set(server.keys) == {"Bearer sk-first"}
+        assert set(elsewhere.keys) == {None}
+        elsewhere.keys.clear()
+        own = ["--second-judge-key-variable", "SECOND"]
+        assert pumice(*words, *second, *own, "--out", tmp_path / "b").code == 0
+        assert set(elsewhere.keys) == {"Bearer sk-second"}
+        same = ["--second-judge", f"judge-2@{server.url}/v1"]
+        assert pumice(*words, *same, "--out", tmp_path / "c").code == 0
+        assert set(server.keys) == {"Bearer sk-first"}

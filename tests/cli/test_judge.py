@@ -97,3 +97,20 @@ def test_a_warning_of_a_key_in_the_open(pumice: Pumice, bench: Path, monkeypatch
     assert result.code == 0, result.both
     assert "plain http" in result.err
     assert "sk-secret" not in result.both
+
+
+def test_a_second_judge_elsewhere_gets_a_key_of_its_own_alone(
+    pumice: Pumice, bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-first")
+    monkeypatch.setenv("OTHER_KEY", "sk-second")
+    elsewhere = StandIn(lambda body: "8 6", models=("judge-2",))
+    with StandIn(lambda body: "8 6", models=("judge-1", "judge-2")) as server, elsewhere:
+        words = ("--second-model", "judge-2", "--second-endpoint", elsewhere.url)
+        assert judge(pumice, server, *words, "--cache", "a").code == 0
+        assert set(server.keys) == {"Bearer sk-first"}
+        assert set(elsewhere.keys) == {None}
+        assert judge(pumice, server, *words, "--second-key-variable", "OTHER_KEY", "--cache", "b").code == 0
+        assert set(elsewhere.keys) == {None, "Bearer sk-second"}
+        assert judge(pumice, server, "--second-model", "judge-2", "--cache", "c").code == 0
+        assert set(server.keys) == {"Bearer sk-first"}, "one server, one key"

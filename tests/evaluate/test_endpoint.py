@@ -124,11 +124,31 @@ def test_what_stays_is_an_error_at_once(
     assert server.url in str(caught.value.where)
 
 
-def test_without_a_key_401_names_the_variable() -> None:
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("JUDGE_KEY", "no key was sent, for the environment variable JUDGE_KEY is not set"),
+        ("", "no key was sent, for no variable was named"),
+        ("SET", "the key in SET was sent"),
+    ],
+)
+def test_401_says_which_variable_was_read_and_how_to_name_another(
+    variable: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SET", "sk-1")
     with StandIn([fails(401, "who are you")]) as server, pytest.raises(EndpointError, match="401") as caught:
-        endpoint(server, key_variable="JUDGE_KEY").complete(Request("?"))
-    assert "environment variable JUDGE_KEY" in str(caught.value.remedy)
-    assert server.keys == [None]
+        endpoint(server, key_variable=variable, key_option="--judge-key-variable").complete(Request("?"))
+    assert said in str(caught.value.remedy)
+    assert "--judge-key-variable VARIABLE" in str(caught.value.remedy)
+    assert server.keys == ["Bearer sk-1" if variable == "SET" else None]
+
+
+def test_a_model_without_a_name_leaves_no_hole_in_an_error() -> None:
+    with StandIn([]) as server:
+        gone = server.url
+    with pytest.raises(EndpointError) as caught:
+        Endpoint(gone, "", wait=Waits()).models()
+    assert caught.value.where == f"{gone}/v1/models"
 
 
 def test_an_unknown_model_names_the_nearest() -> None:

@@ -65,6 +65,7 @@ def evaluate(
     judge_runs: options.JudgeRuns = None,
     both_orders: options.BothOrders = False,
     second_judge: options.SecondJudge = None,
+    second_judge_key_variable: options.SecondJudgeKeyVariable = None,
     dimensions: options.Dimensions = None,
     sizes: options.Sizes = None,
     text_side: options.TextSide = None,
@@ -99,6 +100,7 @@ def evaluate(
         "--judge-runs": judge_runs,
         "--both-orders": both_orders,
         "--second-judge": second_judge,
+        "--second-judge-key-variable": second_judge_key_variable,
         "--training": training,
     }
     if listing:
@@ -136,8 +138,8 @@ def evaluate(
         from pumice.cli.tasks import Server, evaluate_tasks
 
         judging = Judging(
-            judge, judge_model, judge_key_variable, second_judge, judge_runs, both_orders,
-            concurrency, timeout,
+            judge, judge_model, judge_key_variable, second_judge, second_judge_key_variable, judge_runs,
+            both_orders, concurrency, timeout,
         )  # fmt: skip
         try:
             evaluate_tasks(

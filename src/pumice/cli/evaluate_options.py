@@ -156,6 +156,15 @@ SecondJudge = Annotated[
         rich_help_panel=TASKS,
     ),
 ]
+SecondJudgeKeyVariable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The environment variable with the key of the second judge's server.",
+        show_default="the first judge's on the same host and port, else no key",
+        rich_help_panel=TASKS,
+    ),
+]
 Dimensions = Annotated[
     str | None,
     typer.Option(

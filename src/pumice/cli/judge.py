@@ -70,7 +70,10 @@ def judge(
     ] = None,
     second_key_variable: Annotated[
         str | None,
-        typer.Option(metavar="VARIABLE", help="The variable with its key.", show_default="the first one's"),
+        typer.Option(
+            metavar="VARIABLE", help="The variable with its key.",
+            show_default="the first one's on the same host and port, else no key",
+        ),
     ] = None,
     context: Annotated[
         Path | None,
@@ -119,6 +122,7 @@ def judge(
 ) -> None:  # fmt: skip
     """Have answers judged by another model where no rule can score them."""
     from pumice.cli.console import hint
+    from pumice.cli.judging import second_judge
     from pumice.cli.progress import counting
     from pumice.errors import UsageError, suggest
     from pumice.evaluate.endpoint import Endpoint
@@ -136,8 +140,12 @@ def judge(
     settings: dict[str, Any] = {"concurrency": concurrency, "timeout": timeout}
     judges = [Endpoint(endpoint, model, key_variable, **settings)]
     if second_model is not None:
-        key = second_key_variable or key_variable
-        judges.append(Endpoint(second_endpoint or endpoint, second_model, key, **settings))
+        judges.append(
+            second_judge(
+                judges[0], second_endpoint or endpoint, second_model, second_key_variable,
+                option="--second-key-variable",
+            )
+        )  # fmt: skip
     kept = cache or file.parent / CACHE
     check_wish(
         task,

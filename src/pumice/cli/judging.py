@@ -24,6 +24,7 @@ class Judging:
     model: str | None = None
     key_variable: str | None = None
     second: str | None = None
+    second_key_variable: str | None = None
     runs: int | None = None
     both_orders: bool = False
     concurrency: int | None = None
@@ -32,7 +33,8 @@ class Judging:
     @property
     def said(self) -> bool:
         """Whether anything was said of a judge."""
-        return self.both_orders or any((self.url, self.model, self.key_variable, self.second, self.runs))
+        words = (self.url, self.model, self.key_variable, self.second, self.second_key_variable, self.runs)
+        return self.both_orders or any(words)
 
     def terms(self, judge: str) -> Terms:
         """How the answers of a task are judged; only LLaVA-Bench's have an order."""
@@ -71,7 +73,13 @@ class Judging:
             "key_variable": self.key_variable, "concurrency": self.concurrency, "timeout": self.timeout,
         }  # fmt: skip
         more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        found = [Endpoint(self.url, self.model, **more)]
+        found = [Endpoint(self.url, self.model, key_option="--judge-key-variable", **more)]
+        if self.second is None and self.second_key_variable is not None:
+            raise UsageError(
+                "there is no second judge to have a key",
+                where="--second-judge-key-variable",
+                remedy="name one: --second-judge NAME[@URL]",
+            )
         if self.second is not None:
             apart = _ELSEWHERE.fullmatch(self.second)
             name, url = apart.groups() if apart else (self.second, self.url)
@@ -79,7 +87,30 @@ class Judging:
                 raise UsageError(
                     "the second judge is the first one", where="--second-judge", remedy="name another"
                 )
-            found.append(Endpoint(url, name, **more))
+            found.append(
+                second_judge(
+                    found[0], url, name, self.second_key_variable, option="--second-judge-key-variable"
+                )
+            )
         for warning in dict.fromkeys(warning for endpoint in found for warning in endpoint.warnings):
             hint(f"Note: {warning}.")
         return found
+
+
+def second_judge(first: Endpoint, url: str, name: str, key_variable: str | None, *, option: str) -> Endpoint:
+    """A second judge, asked as the first one is. A key is never sent to another server than it is for.
+
+    Args:
+        first: the first judge.
+        url: where the second one is.
+        name: as its server calls it.
+        key_variable: the variable with its key. None takes the first one's on the same scheme, host and port,
+            and no key elsewhere.
+        option: what the user names it with.
+    """
+    from pumice.evaluate.endpoint import Endpoint
+
+    second = Endpoint(url, name, key_variable or "", first.concurrency, first.timeout, key_option=option)
+    if key_variable is None and second.address.origin == first.address.origin:
+        second.key_variable = first.key_variable
+    return second

@@ -30,6 +30,11 @@ class Address:
     host: str
     open: bool
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: what a key may be sent to that is another server's of the same."""
+        return self.base[: self.base.index("://") + 3] + self.host
+
     def call(self, path: str) -> str:
         """The whole address of a call: ``call("/models")``."""
         return self.base + path + (f"?{self.query}" if self.query else "")

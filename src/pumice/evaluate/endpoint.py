@@ -26,7 +26,7 @@ from pumice.errors import EndpointError, PumiceError, UsageError, suggest
 from pumice.evaluate.address import Address, address_of
 from pumice.evaluate.at_work import AtWork
 from pumice.evaluate.attachment import Attachment
-from pumice.evaluate.refusal import Refusal, as_error, refused, refused_inside, trimmed
+from pumice.evaluate.refusal import Key, Refusal, as_error, refused, refused_inside, trimmed
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before the second attempt, which double from one to the next, and the most they come to."""
@@ -104,10 +104,11 @@ class Endpoint:
         url: with or without ``/v1`` and ``/chat/completions``.
         model: as the server calls it.
         key_variable: the environment variable with the key. It is read when it is needed and kept nowhere;
-            without it no key is sent.
+            without it, or where it names none (""), no key is sent.
         concurrency: requests in flight.
         timeout: seconds for one whole reply.
         retries: attempts after the first one.
+        key_option: what a user names another variable with, for errors.
         wait: what waits a number of seconds; tests replace it.
 
     Raises:
@@ -120,6 +121,7 @@ class Endpoint:
     concurrency: int = 8
     timeout: float = 120.0
     retries: int = 6
+    key_option: str = field(default="--key-variable", repr=False, compare=False)
     wait: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False, compare=False)
     address: Address = field(init=False, repr=False, compare=False)
     _length: str = field(init=False, repr=False, compare=False, default=LENGTHS[0])
@@ -297,9 +299,11 @@ class Endpoint:
         return self._error(refusal, "/chat/completions", 1, hint)
 
     def _error(self, refusal: Refusal, path: str, attempts: int, hint: str = "") -> EndpointError:
-        tried = f", asked {attempts} times" if attempts > 1 else ""
-        place = f"{self.address.base}{path} (model {self.model}{tried})"
-        return as_error(refusal, place, self.key_variable, has_key=bool(self._key()), hint=hint)
+        about = [f"model {self.model}"] if self.model else []
+        about += [f"asked {attempts} times"] if attempts > 1 else []
+        place = f"{self.address.base}{path}" + (f" ({', '.join(about)})" if about else "")
+        key = Key(self.key_variable, self.key_option, sent=bool(self._key()))
+        return as_error(refusal, place, key, hint=hint)
 
     async def _call(
         self,

@@ -43,6 +43,39 @@ class Refusal(Exception):
     code: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where the key of a call was looked for.
+
+    Attributes:
+        variable: the environment variable; empty where none was named.
+        option: what a user names another one with.
+        sent: whether there was one.
+    """
+
+    variable: str
+    option: str
+    sent: bool
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the server wants another key, or one at all."""
+        if self.sent:
+            return (
+                f"the key in {self.variable} was sent: check that it is this server's and what it may do, or "
+                f"name the variable with another one: {self.option} VARIABLE"
+            )
+        if self.variable:
+            return (
+                f"no key was sent, for the environment variable {self.variable} is not set: put the key into "
+                f"it, or say which variable has it: {self.option} VARIABLE"
+            )
+        return (
+            "no key was sent, for no variable was named: put the key into an environment variable, and say "
+            f"which: {self.option} VARIABLE"
+        )
+
+
 def refused(response: httpx2.Response, content: bytes, key: str) -> Refusal:
     """The refusal that a reply of another status than 200 is, with its body."""
     words, code = _words(content)
@@ -94,16 +127,13 @@ def retry_after(headers: httpx2.Headers) -> float | None:
     return min(max(seconds, 0.0), LONGEST) if seconds == seconds else None  # a NaN is no number of seconds
 
 
-def as_error(
-    refusal: Refusal, place: str, key_variable: str, *, has_key: bool, hint: str = ""
-) -> EndpointError:
+def as_error(refusal: Refusal, place: str, key: Key, *, hint: str = "") -> EndpointError:
     """The error for a refusal that stands: what the server said, where, and what to do.
 
     Args:
         refusal: the last of its kind.
         place: the address, and how often it was asked.
-        key_variable: the variable that the key was looked for in.
-        has_key: whether it was there.
+        key: where its key was looked for.
         hint: what to do where the caller knows better (the nearest model, say).
     """
     status = refusal.status
@@ -113,15 +143,13 @@ def as_error(
         what = f"the server's reply is none: {refusal.words}"
     else:
         what = f"the server said {status}: {refusal.words}"
-    return EndpointError(what, where=place, remedy=hint or _remedy(refusal, key_variable, has_key=has_key))
+    return EndpointError(what, where=place, remedy=hint or _remedy(refusal, key))
 
 
-def _remedy(refusal: Refusal, key_variable: str, *, has_key: bool) -> str:
+def _remedy(refusal: Refusal, key: Key) -> str:
     status = refusal.status
     if status in (401, 403):
-        if has_key:
-            return f"check that the key in {key_variable} is this server's, and what it may do"
-        return f"put the key into the environment variable {key_variable}, or name another variable"
+        return key.remedy
     if status == 404:
         return "check the address: it ends in /v1 for most servers"
     if status == 413:
