@@ -54,7 +54,8 @@ def test_pages_of_one_and_of_two_evaluations(tmp_path: Path) -> None:
         ([a, b], "--out"),
         ([a, "--out", tmp_path / "none" / "page.html"], "no such folder"),
         ([a, tmp_path, "--out", both], "no evaluation of tasks"),
-        ([tmp_path, a, "--out", both], "for evaluations of tasks"),
+        ([tmp_path, a, "--out", both], "neither a run nor an evaluation"),
+        ([tmp_path / "A", a, "--out", both], "no such run and no such evaluation"),
     ):
         result = run_pumice("report", *words)
         assert result.code == 2

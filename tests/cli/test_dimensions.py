@@ -36,10 +36,21 @@ def test_one_command_runs_all_that_is_there(pumice: Pumice, data: Path, tmp_path
     assert "pope: word" in results["tasks"]["instructions"]["result"]["scores"]["groups"]
     assert "1.5-7B" not in result.out, "nothing was published of this world's questions"
     assert "Nothing published stands beside gqa, pope" in result.out
+    assert result.both.count("Every answer is in") == result.both.count("The page:") == 1
     again = pumice(*words)
     assert again.code == 0
     kept = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert kept["tasks"]["fusion"] == results["tasks"]["fusion"]
+
+
+def test_what_a_dimension_lacks_is_told_before_the_tasks_are_asked(
+    pumice: Pumice, data: Path, tmp_path: Path
+) -> None:
+    words = ["eval", "tiny", "--tasks", "pope", "--data", data, "--out", tmp_path / "out"]
+    result = pumice(*words, "--dimensions", "efficiency")
+    assert result.code == 2
+    assert "no record of its training" in result.err
+    assert not (tmp_path / "out").exists(), "nothing was asked"
 
 
 def test_a_run_tells_what_its_training_cost(pumice: Pumice, trained: Any, tmp_path: Path) -> None:

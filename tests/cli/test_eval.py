@@ -111,10 +111,11 @@ def test_the_page_is_written_anew(pumice: Any, trained: Any) -> None:
 def test_no_page_for_no_run(pumice: Any, tmp_path: Path) -> None:
     result = pumice("report", tmp_path / "none")
     assert result.code == 2
-    assert "none" in result.err
+    assert "no such run and no such evaluation" in result.err
+    assert "evals/NAME" in result.err
     (tmp_path / "notes.txt").touch()
     result = pumice("report", tmp_path)
     assert result.code == 2
     assert "no run.json" in result.err
-    assert "pumice train made, such as runs/NAME" in result.err
+    assert "runs/NAME, which pumice train made" in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

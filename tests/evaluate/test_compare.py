@@ -246,3 +246,11 @@ def test_sides_that_cannot_be_compared(tmp_path: Path) -> None:
         compare(sides(a, other))
     with pytest.raises(UsageError, match="not a task of both"):
         compare(sides(a, a), task="pope")
+
+
+def test_an_empty_file_of_details_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.touch()
+    with pytest.raises(DataError, match="holds no scored answers: it is empty") as caught:
+        read_side(path, "gqa")
+    assert caught.value.where == str(path)

@@ -189,3 +189,38 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_row(tmp_path: Path) -> 
     with pytest.raises(ImageError) as caught:
         index_of(tmp_path, [row("a.png", "Red?")])
     assert "rows.json, row 0" in str(caught.value.where)
+
+
+@pytest.mark.parametrize("content", [b"step 1 loss 2.5\n", b"", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_index_is_told_what_is_wanted(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "some.log"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="no fingerprints of training data") as caught:
+        Index.load(path)
+    assert "pickle" not in str(caught.value)
+    assert "pumice data fingerprints" in str(caught.value.remedy)
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    with pytest.raises(DataError, match="archive holds no fingerprints"):
+        Index.load(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("pixels", np.zeros((1, 15), np.uint8), "15 bytes a picture"),
+        ("pixels", np.zeros(16, np.uint8), "1 axes"),
+        ("across", np.zeros(1, np.int64), "across is int64"),
+        ("down", np.zeros(2, np.uint64), "down has 2 entries for 1 pictures"),
+        ("start", np.array([0, 9], np.int64), "start does not cut"),
+        ("head", np.frombuffer(b'{"version": 1}', np.uint8), "what it was made of"),
+    ],
+)
+def test_arrays_that_do_not_belong_together(tmp_path: Path, name: str, value: Any, told: str) -> None:
+    photo(1).save(tmp_path / "a.png")
+    index_of(tmp_path, [row("a.png", "Is it red?")]).save(tmp_path / "own.npz")
+    with np.load(tmp_path / "own.npz") as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / "bad.npz", **{**arrays, name: value})
+    with pytest.raises(DataError, match="damaged") as caught:
+        Index.load(tmp_path / "bad.npz")
+    assert told in caught.value.what

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 
+import PIL.Image
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from pumice.errors import DataError
 from pumice.evaluate import tables
+from pumice.evaluate.asking import questions_digest
+from pumice.evaluate.samples import Sample
 from pumice.evaluate.tables import ParquetTable, picture_bytes, stored
 
 from .tasks.official import cell, parquet, png
@@ -96,3 +100,17 @@ def test_files_of_two_releases_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"differ from those of a\.parquet: id, index") as caught:
         ParquetTable([first, second])
     assert caught.value.where == str(second)
+
+
+def test_other_pictures_under_the_same_names_are_other_questions(tmp_path: Path) -> None:
+    def digest(side: int) -> str:
+        picture = io.BytesIO()
+        PIL.Image.effect_noise((side, side), 90).save(picture, "PNG")
+        rows = [{"id": 0, "image": {"bytes": picture.getvalue(), "path": "a.png"}}]
+        table = ParquetTable([parquet(tmp_path / "a.parquet", rows)])
+        return questions_digest([Sample("0", "?", (stored(table, 0, "image", "a"),), {})], tmp_path)
+
+    assert digest(8) != digest(9), "one name, other bytes"
+    two = two_files(tmp_path)
+    marks = [two.mark(number, "image") for number in range(7)]
+    assert marks == [two_files(tmp_path).mark(number, "image") for number in range(7)]

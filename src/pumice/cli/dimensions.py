@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,41 +13,38 @@ import typer
 from pumice.errors import UsageError
 
 if TYPE_CHECKING:
-    from pumice.evaluate.dimensions import Subject
+    from pumice.evaluate.dimensions import Dimension, Subject
 
 ROWS, LONGEST = 64, 64
 
 
-def evaluate_dimensions(
+@dataclass(frozen=True)
+class Opened:
+    """Dimensions that can be measured: of whom, and out of which files."""
+
+    subject: Subject
+    dimensions: Sequence[Dimension]
+    data: Path | None
+
+
+def open_dimensions(
     model: str,
     names: str,
     data: Path | None,
     *,
     sizes: str | None,
     text_side: Path | None,
-    out: Path | None,
-    limit: int | None,
-    seed: int,
     batch_size: int | None,
-    max_new_tokens: int | None,
     template: str | None,
-    failed: bool = False,
-) -> None:
-    """Measure dimensions of a model of ours; ends with 1 unless all of them have figures.
-
-    Args:
-        failed: whether something else of the same command has no figures.
+) -> Opened:
+    """Find the model, the dimensions and what they take; nothing is measured yet.
 
     Raises:
-        UsageError: a word that cannot be carried out.
-        PumiceError: the model cannot be found or loaded.
+        UsageError: a word that cannot be carried out, or a dimension lacks what it takes.
+        PumiceError: the model cannot be found, or a file or run cannot be used.
     """
-    from pumice.cli.console import note
-    from pumice.cli.progress import counting
-    from pumice.cli.tasks import default_folder, is_hub
-    from pumice.cli.tasks_view import print_results
-    from pumice.evaluate.dimensions import Terms, chosen, measure_all
-    from pumice.report import write_evaluation_page
+    from pumice.cli.tasks import is_hub
+    from pumice.evaluate.dimensions import check_all, chosen
 
     if is_hub(data):
         data = None  # the hub has tasks; dimensions whose files are nowhere say so
@@ -55,14 +53,49 @@ def evaluate_dimensions(
     subject = _subject(model, sizes, text_side, batch_size or ROWS, template)
     dimensions = chosen(names, subject, data)
     _used({"--sizes": sizes, "--text-side": text_side}, [one.name for one in dimensions])
+    check_all(dimensions, subject, data)
+    return Opened(subject, dimensions, data)
+
+
+def evaluate_dimensions(
+    opened: Opened,
+    model: str,
+    *,
+    out: Path | None,
+    limit: int | None,
+    seed: int,
+    batch_size: int | None,
+    max_new_tokens: int | None,
+    failed: bool = False,
+) -> None:
+    """Measure dimensions of a model of ours; ends with 1 unless all of them have figures.
+
+    Args:
+        opened: which.
+        model: as it was named.
+        out: the folder of the evaluation.
+        limit: about so many questions of each; None for all.
+        seed: decides which.
+        batch_size: how many are answered at once.
+        max_new_tokens: the longest answer.
+        failed: whether something else of the same command has no figures.
+
+    Raises:
+        PumiceError: the model cannot be loaded.
+    """
+    from pumice.cli.progress import counting
+    from pumice.cli.tasks import closing, default_folder
+    from pumice.cli.tasks_view import print_results
+    from pumice.evaluate.dimensions import Terms, measure_all
+    from pumice.report import write_evaluation_page
+
     folder = out or default_folder(model, limit)
     terms = Terms(limit, seed, batch_size or ROWS, max_new_tokens or LONGEST)
     with counting() as progress:
-        results = measure_all(dimensions, subject, data, folder, terms, progress)
-    print_results(results, [one.name for one in dimensions])
-    note(f"\nEvery answer is in {folder}")
-    note(f"The page: {write_evaluation_page(folder)}")
-    if failed or any(results["tasks"][one.name]["state"] != "scored" for one in dimensions):
+        results = measure_all(opened.dimensions, opened.subject, opened.data, folder, terms, progress)
+    print_results(results, [one.name for one in opened.dimensions])
+    closing(folder, write_evaluation_page(folder))
+    if failed or any(results["tasks"][one.name]["state"] != "scored" for one in opened.dimensions):
         raise typer.Exit(1)
 
 

@@ -130,10 +130,17 @@ def evaluate(
     else:
         elsewhere = {"--endpoint": endpoint, "--model": served, "--answers": answers}
         _unused(elsewhere, "with --dimensions, which look into a model of ours")
-    failed = False
     if tasks is None:
         _unused(of_tasks | of_server, "without --tasks")
-    else:
+    failed, opened = False, None
+    if dimensions is not None:  # before hours go into tasks: what a dimension lacks is told now
+        from pumice.cli.dimensions import evaluate_dimensions, open_dimensions
+
+        opened = open_dimensions(
+            model, dimensions, data,
+            sizes=sizes, text_side=text_side, batch_size=batch_size, template=template,
+        )  # fmt: skip
+    if tasks is not None:
         from pumice.cli.judging import Judging
         from pumice.cli.tasks import Server, evaluate_tasks
 
@@ -149,17 +156,16 @@ def evaluate(
                 out=folder, limit=limit, seed=seed, blind=blind,
                 batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
                 training=training or (),
+                last=opened is None,
             )  # fmt: skip
         except typer.Exit:
-            if dimensions is None:
+            if opened is None:
                 raise
             failed = True  # the dimensions are measured all the same
-    if dimensions is not None:
-        from pumice.cli.dimensions import evaluate_dimensions
-
+    if opened is not None:
         evaluate_dimensions(
-            model, dimensions, data, sizes=sizes, text_side=text_side, out=folder, limit=limit, seed=seed,
-            batch_size=batch_size, max_new_tokens=max_new_tokens, template=template, failed=failed,
+            opened, model, out=folder, limit=limit, seed=seed,
+            batch_size=batch_size, max_new_tokens=max_new_tokens, failed=failed,
         )  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -13,11 +14,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from pumice.cli.console import out
 from pumice.words import counted
@@ -31,12 +34,62 @@ class Count(Protocol):
     ) -> None: ...
 
 
+WINDOW = 120.0
+"""Seconds over which a pace is the mean."""
+BURST = 0.25
+"""Seconds within which things come together: the answers of one batch, say."""
 LOG_SECONDS = 20.0
 """Between lines where there is no terminal."""
+ENOUGH = 8
+"""Things that must have come before a time is foretold, in at least two bursts."""
+
+
+class Pace:
+    """How many come a second: a mean over the last two minutes, once there is enough to go by.
+
+    What is answered in batches comes in bursts. So bursts are counted, each with the time from the beginning
+    of the one before it to its own; the last one, of which more may come, is not.
+    """
+
+    def __init__(self) -> None:
+        self._bursts: deque[tuple[float, int]] = deque()
+        """When each began, and how many there were at its end; the first is where the counting began."""
+
+    def add(self, done: int, moment: float) -> None:
+        """There are so many now; in the first call, so many were there before."""
+        if self._bursts and done < self._bursts[-1][1]:
+            self._bursts.clear()  # it began again
+        if len(self._bursts) > 1 and moment - self._bursts[-1][0] <= BURST:
+            self._bursts[-1] = self._bursts[-1][0], done
+        elif not self._bursts or done > self._bursts[-1][1]:
+            self._bursts.append((moment, done))
+        while len(self._bursts) > 3 and moment - self._bursts[1][0] > WINDOW:
+            self._bursts.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """How many a second; None while too few have come."""
+        if len(self._bursts) < 3:
+            return None
+        (start, before), (end, done) = self._bursts[0], self._bursts[-2]
+        return (done - before) / (end - start) if done - before >= ENOUGH and end > start else None
+
+    def left(self, done: int, total: int) -> float | None:
+        """Seconds until all are there; None while nobody can tell."""
+        rate = self.rate
+        return None if rate is None else max(total - done, 0) / rate
+
+
+class _Left(ProgressColumn):
+    """The time that is left, by the pace of the last minutes."""
+
+    def render(self, task: Task) -> Text:
+        left = task.fields.get("left")
+        return Text("-:--:--" if left is None else str(timedelta(seconds=round(left))), "progress.remaining")
 
 
 @contextmanager
-def counting(console: Console = out) -> Iterator[Count]:
+def counting(console: Console = out, clock: Callable[[], float] = time.monotonic) -> Iterator[Count]:
     """A bar for each thing that is counted; a thing that starts again gets its bar again."""
     with Progress(
         TextColumn("{task.description}"),
@@ -44,23 +97,30 @@ def counting(console: Console = out) -> Iterator[Count]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
-        TimeRemainingColumn(),
+        _Left(),
         TextColumn("{task.fields[figures]}"),
         console=console,
         disable=not console.is_terminal,
     ) as bars:
         tasks: dict[str, TaskID] = {}
-        said = time.monotonic()
+        paces: dict[str, Pace] = {}
+        said = clock()
 
         def count(what: str, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
             nonlocal said
+            now = clock()
             shown = "  ".join(f"{name} {value:.3g}" for name, value in (figures or {}).items())
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, figures="")
-            bars.update(tasks[what], completed=done, total=total, figures=shown)
-            due = time.monotonic() - said > LOG_SECONDS or done == total
+                tasks[what] = bars.add_task(what, total=total, figures="", left=None)
+            pace = paces.setdefault(what, Pace())
+            pace.add(done, now)
+            left = pace.left(done, total)
+            bars.update(tasks[what], completed=done, total=total, figures=shown, left=left)
+            due = now - said > LOG_SECONDS or done == total
             if not console.is_terminal and due:
-                said = time.monotonic()
+                said = now
+                if left and done < total:
+                    shown = f"{shown}  minutes left: {left / 60:.3g}".strip()
                 console.print(f"{what}: {done:,} of {total:,}  {shown}".rstrip(), markup=False)
 
         yield count

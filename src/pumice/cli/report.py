@@ -43,6 +43,8 @@ def report(
 
     first, *rest = folders
     first = run_named(str(first)) or first
+    if not is_evaluation(first) and not (first / "run.json").is_file():
+        raise _neither(first)
     if is_evaluation(first):
         if rest and page is None:
             raise UsageError(
@@ -65,3 +67,27 @@ def report(
             out.print(f"wrote {write_evaluation_page(first / 'eval')}", soft_wrap=True)
     out.print(f"wrote {written}", soft_wrap=True)
     note("Open it in a browser; it is one file, needs no network, and can be sent as it is.")
+
+
+def _neither(folder: Path) -> UsageError:
+    """The error for a folder that has no page: what has one, and what is there by a like name."""
+    import difflib
+
+    places = ("runs/*/run.json", "evals/*/results.json", "evals/*/limit-*/results.json")
+    there = {str(one.parent): one.parent for place in places for one in Path().glob(place)}
+    remedy = (
+        "give a run (runs/NAME, which pumice train made: it holds run.json) or an evaluation of tasks "
+        "(evals/NAME, which pumice eval --tasks made: it holds results.json)"
+    )
+    named = {path.name: name for name, path in there.items()}
+    near = difflib.get_close_matches(folder.name, named, n=1, cutoff=0.5)
+    if near:
+        remedy = f"did you mean {named[near[0]]}? Or {remedy}"
+    if not folder.exists():
+        return UsageError("there is no such run and no such evaluation", where=str(folder), remedy=remedy)
+    if folder.is_file():
+        return UsageError("a file is no run and no evaluation", where=str(folder), remedy=remedy)
+    what = "the folder is neither a run nor an evaluation of tasks: it holds no run.json and no results.json"
+    if (folder / "scores.json").is_file():
+        what += "; of questions of one's own (pumice eval --questions) there is a page with their run alone"
+    return UsageError(what, where=str(folder), remedy=remedy)

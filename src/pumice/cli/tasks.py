@@ -70,8 +70,11 @@ def evaluate_tasks(
     max_new_tokens: int | None,
     template: str | None,
     training: Sequence[Path] = (),
+    last: bool = True,
 ) -> None:
     """Ask a model the questions of benchmarks and score them; ends with 1 unless all of them have figures.
+
+    Unless it is the ``last`` that the command does, where everything lies is left to be told.
 
     Raises:
         UsageError: a word that cannot be carried out.
@@ -107,11 +110,19 @@ def evaluate_tasks(
     with asking_progress() as progress:
         results = trial.carry_out(ready, failed, progress)
     print_results(results, [wish.benchmark.name for wish in wishes])
-    note(f"\nEvery answer is in {folder}")
     page = write_evaluation_page(folder, loaded={name: one.loaded for name, one in ready.items()})
-    note(f"The page: {page}")
+    if last:
+        closing(folder, page)
     if any(results["tasks"][wish.benchmark.name]["state"] != "scored" for wish in wishes):
         raise typer.Exit(1)
+
+
+def closing(folder: Path, page: Path) -> None:
+    """The last lines of a command: where everything lies."""
+    from pumice.cli.console import note
+
+    note(f"\nEvery answer is in {folder}")
+    note(f"The page: {page}")
 
 
 def default_folder(name: str, limit: int | None, *, local: bool = True) -> Path:
@@ -347,19 +358,16 @@ def _safe(name: str) -> str:
 
 @contextmanager
 def asking_progress() -> Iterator[Progress]:
-    """A bar for each task with the answers a second and the time that is left."""
-    from pumice.cli.progress import counting
+    """A bar for each task with the answers a second, once enough have come to tell."""
+    from pumice.cli.progress import Pace, counting
 
     with counting() as count:
-        began: dict[str, tuple[float, int]] = {}
+        paces: dict[str, Pace] = {}
 
         def progress(name: str, done: int, total: int) -> None:
-            start, before = began.setdefault(name, (time.monotonic(), done))
-            seconds = time.monotonic() - start
-            rate = (done - before) / seconds if seconds > 0 and done > before else 0.0
-            figures = {"a second:": rate} if rate else {}
-            if rate and done < total:
-                figures["minutes left:"] = (total - done) / rate / 60
-            count(name, done, total, figures)
+            pace = paces.setdefault(name, Pace())
+            pace.add(done, time.monotonic())
+            rate = pace.rate
+            count(name, done, total, {} if rate is None else {"a second:": rate})
 
         yield progress

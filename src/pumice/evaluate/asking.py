@@ -141,6 +141,8 @@ def record_of(
 def questions_digest(samples: Sequence[Sample], folder: Path) -> str:
     """SHA-256 of what is asked: ids, prompts, rows, and the pictures by name and size of their files.
 
+    Of pictures inside other files their marks (``Stored``) stand for sizes.
+
     The folder's own place has no say, so that data may be moved between two sittings.
     """
     digest = hashlib.sha256()
@@ -150,8 +152,8 @@ def questions_digest(samples: Sequence[Sample], folder: Path) -> str:
         for image in sample.images:
             if not isinstance(image, Stored) and image not in sizes:
                 sizes[image] = image.stat().st_size
-            size = 0 if isinstance(image, Stored) else sizes[image]
-            pictures.append([picture_name(image, folder), size])
+            known = (image.mark or 0) if isinstance(image, Stored) else sizes[image]
+            pictures.append([picture_name(image, folder), known])
         row = [sample.id, sample.text, pictures, sample.row]
         digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()

@@ -19,7 +19,7 @@ import unicodedata
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -42,6 +42,12 @@ VERSION = 1
 SIDE = 8
 BYTES = 16
 """Of a SHA-256, as much as is kept."""
+ARCHIVE = b"PK"
+"""How the files begin: they are .npz archives."""
+MAKE = (
+    "--training takes a file of fingerprints (.npz); make it of the training data: "
+    "pumice data fingerprints DATA.json --images DIR --out FILE.npz"
+)
 CHUNK = 256
 """Pictures that are decoded before the next are read from the disk."""
 
@@ -161,21 +167,63 @@ class Index:
         Raises:
             DataError: there is none, or it is something else or of another version.
         """
-        remedy = "make it with pumice data fingerprints"
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            data = path.read_bytes()
+        except OSError as error:
+            what = "there is no such file" if not path.exists() else f"it cannot be read ({error.strerror})"
+            raise DataError(what, where=str(path), remedy=MAKE) from error
+        if not data.startswith(ARCHIVE):
+            raise DataError(
+                "the file holds no fingerprints of training data"
+                + (": it is empty" if not data else ": it is no .npz archive"),
+                where=str(path),
+                remedy=MAKE,
+            )
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 head = json.loads(stored["head"].tobytes())
                 arrays = {name: stored[name] for name in _ARRAYS}
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        except KeyError as error:
             raise DataError(
-                f"the fingerprints cannot be read ({error})", where=str(path), remedy=remedy
+                "the archive holds no fingerprints of training data", where=str(path), remedy=MAKE
+            ) from error
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(
+                f"the fingerprints are damaged ({error})", where=str(path), remedy=MAKE
             ) from error
         if not isinstance(head, dict) or head.get("version") != VERSION:
-            raise DataError("the fingerprints are of another version", where=str(path), remedy=remedy)
+            raise DataError("the fingerprints are of another version", where=str(path), remedy=MAKE)
+        fault = _fault(arrays, head)
+        if fault:
+            raise DataError(f"the fingerprints are damaged: {fault}", where=str(path), remedy=MAKE)
         return cls(**arrays, head=head)
 
 
-_ARRAYS = ("pixels", "across", "down", "start", "asked", "text_only")
+_ARRAYS = {
+    "pixels": (np.uint8, 2), "across": (np.uint64, 1), "down": (np.uint64, 1),
+    "start": (np.int64, 1), "asked": (np.uint64, 1), "text_only": (np.uint64, 1),
+}  # fmt: skip
+"""Type and number of axes of each array."""
+
+
+def _fault(arrays: Mapping[str, npt.NDArray[Any]], head: Mapping[str, Any]) -> str:
+    """What is wrong with arrays that do not belong together; empty where nothing is."""
+    for name, (kind, axes) in _ARRAYS.items():
+        own = arrays[name]
+        if own.dtype != kind or own.ndim != axes:
+            return f"{name} is {own.dtype} with {own.ndim} axes, not {np.dtype(kind)} with {axes}"
+    pictures, start = len(arrays["pixels"]), arrays["start"]
+    if arrays["pixels"].shape[1] != BYTES:
+        return f"pixels has {arrays['pixels'].shape[1]} bytes a picture, not {BYTES}"
+    for name, length in (("across", pictures), ("down", pictures), ("start", pictures + 1)):
+        if len(arrays[name]) != length:
+            return f"{name} has {len(arrays[name]):,} entries for {pictures:,} pictures"
+    if start[0] != 0 or start[-1] != len(arrays["asked"]) or (np.diff(start) < 0).any():
+        return "start does not cut the questions into those of each picture"
+    sources = head.get("sources")
+    if not isinstance(sources, list) or not all(isinstance(one, dict) and "path" in one for one in sources):
+        return "it does not say what it was made of"
+    return ""
 
 
 def build_index(

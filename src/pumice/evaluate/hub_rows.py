@@ -25,6 +25,7 @@ from pumice.score import Inputs
 from pumice.score.answers import row_id
 from pumice.score.files import Row, need, strings_of, text_of
 from pumice.score.pope import CATEGORIES, PREFIX
+from pumice.score.vqa import people_of
 
 Choices = Mapping[str, str]
 
@@ -131,7 +132,7 @@ def textvqa(tables: Sequence[Table], choices: Choices) -> Loaded:
         if with_tokens and not (isinstance(tokens, list) and all(isinstance(one, str) for one in tokens)):
             raise DataError("ocr_tokens is no list of texts", where=row.where, remedy=_LAYOUT)
         text = textvqa_prompt(_text(row, "question"), tokens)
-        image, answers = _text(row, "image_id"), strings_of(row.value, "answers", row.where)
+        image, answers = _text(row, "image_id"), people_of(row)
         picture = stored(tables[0], first.setdefault(image, number), "image", image)
         samples.append(_sample(id, text, picture, commonest(answers)))
         labels.append({key: row.value[key] for key in ("question_id", "image_id", "question", "answers")})

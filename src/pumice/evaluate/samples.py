@@ -21,10 +21,13 @@ class Stored:
     Attributes:
         name: what it is called, the same in every run, and no other picture of its task.
         read: its bytes, as a picture's file would hold them.
+        mark: changes where the bytes did, as a file's size does, and is known without reading them; empty
+            where nothing of the kind is.
     """
 
     name: str
     read: Callable[[], bytes] = field(compare=False, repr=False)
+    mark: str = field(default="", compare=False)
 
 
 Picture = Path | Stored

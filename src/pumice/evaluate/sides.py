@@ -135,9 +135,11 @@ def _of_questions(folder: Path, name: str) -> Side:
 
 
 def _of_file(path: Path, task: str | None) -> Side:
-    rows = dict(_rows(path)) if path.name != PREDICTIONS else {}
-    if not rows:
+    if path.name == PREDICTIONS:
         return _of_task(path.parent)
+    rows = dict(_rows(path))
+    if not rows:
+        raise DataError("the file holds no scored answers: it is empty", where=str(path), remedy=GIVE)
     name = task or QUESTIONS
     found: dict[str, Answered] = {}
     for where, row in rows.items():

@@ -49,6 +49,9 @@ class Table(Protocol):
     def cell(self, row: int, column: str) -> Any:
         """What stands in a cell, the row counted from 0."""
 
+    def mark(self, row: int, column: str) -> str:
+        """What changes where a cell's bytes did, without reading any; empty where nothing tells."""
+
     def where(self, row: int) -> str:
         """What errors call a row."""
 
@@ -71,12 +74,16 @@ class ParquetTable:
         self._kept: OrderedDict[tuple[int, int, str], Any] = OrderedDict()
         self._groups: list[list[int]] = []
         """Of each file, how many rows its groups have."""
+        self._sizes: dict[tuple[int, int], dict[str, int]] = {}
+        """Of each file's groups, the bytes of each column, as the file's end tells them."""
         schemas = []
         for file in self.files:
             with self._opened(file) as table:
-                counts = [table.metadata.row_group(at).num_rows for at in range(table.num_row_groups)]
+                groups = [table.metadata.row_group(at) for at in range(table.num_row_groups)]
                 schemas.append(table.schema_arrow)
-            self._groups.append(counts)
+            for at, group in enumerate(groups):
+                self._sizes[len(self._groups), at] = _column_bytes(group)
+            self._groups.append([group.num_rows for group in groups])
         self._schema = schemas[0]
         self.columns = tuple(self._schema.names)
         for file, schema in zip(self.files, schemas, strict=True):
@@ -126,6 +133,10 @@ class ParquetTable:
             self._kept.move_to_end(key)
             return self._kept[key][place].as_py()
 
+    def mark(self, row: int, column: str) -> str:
+        file, group, place = self._seat(row)
+        return f"{place} of {self._groups[file][group]}, {self._sizes[file, group].get(column, 0)} bytes"
+
     def where(self, row: int) -> str:
         file, group, place = self._seat(row)
         return f"{self.files[file]}, row {sum(self._groups[file][:group]) + place + 1}"
@@ -152,9 +163,23 @@ class ParquetTable:
             raise _unread(file, error) from error
 
 
+def _column_bytes(group: Any) -> dict[str, int]:
+    """The bytes of a group's columns, uncompressed; parts of a column (``image.bytes``) count together."""
+    sizes: dict[str, int] = {}
+    for at in range(group.num_columns):
+        part = group.column(at)
+        name = part.path_in_schema.partition(".")[0]
+        sizes[name] = sizes.get(name, 0) + int(part.total_uncompressed_size)
+    return sizes
+
+
 def stored(table: Table, row: int, column: str, name: str) -> Stored:
     """The picture of a cell, under a name; it is read when it is needed."""
-    return Stored(name, lambda: picture_bytes(table.cell(row, column), f"{table.where(row)}, {column}"))
+    return Stored(
+        name,
+        lambda: picture_bytes(table.cell(row, column), f"{table.where(row)}, {column}"),
+        table.mark(row, column),
+    )
 
 
 def picture_bytes(value: object, where: str) -> bytes:

@@ -141,7 +141,9 @@ def strings_of(row: Mapping[str, Any], key: str, where: str) -> list[str]:
     value = need(row, key, where)
     if not isinstance(value, list) or not value:
         raise DataError(
-            f"{key} is {kind(value)}, not a list of answers", where=where, remedy="check the file"
+            f"{key} is an empty list" if value == [] else f"{key} is {kind(value)}, not a list of answers",
+            where=where,
+            remedy="take the file as it was published; the truths of test splits are not in them",
         )
     found = [entry["answer"] if isinstance(entry, dict) and "answer" in entry else entry for entry in value]
     if not all(isinstance(entry, str | int | float) for entry in found):

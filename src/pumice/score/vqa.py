@@ -11,7 +11,7 @@ from typing import Any
 from pumice.errors import DataError
 from pumice.files import write_text
 from pumice.score.answers import Answer, by_id, match, read_answers, row_id, said
-from pumice.score.files import Row, need, rows_or_under, strings_of, text_of
+from pumice.score.files import Row, rows_or_under, strings_of, text_of
 from pumice.score.inputs import Inputs
 from pumice.score.result import Item, Result, means
 from pumice.score.words import (
@@ -221,9 +221,29 @@ def _images(path: Path | None) -> dict[str, str]:
     return found
 
 
+def people_of(row: Row) -> list[str]:
+    """What people answered to a question.
+
+    Published test splits tell nothing: TextVQA's has no ``answers``, and programs that read it put an empty
+    list or ten empty texts there. Scored against these, an empty answer would be right.
+
+    Raises:
+        DataError: nobody answered, or ``answers`` is no list of texts.
+    """
+    answers = row.value.get("answers")
+    silent = isinstance(answers, list) and all(isinstance(one, str) and not one.strip() for one in answers)
+    if silent or ("answers" not in row.value and row.value.get("set_name") == "test"):
+        raise DataError(
+            "the question has no answers of people to be scored by, as those of a test split, which only the "
+            "benchmark's server can score",
+            where=row.where,
+            remedy="take the file of the validation split, such as TextVQA_0.5.1_val.json",
+        )
+    return strings_of(row.value, "answers", row.where)
+
+
 def _people(row: Row) -> list[str]:
-    need(row.value, "answers", row.where)
-    truths = strings_of(row.value, "answers", row.where)
+    truths = people_of(row)
     if len(truths) != PEOPLE:
         raise DataError(
             f"the question has {len(truths)} true answers, not {PEOPLE}",

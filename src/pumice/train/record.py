@@ -21,6 +21,9 @@ _FIRST = ("recipe.yaml", "mixture.json", "run.json")
 _EARLY = {*_FIRST[:2], *(name + PARTIAL for name in _FIRST)}
 """What a run that was killed in its first instant leaves: all that is written before ``run.json``."""
 
+_WITH = ("pumice", "revision", "torch", "transformers", "python", "machine", "threads")
+"""What the newest session ran with; ``threads`` are those that each rank computes with on a CPU."""
+
 SHOWN = 12
 """Keys that are named where a run is resumed with another recipe."""
 
@@ -152,7 +155,7 @@ def new_record(
         "command": earlier.get("command", command),
         "seed": recipe.seed,
         "created": earlier.get("created", session["started"]),
-        **{key: session[key] for key in ("pumice", "revision", "torch", "transformers", "python", "machine")},
+        **{key: session[key] for key in _WITH},
         "ranks": ranks,
         "status": "running",
         "sessions": [*earlier_sessions(earlier, folder), session],

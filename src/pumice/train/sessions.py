@@ -48,7 +48,7 @@ def earlier_sessions(record: dict[str, Any], folder: Path) -> list[Session]:
     """The sessions of a record that is gone on with; one without an end died."""
     found: list[Session] = [dict(one) for one in record.get("sessions", [])]
     if record and not found:  # an earlier version of Pumice wrote it
-        known = ("command", "ranks", "pumice", "torch", "transformers", "python", "machine")
+        known = ("command", "ranks", "pumice", "torch", "transformers", "python", "machine", "threads")
         first = {key: record[key] for key in known if key in record}
         status = record.get("status", "unknown")
         found.append({"started": record.get("created"), "ended": None, "how": status, **first})
@@ -81,6 +81,7 @@ def versions() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores"
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        "threads": torch.get_num_threads(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from pumice.errors import RunError, UsageError
-from pumice.evaluate.dimensions import DIMENSIONS, Subject, Terms, chosen
+from pumice.evaluate.dimensions import DIMENSIONS, Subject, Terms, check_all, chosen
 from pumice.evaluate.dimensions.dimension import Measured
 from pumice.evaluate.dimensions.records import read_training
 from pumice.evaluate.results import ModelRecord
@@ -106,3 +107,35 @@ def test_all_takes_those_whose_runs_are_there(make_run: Make) -> None:
     before = digest(subject(one, two), Path())
     (two / "eval" / "scores.json").write_text("{}", encoding="utf-8")
     assert digest(subject(one, two), Path()) != before
+
+
+def test_threads_that_were_used_count_and_not_all_cores(make_run: Make) -> None:
+    run = make_run("a", MOST, machine="x86_64, 64 CPU cores", seconds=3600.0)
+    assert "all 64 cores" in read_training(run).caution
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    (run / "run.json").write_text(json.dumps({**record, "threads": 4}), encoding="utf-8")
+    found = read_training(run)
+    assert (found.devices, found.hours, found.caution) == (4, 4.0, "")
+    sittings = [{"threads": 2, "ranks": 1}, {"threads": 4, "ranks": 2}]
+    (run / "run.json").write_text(json.dumps({**record, "sessions": sittings}), encoding="utf-8")
+    found = read_training(run)
+    assert found.devices == 8
+    assert "2, 8 cores" in found.caution
+
+
+def test_a_short_training_is_no_rate(make_run: Make) -> None:
+    short = measured("efficiency", subject(make_run("a", MOST, seconds=40.0)))
+    assert any("took 40 s: too short" in note for note in short.notes)
+    long = measured("efficiency", subject(make_run("b", MOST)))
+    assert not any("too short" in note for note in long.notes)
+
+
+def test_what_is_missing_is_told_before_anything_is_measured(make_run: Make) -> None:
+    with pytest.raises(UsageError, match="no record of its training"):
+        check_all([DIMENSIONS["efficiency"]], subject(), None)
+    with pytest.raises(UsageError, match="not measured"):
+        check_all([DIMENSIONS["efficiency"]], subject(make_run("a", HALF, measured=False)), None)
+    with pytest.raises(UsageError, match="two runs"):
+        check_all([DIMENSIONS["scaling"]], subject(make_run("b", HALF)), None)
+    with pytest.raises(UsageError, match="files of reasoning lie is not said"):
+        check_all([DIMENSIONS["reasoning"]], subject(), None)

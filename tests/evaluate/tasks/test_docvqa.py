@@ -76,7 +76,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="stands twice"):
         load(tmp_path, {})
     official(tmp_path, [row(1, 1, [])])
-    with pytest.raises(DataError, match="not a list of answers"):
+    with pytest.raises(DataError, match="answers is an empty list"):
         load(tmp_path, {})
     path.write_text(path.read_text()[:-40])
     with pytest.raises(DataError) as caught:

@@ -116,3 +116,23 @@ def test_missing_files_are_listed(ask: Ask, put: Put) -> None:
     with pytest.raises(DataError, match="textvqa lacks train_images") as caught:
         ask("textvqa")
     assert "found  TextVQA_0.5.1_val.json (TextVQA, textvqa.org" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("answers", [[], [""] * 10])
+def test_a_row_of_the_test_split_is_told_as_such(
+    ask: Ask, put: Put, tmp_path: Path, answers: list[str]
+) -> None:
+    put(NAME, {"data": [ROWS[1], question(7, ROWS[1]["image_id"], "what is it?", answers)]})
+    put("train_images/97b1112b17015396.jpg")
+    with pytest.raises(DataError, match="no answers of people") as caught:
+        ask("textvqa", ocr="no")
+    assert f"{NAME}, line " in str(caught.value.where)
+    assert "validation" in str(caught.value.remedy)
+
+
+def test_the_published_test_split_has_no_answers_at_all(ask: Ask, put: Put) -> None:
+    row = {key: value for key, value in ROWS[1].items() if key != "answers"}
+    put(NAME, {"data": [{**row, "set_name": "test"}]})
+    put("train_images/97b1112b17015396.jpg")
+    with pytest.raises(DataError, match="test split"):
+        ask("textvqa", ocr="no")

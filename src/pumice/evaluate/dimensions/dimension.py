@@ -91,6 +91,7 @@ class Dimension:
             asked for twice), the terms and somebody to tell how far it is.
         digest: of all that the figures depend on besides the model and the terms; equal digests need no
             second measurement.
+        check: refuses a subject that lacks what it takes, before anything is measured; errors as ``measure``.
 
     ``measure`` raises UsageError where something is missing that the user can give, and DataError for a file
     that cannot be used.
@@ -103,3 +104,4 @@ class Dimension:
     files: tuple[str, ...]
     measure: Callable[[Subject, Path, Path, Terms, Progress], Measured]
     digest: Callable[[Subject, Path], str]
+    check: Callable[[Subject], None] = lambda subject: None

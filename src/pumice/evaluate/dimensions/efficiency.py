@@ -8,10 +8,12 @@ from pathlib import Path
 from pumice.errors import UsageError
 from pumice.evaluate.dimensions.dimension import Dimension, Measured, Progress, Subject, Terms
 from pumice.evaluate.dimensions.intervals import group
-from pumice.evaluate.dimensions.records import RECORD, curve, read_training
+from pumice.evaluate.dimensions.records import RECORD, Training, curve, read_training
 from pumice.evaluate.dimensions.yields import read_yield
 from pumice.evaluate.results import Scores
 
+SHORT = 600.0
+"""Seconds: of a shorter training, points for an hour are said to be no rate that anybody has seen."""
 MOST = 0.9
 """The share of what a run gained that is looked for on its way."""
 
@@ -37,6 +39,7 @@ def measure(subject: Subject, folder: Path, out: Path, terms: Terms, progress: P
         f" ({gained.floor:.1f}); hours: of one {training.device}, {training.seconds:,.0f} s times"
         f" {training.devices} ({training.machine})",
     ]
+    notes += _cautions(training)
     way = curve(run)
     if len(way) > 1:
         last = 100 * way[-1][1]
@@ -55,6 +58,25 @@ def measure(subject: Subject, folder: Path, out: Path, terms: Terms, progress: P
         None,
         tuple(notes),
     )
+
+
+def _cautions(training: Training) -> list[str]:
+    """What a reader of points for an hour must know besides."""
+    said = [training.caution] if training.caution else []
+    if 0 < training.seconds < SHORT:
+        said.append(
+            f"the training took {training.seconds:,.0f} s: too short for points an hour to be a rate. They "
+            f"are the gain divided by {training.hours:.2g} hours; first gains come fast, and nobody saw "
+            "an hour of it. Hold them against runs of like length alone"
+        )
+    return said
+
+
+def check(subject: Subject) -> None:
+    """Make sure that there is a finished run with a score."""
+    run = run_of(subject)
+    read_training(run)
+    read_yield(run)
 
 
 def run_of(subject: Subject) -> Path:
@@ -89,4 +111,5 @@ EFFICIENCY = Dimension(
     ("the folder of the run that trained the model: run.json, metrics and eval/scores.json",),
     measure,
     lambda subject, folder: records_digest(() if subject.run is None else (subject.run,)),
+    check,
 )

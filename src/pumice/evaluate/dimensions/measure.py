@@ -82,6 +82,17 @@ def _there(one: Dimension, subject: Subject, data: Path | None) -> bool:
     return subject.run is not None
 
 
+def check_all(dimensions: Sequence[Dimension], subject: Subject, data: Path | None) -> None:
+    """Make sure that each can be measured, before hours go into the first.
+
+    Raises:
+        UsageError, DataError, RunError: the first that cannot; files or a run are missing.
+    """
+    for one in dimensions:
+        _folder(one, data)
+        one.check(subject)
+
+
 def measure_all(
     dimensions: Sequence[Dimension],
     subject: Subject,

@@ -29,6 +29,7 @@ class Training:
         devices: that many worked: GPUs, or cores of a CPU.
         device: ``GPU`` or ``core``.
         machine: as the run recorded it.
+        caution: what of ``devices`` was not recorded; empty where all was.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Training:
     devices: int
     device: str
     machine: str
+    caution: str = ""
 
     @property
     def hours(self) -> float:
@@ -74,8 +76,7 @@ def read_training(folder: Path) -> Training:
         sizes = [*last["trainable"].values(), *last["frozen"].values()]
         mixture = json.loads((folder / MIXTURE).read_text("utf-8"))
         steps = [row for stage in stages for row in _steps(folder / "stages" / stage["name"])]
-        cores = _CORES.search(record["machine"])
-        on_gpu = "," in record["machine"].split("CPU core")[-1]
+        devices, device, caution = _devices(record)
         return Training(
             name=record["name"],
             folder=folder,
@@ -85,9 +86,10 @@ def read_training(folder: Path) -> Training:
             or _sum(mixture, "supervised_tokens"),
             flops=float(sum(row.get("flops", 0.0) for row in steps)),
             seconds=float(sum(stage["seconds"] for stage in stages)),
-            devices=int(record.get("ranks", 1)) if on_gpu else int(cores[1]) if cores else 1,
-            device="GPU" if on_gpu else "core",
+            devices=devices,
+            device=device,
             machine=record["machine"],
+            caution=caution,
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise RunError(
@@ -95,6 +97,31 @@ def read_training(folder: Path) -> Training:
             where=str(folder),
             remedy="it may be of another version of this program",
         ) from error
+
+
+def _devices(record: Mapping[str, Any]) -> tuple[int, str, str]:
+    """How many of what worked, and what a reader must know of that number.
+
+    On a CPU they are the threads that computed, of all ranks together and at most one a core. A machine may
+    have many more cores than a run used.
+    """
+    machine, ranks = str(record["machine"]), int(record.get("ranks", 1))
+    if "," in machine.split("CPU core")[-1]:
+        return ranks, "GPU", ""
+    found = _CORES.search(machine)
+    cores = int(found[1]) if found else 1
+    sessions = [one for one in record.get("sessions", []) if isinstance(one, dict)]
+    used = {
+        min(cores, int(one["threads"]) * int(one.get("ranks", 1)))
+        for one in (*sessions, {"ranks": ranks, **record})
+        if one.get("threads")
+    }
+    if not used:
+        return cores, "core", f"the run did not record its threads: all {cores} cores of the machine count"
+    if len(used) > 1:
+        told = ", ".join(map(str, sorted(used)))
+        return max(used), "core", f"its sessions used {told} cores: all of its time counts with the most"
+    return used.pop(), "core", ""
 
 
 def _sum(rows: list[Mapping[str, Any]], key: str) -> int:

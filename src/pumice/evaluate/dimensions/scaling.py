@@ -62,6 +62,14 @@ def measure(subject: Subject, folder: Path, out: Path, terms: Terms, progress: P
     )
 
 
+def check(subject: Subject) -> None:
+    """Make sure that there are finished runs with scores on the same questions."""
+    runs = _runs(subject)
+    for run in runs:
+        read_training(run)
+    _common(runs, [read_yield(run) for run in runs])
+
+
 def _runs(subject: Subject) -> tuple[Path, ...]:
     own = () if subject.run is None else (subject.run,)
     runs = tuple(dict.fromkeys(run.resolve() for run in (*own, *subject.others)))
@@ -114,4 +122,5 @@ SCALING = Dimension(
     lambda subject, folder: records_digest(
         (*(() if subject.run is None else (subject.run,)), *subject.others)
     ),
+    check,
 )

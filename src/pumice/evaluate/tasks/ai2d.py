@@ -132,7 +132,8 @@ def _with_letters(own: Path, name: str, picture: Path, ready: Pictures) -> Pictu
         return ready.find(f"{name}.png", str(own / "questions" / f"{name}.png.json"))
     file = own / "annotations" / f"{name}.png.json"
     boxes = [_box(row) for _, row in object_rows(file, "text", "annotation file")]
-    return Stored(f"{name}_letters.png", lambda: draw_letters(picture, boxes))
+    size = picture.stat().st_size if picture.is_file() else 0
+    return Stored(f"{name}_letters.png", lambda: draw_letters(picture, boxes), f"{size} bytes, {boxes}")
 
 
 Box = tuple[int, int, int, int, str]

@@ -151,7 +151,9 @@ class _Pictures:
         key = hashlib.sha256(text.encode()).digest()
         if key not in self._known:
             _decoded(text, row.where)
-            self._known[key] = Stored(f"{row_id(source)}.jpg", partial(_decoded, text, row.where))
+            self._known[key] = Stored(
+                f"{row_id(source)}.jpg", partial(_decoded, text, row.where), key.hex()[:16]
+            )
         return self._known[key]
 
 

@@ -43,7 +43,8 @@ def middle_frame(path: Path, number: int, row: Row, name: str) -> Stored:
                 f"the segment is {segment!r}", where=row.where, remedy="it is two numbers: start and end"
             )
         start, end = float(segment[0]), float(segment[1])
-    return Stored(name, partial(_decoded, path, number, (start, end), row.where))
+    size = path.stat().st_size if path.is_file() else 0
+    return Stored(name, partial(_decoded, path, number, (start, end), row.where), f"{size} bytes")
 
 
 def _decoded(path: Path, number: int, segment: tuple[float, float], where: str) -> bytes:

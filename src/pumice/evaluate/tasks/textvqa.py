@@ -14,8 +14,8 @@ from pumice.evaluate.tasks.prompts import OCR, short
 from pumice.score import Inputs
 from pumice.score.answers import counted, row_id
 from pumice.score.files import need as key_of
-from pumice.score.files import object_rows, read, strings_of, text_of
-from pumice.score.vqa import prompt_question
+from pumice.score.files import object_rows, read, text_of
+from pumice.score.vqa import people_of, prompt_question
 
 _SOURCE = "TextVQA, textvqa.org/dataset"
 QUESTIONS = Official(("TextVQA_0.5.1_val.json",), _SOURCE)
@@ -70,7 +70,7 @@ def _load(folder: Path, choices: Mapping[str, str]) -> Loaded:
             [pictures / image_name(f"{image}.jpg", row.where, "image_id")],
             {"question_id": name, "prompt": prompt},
             row.where,
-            truth=commonest(strings_of(row.value, "answers", row.where)),
+            truth=commonest(people_of(row)),
         )
     if prompts is not None and (left := sum(map(len, prompts.values()))):
         raise DataError(
