@@ -114,7 +114,7 @@ def test_every_comparison_and_page_is_made(tmp_path: Path, monkeypatch: pytest.M
             write_predictions(place, [prediction("1", 1.0, group="random")])
         lines(f"{name}.jsonl", [{"question_id": "1", "parsed": "x", "score": 1.0, "groups": []}])
     found = commands("pumice eval compare ") + commands("pumice report ")
-    assert len(found) == 6
+    assert len(found) == 9
     for line in found:
         result = run_pumice(*shlex.split(line)[1:])
         assert result.code == 0, f"{line}\n{result.both}"

@@ -12,7 +12,7 @@ def test_two_evaluations_side_by_side(tmp_path: Path) -> None:
     b = gqa(tmp_path / "b", [True] * 90 + [False] * 10)
     result = run_pumice("eval", "compare", str(a), str(b))
     assert result.code == 0, result.both
-    assert "gqa: B is better than A by 30.0 points" in result.both
+    assert "gqa: B is better than A by 30.00 points" in result.both
     assert "McNemar, exact" in result.both
 
 
@@ -60,3 +60,26 @@ def test_pages_of_one_and_of_two_evaluations(tmp_path: Path) -> None:
         result = run_pumice("report", *words)
         assert result.code == 2
         assert said in result.err
+
+
+def test_tables_for_papers(tmp_path: Path) -> None:
+    a = gqa(tmp_path / "a", [True] * 60 + [False] * 40)
+    b = gqa(tmp_path / "b", [True] * 90 + [False] * 10)
+    result = run_pumice("eval", "compare", a, b, "--format", "latex")
+    assert result.code == 0, result.both
+    assert "$+30.00$" in result.out
+    result = run_pumice("report", a, b, "--format", "csv")
+    assert result.out.splitlines()[0].startswith("model,task,figure,group,value,low,high,n")
+    assert len(result.out.splitlines()) == 3
+    assert not (a / "index.html").exists()
+    target = tmp_path / "table.md"
+    assert run_pumice("report", a, "--format", "markdown", "--out", target).code == 0
+    assert "| GQA | accuracy | 60.00 |" in target.read_text()
+    for words, said in (
+        (["eval", "compare", a, b, "--format", "latx"], "latex"),
+        (["eval", "compare", a, b, "--format", "csv", "--json"], "leave one out"),
+        (["report", tmp_path, "--format", "csv"], "neither a run nor an evaluation"),
+    ):
+        result = run_pumice(*words)
+        assert result.code == 2
+        assert said in result.both

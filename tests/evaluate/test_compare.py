@@ -8,7 +8,7 @@ import pytest
 from pumice.errors import DataError, UsageError
 from pumice.evaluate.compare import compare
 from pumice.evaluate.results import BLIND, write_predictions
-from pumice.evaluate.sides import read_side
+from pumice.evaluate.sides import Side, read_side
 
 from .results_made import evaluation, gqa, prediction, task_result
 
@@ -58,8 +58,8 @@ def test_only_one_right_and_mcnemar(tmp_path: Path) -> None:
     assert one.first.test == "McNemar, exact"
     assert one.first.p == pytest.approx(0.0022, abs=1e-4)  # twice the binomial tail of 10 in 40
     assert one.first.paired.difference == pytest.approx(20)
-    assert one.verdict("A", "B").startswith("B is better than A by 20.0 points (95% ")
-    assert compare(sides(b, a))[0].tasks["gqa"].verdict("A", "B").startswith("A is better than B by 20.0")
+    assert one.verdict("A", "B").startswith("B is better than A by 20.00 points (95% ")
+    assert compare(sides(b, a))[0].tasks["gqa"].verdict("A", "B").startswith("A is better than B by 20.00")
 
 
 def test_scores_that_are_no_yes_or_no_go_through_the_exchange_test(tmp_path: Path) -> None:
@@ -86,6 +86,25 @@ def test_other_questions_are_refused_and_common_ones_taken(tmp_path: Path) -> No
     one = compare(sides(a, b), common=True)[0].tasks["gqa"]
     assert one.n == 7
     assert "3 questions that only one was asked are left out" in one.notes
+
+
+def test_a_task_that_differs_takes_no_other_with_it(tmp_path: Path) -> None:
+    def side(name: str, n: int) -> Side:
+        same = [prediction(f"q{i}", 1.0) for i in range(4)]
+        other = [prediction(f"p{i}", 1.0) for i in range(n)]
+        tasks = {
+            "gqa": (task_result("gqa", "accuracy", 100.0, 4), same),
+            "seed": (task_result("seed", "accuracy", 100.0, n), other),
+        }
+        return read_side(evaluation(tmp_path / name, tasks))
+
+    both = side("a", 3), side("b", 2)
+    with pytest.raises(UsageError, match="questions of seed are not the same"):
+        compare(both)
+    (found,) = compare(both, each=True)
+    assert list(found.tasks) == ["gqa"]
+    assert found.tests == 1
+    assert "1 differ" in found.refused["seed"]
 
 
 def test_another_truth_is_another_question(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
 def test_models_that_were_asked_other_questions_are_not_compared(tmp_path: Path) -> None:
     first, second = make(tmp_path / "a", n=60), make(tmp_path / "b", n=50)
     page = parse(write_evaluation_page(first, [second], page=tmp_path / "both.html"))
-    assert "the questions of gqa are not the same" in page.text
+    assert "gqa: not compared: the questions of gqa are not the same" in page.text
 
 
 def test_tasks_without_figures_say_why(tmp_path: Path) -> None:

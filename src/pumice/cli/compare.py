@@ -20,6 +20,7 @@ EPILOG = examples(
     ("two models on all tasks that both were asked", "pumice eval compare evals/first evals/second"),
     ("what the pictures are worth", "pumice eval compare evals/first/pope/blind evals/first/pope"),
     ("two files of pumice score --details", "pumice eval compare a.jsonl b.jsonl --task gqa"),
+    ("a table for a paper", "pumice eval compare evals/first evals/second --format latex"),
 )
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -46,6 +47,15 @@ def compare(
         typer.Option("--common", help="Where the questions differ, take those that both were asked."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Print a table for a paper or a program: csv, latex (booktabs) or markdown.",
+            show_default="for this terminal",
+        ),
+    ] = None,
 ) -> None:
     """Compare evaluations on the same questions: differences, their intervals, and what could be told."""
     from pumice.errors import UsageError
@@ -58,6 +68,8 @@ def compare(
             where="A B",
             remedy="name two folders that pumice eval wrote",
         )
+    if form is not None:
+        check_format(form, as_json=as_json)
     comparisons = held([read_side(path, task) for path in sides], common=common, task=task)
     if as_json:
         import json
@@ -65,8 +77,29 @@ def compare(
         found = {"comparisons": [one.as_json() for one in comparisons]}
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
+    if form is not None:
+        from pumice.report.papers import comparison_sheet
+        from pumice.report.typeset import FORMATS
+
+        typer.echo(FORMATS[form](comparison_sheet(comparisons)), nl=False)
+        return
     for number, one in enumerate(comparisons, 1):
         _show(one, LETTERS[number])
+
+
+def check_format(form: str, *, as_json: bool = False) -> None:
+    """Refuse a table's format that there is not.
+
+    Raises:
+        UsageError: it has no such name (the nearest is named), or JSON is wanted as well.
+    """
+    from pumice.errors import UsageError, suggest
+    from pumice.report.typeset import FORMATS
+
+    if form not in FORMATS:
+        raise UsageError(f"there is no format {form!r}", where="--format", remedy=suggest(form, FORMATS))
+    if as_json:
+        raise UsageError("two formats are asked for", where="--json, --format", remedy="leave one out")
 
 
 def _show(one: Comparison, letter: str) -> None:
@@ -145,9 +178,11 @@ def _table(one: Comparison, letter: str) -> Table:
 
 
 def _figures(one: Difference) -> tuple[str, str, str, str]:
+    from pumice.evaluate.compare import points
+
     pair = one.paired
-    low, high = pair.interval
-    return f"{pair.a:.2f}", f"{pair.b:.2f}", f"{pair.difference:+.2f}", f"{low:+.2f} to {high:+.2f}"
+    low, high = (points(end, signed=True) for end in pair.interval)
+    return points(pair.a), points(pair.b), points(pair.difference, signed=True), f"{low} to {high}"
 
 
 def _counts(task: TaskComparison) -> Sequence[str]:

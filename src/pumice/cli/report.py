@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from pumice.errors import UsageError
 EPILOG = examples(
     ("a finished run, or one that is still training", "pumice report runs/tiny"),
     ("an evaluation of benchmark tasks", "pumice report evals/tiny"),
+    ("their figures as a table for a paper", "pumice report evals/first evals/second --format latex"),
     ("two evaluations on one page", "pumice report evals/first evals/second --out both.html"),
 )
 
@@ -32,8 +34,17 @@ def report(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Where the page of an evaluation goes.",
+            help="Where the page of an evaluation goes, or its table.",
             show_default="FOLDER/index.html",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Print the figures of evaluations as a table instead: csv, latex (booktabs) or markdown.",
+            show_default="the page",
         ),
     ] = None,
 ) -> None:
@@ -43,6 +54,9 @@ def report(
 
     first, *rest = folders
     first = run_named(str(first)) or first
+    if form is not None:
+        _table([first, *rest], form, page)
+        return
     if not is_evaluation(first) and not (first / "run.json").is_file():
         raise _neither(first)
     if is_evaluation(first):
@@ -91,3 +105,28 @@ def _neither(folder: Path) -> UsageError:
     if (folder / "scores.json").is_file():
         what += "; of questions of one's own (pumice eval --questions) there is a page with their run alone"
     return UsageError(what, where=str(folder), remedy=remedy)
+
+
+def _table(folders: Sequence[Path], form: str, target: Path | None) -> None:
+    """The figures of evaluations as text, to the terminal or into a file."""
+    from pumice.cli.compare import check_format
+    from pumice.files import write_text
+    from pumice.report import is_evaluation
+    from pumice.report.evaluated import named, read_evaluation
+    from pumice.report.papers import figures_sheet
+    from pumice.report.typeset import FORMATS
+
+    check_format(form)
+    places = [one / "eval" if not is_evaluation(one) and is_evaluation(one / "eval") else one
+              for one in folders]  # fmt: skip
+    for place in places:
+        if not is_evaluation(place):
+            raise _neither(place)
+    text = FORMATS[form](figures_sheet(named([read_evaluation(place) for place in places])))
+    if target is None:
+        typer.echo(text, nl=False)
+        return
+    if not target.absolute().parent.is_dir():
+        raise UsageError("there is no such folder", where=f"--out {target}", remedy="make it first")
+    write_text(target, text)
+    out.print(f"wrote {target}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -110,8 +110,10 @@ class TaskComparison:
         if self.told:
             better, worse = (b, a) if pair.difference > 0 else (a, b)
             low, high = pair.interval if pair.difference > 0 else (-pair.interval[1], -pair.interval[0])
-            sure = f"95% {low:.1f} to {high:.1f}, {p_text(self.p_holm)}"
-            return f"{better} is better than {worse} by {abs(pair.difference):.1f} points ({sure}; {size})."
+            sure = f"95% {points(low)} to {points(high)}, {p_text(self.p_holm)}"
+            return (
+                f"{better} is better than {worse} by {points(abs(pair.difference))} points ({sure}; {size})."
+            )
         could = "so few cannot tell any"
         if pair.detectable:
             could = f"one of {pair.detectable:.1f} points could have been, four times out of five"
@@ -138,13 +140,22 @@ class TaskComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides and their tasks; ``tests`` is the number of comparisons that p values are corrected for."""
+    """Two sides and their tasks.
+
+    Attributes:
+        a, b: the sides' names.
+        tasks: those that could be compared.
+        tests: the number of comparisons that p values are corrected for.
+        left_out: tasks that one of the two alone has.
+        refused: tasks of both that could not be compared, and why.
+    """
 
     a: str
     b: str
     tasks: Mapping[str, TaskComparison]
     tests: int
     left_out: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """One object."""
@@ -155,25 +166,35 @@ class Comparison:
         return {"a": self.a, "b": self.b, "tests": self.tests, "alpha": ALPHA, "tasks": tasks}
 
 
-def compare(sides: Sequence[Side], *, common: bool = False, task: str | None = None) -> list[Comparison]:
+def compare(
+    sides: Sequence[Side], *, common: bool = False, task: str | None = None, each: bool = False
+) -> list[Comparison]:
     """The first side against each of the others, p values corrected over all tasks of all of them (Holm).
 
     Args:
         sides: two or more.
         common: take the questions that both were asked; without it other questions are an error.
         task: this one alone.
+        each: a task that cannot be compared is told in ``refused`` and takes no other with it.
 
     Raises:
-        UsageError: no task is in both, or the questions differ.
+        UsageError: no task is in both; or the questions of one differ, unless ``each`` is said.
     """
     assert len(sides) > 1
-    found: list[tuple[Side, Side, dict[str, TaskComparison]]] = []
+    found: list[tuple[Side, Side, dict[str, TaskComparison], dict[str, str]]] = []
     for other in sides[1:]:
-        names = common_tasks(sides[0], other, task)
-        tasks = {name: compare_task(name, sides[0], other, common=common) for name in names}
-        found.append((sides[0], other, tasks))
-    adjusted = iter(holm([one.first.p for _, _, tasks in found for one in tasks.values()]))
-    tests = sum(len(tasks) for _, _, tasks in found)
+        tasks: dict[str, TaskComparison] = {}
+        refused: dict[str, str] = {}
+        for name in common_tasks(sides[0], other, task):
+            try:
+                tasks[name] = compare_task(name, sides[0], other, common=common)
+            except UsageError as error:
+                if not each:
+                    raise
+                refused[name] = error.what
+        found.append((sides[0], other, tasks, refused))
+    adjusted = iter(holm([one.first.p for _, _, tasks, _ in found for one in tasks.values()]))
+    tests = sum(len(tasks) for _, _, tasks, _ in found)
     return [
         Comparison(
             a.name,
@@ -181,8 +202,9 @@ def compare(sides: Sequence[Side], *, common: bool = False, task: str | None = N
             {name: replace(one, p_holm=next(adjusted)) for name, one in tasks.items()},
             tests,
             () if task else tuple(sorted(a.tasks.keys() ^ b.tasks.keys())),
+            refused,
         )
-        for a, b, tasks in found
+        for a, b, tasks, refused in found
     ]
 
 
@@ -345,6 +367,15 @@ def _settings(a: TaskResult | None, b: TaskResult | None) -> list[str]:
 
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
+
+
+def points(value: float, *, signed: bool = False) -> str:
+    """A figure or a difference as it is read: the same two places in sentences and in tables.
+
+    >>> points(-2.05), points(2.049, signed=True)
+    ('-2.05', '+2.05')
+    """
+    return f"{value:+.2f}" if signed else f"{value:.2f}"
 
 
 def p_text(p: float) -> str:

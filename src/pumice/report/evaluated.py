@@ -82,6 +82,15 @@ def read_evaluation(folder: Path) -> Evaluated:
     return Evaluated(folder, results["model"]["name"], results)
 
 
+def named(all_of_them: Sequence[Evaluated]) -> list[Evaluated]:
+    """Models that have one name are told apart by their folders."""
+    names = [one.name for one in all_of_them]
+    return [
+        one if names.count(one.name) == 1 else Evaluated(one.path, f"{one.name} ({one.path})", one.results)
+        for one in all_of_them
+    ]
+
+
 def draw(task: str, main: Evaluated, others: Sequence[Evaluated]) -> list[Shown]:
     """The questions of a task that are shown: drawn by a hash of their ids, groups in turn, right and wrong.
 

@@ -15,7 +15,7 @@ from pumice.evaluate.samples import Loaded
 from pumice.evaluate.sides import read_side
 from pumice.files import write_text
 from pumice.report.album import Album
-from pumice.report.evaluated import Evaluated, Shown, draw, read_evaluation
+from pumice.report.evaluated import Evaluated, Shown, draw, named, read_evaluation
 from pumice.report.examples import MAX_WORDS, PICTURES
 from pumice.report.html import Markup, tag
 from pumice.report.sections import scrolling, section
@@ -85,7 +85,7 @@ def render_evaluation(
 
     Where words take more than is left for them, pictures make room, then long answers.
     """
-    main, *rest = _named([read_evaluation(folder) for folder in (out_dir, *others)])
+    main, *rest = named([read_evaluation(folder) for folder in (out_dir, *others)])
     shown = {name: draw(name, main, rest) for name in main.scored}
     page = ""
     for room, most in ((ROOM, MAX_WORDS), (ROOM // 2, MAX_WORDS), (0, MAX_WORDS), (0, FEW_WORDS)):
@@ -141,15 +141,6 @@ def _file(name: str) -> str:
     return resources.files("pumice.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _named(all_of_them: Sequence[Evaluated]) -> list[Evaluated]:
-    """Models that have one name are told apart by their folders."""
-    names = [one.name for one in all_of_them]
-    return [
-        one if names.count(one.name) == 1 else Evaluated(one.path, f"{one.name} ({one.path})", one.results)
-        for one in all_of_them
-    ]
-
-
 def _header(main: Evaluated, rest: Sequence[Evaluated]) -> Markup:
     brand = tag("p", tag("b", "pumice"), tag("span", "evaluation"), class_="brand")
     scored = len(main.scored)
@@ -161,7 +152,7 @@ def _header(main: Evaluated, rest: Sequence[Evaluated]) -> Markup:
         "Model": record["name"],
         "Kind": {"local": "local model", "endpoint": "endpoint", "file": "file of answers"}[record["kind"]],
         "Weights": record["digest"],
-        "Date": main.results["date"],
+        "Date": main.results["date"].replace("T", " ").replace("+00:00", " UTC"),
     }
     rows = [
         tag("div", tag("dt", name), tag("dd", value), class_="wide" if name == "Weights" else None)
@@ -193,13 +184,17 @@ def _differences(main: Evaluated, rest: Sequence[Evaluated]) -> Markup | None:
     content: list[Markup] = []
     for other in rest:
         try:
-            (one,) = compare([read_side(main.path), read_side(other.path)])
+            (one,) = compare([read_side(main.path), read_side(other.path)], each=True)
         except UsageError as error:
             content.append(tag("p", f"{other.name}: {error.what}.", class_="absent"))
             continue
         lines = [
             tag("li", tag("b", f"{name}: "), task.verdict(main.name, other.name, one.tests))
             for name, task in one.tasks.items()
+        ]
+        lines += [
+            tag("li", tag("b", f"{name}: "), f"not compared: {why}.", class_="quiet")
+            for name, why in one.refused.items()
         ]
         content.append(tag("ul", lines, class_="verdicts"))
     intro = (

@@ -99,14 +99,18 @@ def _label(axis: Axis, number: int, count: int) -> Markup:
     x, y = _at(number, count, 1 + 16 / RADIUS)
     lean = x - WIDTH / 2
     anchor = "middle" if abs(lean) < 12 else "start" if lean > 0 else "end"
-    # a label above the plot grows upwards, one below it downwards
-    top = y - 14 if y < HEIGHT / 2 - RADIUS * 0.6 else y + 4
+    # what stands behind a comma has a line of its own: beside the plot there is room for a dozen characters
+    first, comma, rest = axis.name.partition(", ")
+    names = [first + comma.rstrip(), *([rest] if rest else [])]
+    # a label above the plot grows upwards, one below it downwards; lines go by the size of the letters
+    rise = -len(names) if y < HEIGHT / 2 - RADIUS * 0.6 else 0.3
     span = f"{axis.low:g}\u2013{axis.high:g}{axis.unit}"
-    return tag(
-        "g",
-        tag("text", axis.name, x=f"{x:.1f}", y=f"{top:.1f}", text_anchor=anchor, class_="axis-name"),
-        tag("text", span, x=f"{x:.1f}", y=f"{top + 13:.1f}", text_anchor=anchor),
-    )
+    lines = [(name, "axis-name") for name in names] + [(span, None)]
+    spans = [
+        tag("tspan", line, x=f"{x:.1f}", dy=f"{rise if i == 0 else 1.1:.1f}em", class_=kind)
+        for i, (line, kind) in enumerate(lines)
+    ]
+    return tag("text", spans, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
 
 
 def _line(axes: Sequence[Axis], line: Line) -> Markup:

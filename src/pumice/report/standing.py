@@ -82,14 +82,14 @@ def table_section(main: Evaluated, others: Sequence[Evaluated]) -> Markup:
         return section("Figures", None, absent("No task has figures yet."))
     heads = [
         tag("th", "Task", scope="col"),
-        tag("th", interval_scale(), scope="col"),
+        tag("th", interval_scale(), scope="col", class_="plot"),
         tag("th", main.name, scope="col", class_="num"),
         tag("th", "95%", scope="col"),
         [tag("th", other.name, scope="col", class_="num") for other in others],
         [tag("th", name, scope="col", class_="num") for name in ("chance", "blind", "n")],
     ]
     body = [_row(row, others) for row in rows]
-    table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", body))
+    table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", body), class_="standing")
     intro = (
         "Per cent, and points for MME, with the scorer's 95% bootstrap interval. Chance: the best of answers "
         "that are the same to every question. Blind: the same model without the pictures."
@@ -226,10 +226,12 @@ def _row(row: Standing, others: Sequence[Evaluated]) -> Markup:
     scale = None if row.full == 100 else tag("span", f" of {row.full:,.0f}", class_="quiet")
     name = tag("a", row.name, href=f"#task-{row.result['task']}")
     part = row.result["asked"] < row.result["total"]
+    plain = row.metric == "accuracy" or row.metric != row.result["figure"]
+    figure = None if plain else tag("span", words(row.metric), class_="figure-name")
     return tag(
         "tr",
-        tag("th", name, tag("span", " (a part)", class_="quiet") if part else None, scope="row"),
-        tag("td", plot),
+        tag("th", name, tag("span", " (a part)", class_="quiet") if part else None, figure, scope="row"),
+        tag("td", plot, class_="plot"),
         tag("td", number(row.value), scale, class_=_standing_class(row, chance, blind)),
         tag("td", ends_text(row.ends), class_="ends"),
         [_other(row, other) for other in others],

@@ -43,11 +43,16 @@ def measure(subject: Subject, folder: Path, out: Path, terms: Terms, progress: P
     spaces: dict[str, Callable[[], Floats]] = {}
     generator = subject.load()
     embedded = _Embedded(generator, captions, progress)
-    spaces["connector"] = embedded.words_likeness
-    spaces["hidden"] = embedded.hidden_likeness
+    # The first stands for the dimension. What is aligned in training is the connector's output, so it is the
+    # connector's; and the standardised one, for without that terse captions are near every picture, and the
+    # figure says more of the captions than of the alignment (hubness: Radovanovic et al. 2010, JMLR 11).
     spaces[f"connector{STANDARD}"] = embedded.words_likeness
+    spaces["connector"] = embedded.words_likeness
     spaces[f"hidden{STANDARD}"] = embedded.hidden_likeness
+    spaces["hidden"] = embedded.hidden_likeness
     notes = [
+        "connector_standard_i2t_top1 stands for the dimension: training aligns the connector's output, and"
+        " without the standard the same few captions are found by every picture",
         "connector: the mean over a caption's tokens of the nearest picture token (cosine, both centred); "
         "hidden: cosine of mean states in the middle layer, centred",
         "standard: each candidate's likeness in standard deviations of its own over all queries, as some"
