@@ -29,14 +29,10 @@ import torch
 import transformers
 
 from pumice.bench.gpu import GOALS, SIDES, Figure, bench_card, matmul_peak
-from pumice.bench.material import LLAVA_7B, STAGES, Size, make_data, make_model
+from pumice.bench.material import LLAVA_7B, MINI, STAGES, make_data, make_model
 from pumice.bench.train import Settings
 from pumice.errors import PumiceError
 
-SMALL = Size(
-    width=64, layers=2, heads=4, mlp=172, vocabulary=512, vision_width=32, vision_layers=3, vision_heads=2,
-    pixels=56,
-)  # fmt: skip
 SMALL_SIDES = (256, 512)
 
 
@@ -125,7 +121,7 @@ def main() -> None:
     given = options().parse_args()
     if not given.small and not torch.cuda.is_available():
         raise SystemExit("there is no GPU here: --small runs the same way with a tiny model on a CPU")
-    settings, size = settings_of(given), SMALL if given.small else LLAVA_7B
+    settings, size = settings_of(given), MINI if given.small else LLAVA_7B
     peak = matmul_peak(SMALL_SIDES if given.small else SIDES, 0.2 if given.small else 1.0)
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     print(f"{name}: bf16 products {peak / 1e12:.4g} TFLOP/s")

@@ -38,12 +38,14 @@ CAPTION = (6, 24)
 class Size:
     """The model that is trained: a ViT and a Llama.
 
-    The defaults give 41.8 million parameters, 144 tokens a picture.
+    The defaults give 41.8 million parameters, 144 tokens a picture. ``kv_heads`` are as many as ``heads``
+    unless told.
     """
 
     width: int = 384
     layers: int = 8
     heads: int = 6
+    kv_heads: int | None = None
     mlp: int = 1024
     vocabulary: int = 32_064
     vision_width: int = 192
@@ -64,6 +66,33 @@ LLAVA_7B = Size(
     pixels=336,
 )
 """LLaVA-1.5-7B: CLIP-L/336 and Vicuna 7B, 576 tokens a picture, 7.1 billion parameters."""
+
+LLAVA_1B = Size(
+    width=2048,
+    layers=22,
+    heads=32,
+    kv_heads=4,
+    mlp=5632,
+    vision_width=1024,
+    vision_layers=24,
+    vision_heads=16,
+    pixels=336,
+)
+"""CLIP-L/336 and a Llama with the shapes of TinyLlama 1.1B, 576 tokens a picture."""
+
+MINI = Size(
+    width=64,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    mlp=192,
+    vocabulary=512,
+    vision_width=32,
+    vision_layers=3,
+    vision_heads=2,
+    pixels=56,
+)
+"""What a benchmark is tried out with: its numbers mean nothing."""
 
 
 def make_model(folder: Path, size: Size, seed: int = 0, dtype: str = "float32") -> Path:
@@ -125,7 +154,7 @@ def _language(folder: Path, size: Size, dtype: str) -> None:
         intermediate_size=size.mlp,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
+        num_key_value_heads=size.kv_heads or size.heads,
         vocab_size=size.vocabulary,
         max_position_embeddings=4096,
         bos_token_id=tokenizer.bos_token_id,

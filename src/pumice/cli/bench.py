@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pumice.cli.bench_answers import infer, serve
 from pumice.cli.help import examples
 from pumice.words import counted
 
@@ -112,6 +113,24 @@ def train(
     _show(lines, agreements, settings.threads)
     if out_file is not None:
         _write(out_file, lines, agreements)
+
+
+app.command(
+    "infer",
+    epilog=examples(
+        ("the whole table", "pumice bench infer"),
+        ("two sides", "pumice bench infer --side 'pumice bfloat16' --side 'transformers bfloat16'"),
+        ("tried out with a tiny model", "pumice bench infer --small --rounds 1"),
+    ),
+)(infer)
+app.command(
+    "serve",
+    epilog=examples(
+        ("16 image requests together, beside one at a time", "pumice bench serve --kind image"),
+        ("longer answers, to a file", "pumice bench serve --tokens 256 --json bench.json"),
+        ("tried out with a tiny model", "pumice bench serve --small --rounds 1"),
+    ),
+)(serve)
 
 
 def _show(lines: Sequence[Line], agreements: Sequence[Agreement], threads: int) -> None:

@@ -1,0 +1,105 @@
+"""Sides of a benchmark that stay: processes that load a model once, then measure whenever they are told.
+
+A side reads lines of JSON from its standard input and answers each with one line. So sides take turns round
+after round without loading anew, and a machine that is busy for a while is so for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TextIO
+
+from pumice.errors import RunError
+
+Ask = dict[str, Any]
+Answer = dict[str, Any]
+
+
+class Side:
+    """A process that measures one side.
+
+    Args:
+        title: what it is called in errors.
+        module: what is run, by its dotted name; it calls ``answer_lines``.
+        spec: what it is; given to it as its first line.
+        variables: its environment; this process's own by default.
+    """
+
+    def __init__(
+        self, title: str, module: str, spec: Ask, *, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.title = title
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=variables,
+        )
+        self._spec = spec
+
+    def __enter__(self) -> Side:
+        self.ask(self._spec)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ask(self, what: Ask) -> Answer:
+        """The answer to one line.
+
+        Raises:
+            RunError: the process died; its last words are in the error.
+        """
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(what) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            _, said = process.communicate()
+            raise RunError(
+                f"{self.title} failed: {said.strip()[-600:] or f'exit {process.returncode}'}",
+                where=self.title,
+                remedy="leave it out with --side, or run it alone",
+            )
+        found: Answer = json.loads(line)
+        return found
+
+    def close(self) -> None:
+        """End the process: it has read all."""
+        if self._process.poll() is None:
+            self._process.communicate()
+
+
+def answer_lines(open_side: Callable[[Ask], Callable[[Ask], Answer]]) -> None:
+    """What a side's process runs: the first line opens it, each other one is a measurement.
+
+    Args:
+        open_side: from the spec to what measures. What is printed meanwhile goes to standard error, where it
+            does not stand between the answers.
+    """
+    answers: TextIO = sys.stdout
+    sys.stdout = sys.stderr
+    measure: Callable[[Ask], Answer] | None = None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if measure is None:
+            measure, found = open_side(asked), {}
+        else:
+            found = measure(asked)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answers.write(json.dumps({"peak_bytes": peak, **found}) + "\n")
+        answers.flush()
