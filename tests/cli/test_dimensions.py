@@ -95,3 +95,34 @@ def test_what_cannot_be_done_is_told(
     assert result.code in (1, 2)
     assert told in " ".join(result.both.split())
     assert not (tmp_path / "evals" / "tiny" / "fusion").exists()
+
+
+@pytest.mark.parametrize(
+    ("only", "said", "lacks"),
+    [
+        ("pope", "pumice eval tiny --tasks all --data {}", "--dimensions"),
+        ("reasoning", "pumice eval tiny --dimensions all --data {}", "--tasks"),
+        (
+            "llava-bench,mm-vet",
+            "pumice eval tiny --tasks all --data {} --judge URL --judge-model NAME",
+            "--dimensions",
+        ),
+    ],
+)
+def test_what_is_written_is_followed_by_a_command_that_can_measure_it(
+    pumice: Pumice, tmp_path: Path, only: str, said: str, lacks: str
+) -> None:
+    result = pumice("world", "benchmarks", tmp_path / "data", "--n", "2", "--only", only)
+    assert result.code == 0, result.both
+    commands = [line.strip() for line in result.out.splitlines() if line.strip().startswith("pumice eval")]
+    assert commands == [said.format(tmp_path / "data")]
+    assert lacks not in commands[0]
+    assert ("of a judge, which must read llava-bench and mm-vet" in result.out) == ("judge" in said)
+
+
+def test_a_server_has_no_dimensions(pumice: Pumice) -> None:
+    result = pumice("eval", "http://localhost:1/v1", "--dimensions", "reasoning", "--tasks", "pope")
+    assert result.code == 2
+    assert "retrieval and fusion look into" in result.err
+    assert "instructions, reasoning and domain ask it" in result.err
+    assert "pumice eval http://localhost:1/v1 --tasks pope" in result.err

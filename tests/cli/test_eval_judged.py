@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from pumice.evaluate.results import read_results
 
-from ..evaluate.stand_in import StandIn
+from ..evaluate.stand_in import StandIn, fails
 from .conftest import Pumice
 
 MODELS = ("m", "judge-1", "judge-2")
@@ -85,19 +86,111 @@ def test_two_judges_in_two_runs_and_both_orders(pumice: Pumice, data: Path, tmp_
     assert (tmp_path / "out" / "mm-vet" / "second-grades.json").is_file()
 
 
-def test_a_judge_that_is_not_there_is_told_before_anything_is_asked(
-    pumice: Pumice, data: Path, tmp_path: Path
+@pytest.fixture
+def and_docvqa(data: Path) -> Path:
+    """With a task that no judge reads: one question of DocVQA, which is answered right."""
+    folder = data / "docvqa"
+    (folder / "documents").mkdir(parents=True)
+    PIL.Image.new("RGB", (8, 8), "red").save(folder / "documents" / "a.png")
+    row = {"questionId": 1, "question": "Which?", "image": "a.png", "answers": ["red."]}
+    (folder / "val_v1.0_withQT.json").write_text(json.dumps({"data": [row]}))
+    return data
+
+
+def test_a_judge_that_is_not_there_stops_no_other_task(
+    pumice: Pumice, and_docvqa: Path, tmp_path: Path
 ) -> None:
     with StandIn([]) as gone:
         address = gone.url
+    out = tmp_path / "out"
     with StandIn(says, models=MODELS) as server:
+        words = [
+            "eval", "m", "--endpoint", server.url, "--tasks", "mm-vet,docvqa", "--data", and_docvqa,
+            "--out", out,
+        ]  # fmt: skip
+        result = pumice(*words, "--judge", address, "--judge-model", "judge-1")
+        assert result.code == 1
+        assert "start the server" in result.err, "told before anything is asked"
+        tasks = read_results(out)["tasks"]
+        assert tasks["docvqa"]["state"] == "scored"
+        assert tasks["mm-vet"]["state"] == "answered"
+        assert "not judged: the server did not answer" in tasks["mm-vet"]["problem"]
+        assert (out / "index.html").is_file()
+        (line,) = [line for line in result.out.splitlines() if "then go on" in line]
+        command = shlex.split(line[line.index("pumice eval") :])
+        asked = len(server.bodies)
+        command[command.index(address)] = server.url  # the judge is up again
+        again = pumice(*command[1:])
+        assert again.code == 0, again.both
+        assert len(server.bodies) == asked + 2, "the judge alone is asked"
+
+
+def test_a_judge_that_refuses_the_key_is_no_end_either(
+    pumice: Pumice, and_docvqa: Path, tmp_path: Path
+) -> None:
+    refusing = StandIn([fails(401, "who are you")], models=fails(401, "who are you"))
+    with StandIn(says, models=MODELS) as server, refusing:
+        result = pumice(
+            "eval", "m", "--endpoint", server.url, "--tasks", "mm-vet,docvqa", "--data", and_docvqa,
+            "--out", tmp_path / "out", "--judge", refusing.url, "--judge-model", "judge-1",
+        )  # fmt: skip
+    assert result.code == 1
+    assert "OPENAI_API_KEY is not set" in result.err
+    assert "--judge-key-variable VARIABLE" in result.err
+    assert read_results(tmp_path / "out")["tasks"]["docvqa"]["state"] == "scored"
+
+
+def test_a_judge_that_talks_nonsense_is_quoted(pumice: Pumice, and_docvqa: Path, tmp_path: Path) -> None:
+    def nonsense(body: dict[str, Any]) -> str:
+        return "Red." if body["model"] == "m" else "Both are\nlovely."
+
+    with StandIn(nonsense, models=MODELS) as server:
+        result = pumice(
+            "eval", "m", "--endpoint", server.url, "--tasks", "llava-bench,mm-vet,docvqa",
+            "--data", and_docvqa, "--out", tmp_path / "out",
+            "--judge", server.url, "--judge-model", "judge-1",
+        )  # fmt: skip
+    assert result.code == 1
+    tasks = read_results(tmp_path / "out")["tasks"]
+    assert [tasks[name]["state"] for name in ("llava-bench", "mm-vet", "docvqa")] == [
+        "answered", "answered", "scored",
+    ]  # fmt: skip
+    for name, question in (("llava-bench", "0"), ("mm-vet", "v1_0")):
+        problem = tasks[name]["problem"]
+        assert "no reply of the judge judge-1 (127.0.0.1:" in problem
+        assert f'to question {question} it said "Both are lovely."' in problem
+
+
+def test_the_terminal_says_who_judged_and_what_that_is_worth(
+    pumice: Pumice, data: Path, tmp_path: Path
+) -> None:
+    def half(body: dict[str, Any]) -> str:
+        return "Well..." if "V1?" in str(body) and body["model"] != "m" else says(body)
+
+    with StandIn(half, models=MODELS) as server:
         result = pumice(
             "eval", "m", "--endpoint", server.url, "--tasks", "mm-vet", "--data", data,
-            "--out", tmp_path / "out", "--judge", address, "--judge-model", "judge-1",
+            "--out", tmp_path / "out", "--judge", server.url, "--judge-model", "judge-1",
         )  # fmt: skip
-        assert server.bodies == []
-    assert result.code == 1
-    assert "start the server" in result.err
+    assert result.code == 0, result.both
+    (line,) = [line for line in result.out.splitlines() if line.startswith("mm-vet: judged by judge-1 (")]
+    assert "not comparable with published figures: the rules are this program's own" in line
+    assert 'to question v1_1 the judge said "Well..."' in line
+    scored = read_results(tmp_path / "out")["tasks"]["mm-vet"]["result"]
+    assert scored is not None
+    assert scored["scores"]["metrics"]["total"] == 100, "what cannot be read takes no part"
+    assert scored["scores"]["counts"]["unparsed"] == 1
+
+
+def test_a_missing_judge_says_who_judged_for_the_published_figures(pumice: Pumice, data: Path) -> None:
+    words = ("eval", "tiny", "--tasks", "llava-bench,mm-vet", "--data", data)
+    nameless = pumice(*words, "--judge", "http://localhost:1")
+    assert nameless.code == 2
+    assert "--judge-model gpt-4-0314" in nameless.err
+    assert "gpt-4-0613 (mm-vet)" in nameless.err
+    nowhere = pumice(*words, "--judge-model", "judge-1")
+    assert nowhere.code == 2
+    assert "--judge https://" in nowhere.err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pumice.cli.tasks_view import print_results
+from pumice.evaluate import published
 from pumice.evaluate.results import FORMAT, Results, TaskState
 
 from ..evaluate.results_made import task_result
@@ -33,3 +34,15 @@ def test_published_figures_stand_beside_the_same_questions_alone(capsys: pytest.
 
 def test_notes_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in printed(capsys, "gqa", "accuracy", notes=["\x1b[31mof a file's name"])
+
+
+def test_stars_at_published_figures_are_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = published.Published("LLaVA-1.5-7B", "pope", "f1", 85.9, "zoo", "of another split")
+    monkeypatch.setattr(published, "PUBLISHED", (figure, *published.of_model("LLaVA-1.5-13B").values()))
+    shown = printed(capsys, "pope", "f1", total=8_910)
+    assert "85.9*" in shown
+    assert "\n* pope: of another split.\n" in shown
+    monkeypatch.undo()
+    assert "*" not in printed(capsys, "pope", "f1", total=8_910)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from pumice.cli import evaluate_options as options
+from pumice.cli.again import command_again
 from pumice.cli.help import examples
 from pumice.errors import UsageError, suggest
 
 VARIANTS = ("tuned", "blind", "wrong-image")
+INSIDE, RECORDS = ("retrieval", "fusion"), ("efficiency", "scaling")
+"""Dimensions that look into weights, and those that read what a run wrote down."""
 
 EPILOG = examples(
     (
@@ -49,6 +52,7 @@ EPILOG = examples(
 
 
 def evaluate(
+    context: typer.Context,
     model: options.Model = None,
     questions: options.Questions = None,
     images: options.Images = None,
@@ -130,6 +134,7 @@ def evaluate(
     else:
         elsewhere = {"--endpoint": endpoint, "--model": served, "--answers": answers}
         _unused(elsewhere, "with --dimensions, which look into a model of ours")
+        _of_ours(model, tasks)
     if tasks is None:
         _unused(of_tasks | of_server, "without --tasks")
     failed, opened = False, None
@@ -155,7 +160,7 @@ def evaluate(
                 answers=answers, judge=judging,
                 out=folder, limit=limit, seed=seed, blind=blind,
                 batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
-                training=training or (),
+                training=training or (), again=command_again(context),
                 last=opened is None,
             )  # fmt: skip
         except typer.Exit:
@@ -182,6 +187,32 @@ def _one_thing(own: bool, benchmarks: bool) -> None:
             remedy="give --questions FILE (your own), or --tasks LIST (benchmarks; --list shows them) and"
             " --dimensions LIST",
         )
+
+
+def _of_ours(model: str, tasks: str | None) -> None:
+    """Refuse dimensions of a model that nobody can look into.
+
+    Raises:
+        UsageError: the model is an address.
+    """
+    from pumice.cli.tasks import ADDRESSES
+    from pumice.evaluate.dimensions import DIMENSIONS
+
+    if not model.startswith(ADDRESSES):
+        return
+    asked = [name for name in DIMENSIONS if name not in (*INSIDE, *RECORDS)]
+    raise UsageError(
+        "dimensions are of a model that is loaded here, and a server shows none of its weights: "
+        f"{_listed(INSIDE)} look into them, {_listed(RECORDS)} read the record of a run, "
+        f"{_listed(asked)} ask it with their own files",
+        where="--dimensions",
+        remedy="give the model's folder or run for them; a server is asked benchmarks alone: "
+        f"pumice eval {model} --tasks {tasks or 'LIST'}",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]])
 
 
 def _unused(given: Mapping[str, Any], when: str) -> None:

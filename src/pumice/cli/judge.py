@@ -51,7 +51,14 @@ def judge(
         typer.Option(metavar="FILE", help="The benchmark's questions, with its other files beside."),
     ],
     endpoint: Annotated[str, typer.Option(metavar="URL", help="The judge's server.")],
-    model: Annotated[str, typer.Option(metavar="NAME", help="The judge, as its server calls it.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The judge, as its server calls it; published figures are by gpt-4-0314 "
+            "(llava-bench) and gpt-4-0613 (mm-vet).",
+        ),
+    ],
     file: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the reviews or grades go, for pumice score.")
     ],
@@ -191,7 +198,7 @@ def _temperature(text: str) -> Temperature:
 
 def _tell(task: str, judged: Judged, questions: Path) -> None:
     """What was done, what a reader must know, and the command that scores it."""
-    from pumice.cli.console import commands, hint, out
+    from pumice.cli.console import commands, hint, out, visible
 
     record = judged.record
     lines = [_line(record)]
@@ -202,7 +209,7 @@ def _tell(task: str, judged: Judged, questions: Path) -> None:
     for line in lines:
         out.print(line, soft_wrap=True, markup=False)
     for text in record["notes"]:
-        hint(text)
+        hint(visible(text))
     option = OPTIONS.get(task, "--answers")
     named = " ".join(f"{option} {path}" for path in judged.files)
     commands(("score it", f"pumice score {task} {named} --questions {questions}"))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pumice.errors import UsageError
+from pumice.errors import EndpointError, UsageError
 
 if TYPE_CHECKING:
     from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.judging import Terms
+    from pumice.evaluate.samples import Benchmark, Loaded
+    from pumice.evaluate.trial import Judge, Wish
 
 _ELSEWHERE = re.compile(r"(.+?)@(https?://.+)")
 
@@ -61,8 +64,7 @@ class Judging:
                 remedy="leave it out: rules score them",
             )
         if self.url is None or self.model is None:
-            missing, option = ("address", "--judge") if self.url is None else ("model", "--judge-model")
-            raise UsageError(f"the judge's {missing} is missing", where=option, remedy=f"say {option}")
+            raise self._incomplete(judges)
         if self.both_orders and "llava-bench" not in judges:
             raise UsageError(
                 "only llava-bench has two answers to put in another order",
@@ -95,6 +97,69 @@ class Judging:
         for warning in dict.fromkeys(warning for endpoint in found for warning in endpoint.warnings):
             hint(f"Note: {warning}.")
         return found
+
+    def _incomplete(self, judges: Sequence[str]) -> UsageError:
+        """The error of a judge that is half said, with one that would do."""
+        from pumice.evaluate.judging.task import PUBLISHED_JUDGES
+
+        if self.url is None:
+            remedy = "say --judge URL: any server with OpenAI's chat API, --judge https://api.openai.com/v1"
+            return UsageError("the judge's address is missing", where="--judge", remedy=remedy)
+        known = {name: PUBLISHED_JUDGES[name] for name in dict.fromkeys(judges)}
+        theirs = ", ".join(f"{model} ({name})" for name, model in known.items())
+        return UsageError(
+            "the judge's model is missing",
+            where="--judge-model",
+            remedy=f"say which model of the server judges: --judge-model {next(iter(known.values()))}, say; "
+            f"published figures were judged by {theirs}",
+        )
+
+
+def judge_of(given: Judging, wishes: Sequence[Wish], again: str) -> Judge | None:
+    """Whoever judges, where one is named.
+
+    One that is not there is told before anything is asked, and stops nothing.
+
+    Args:
+        given: what was said of judges.
+        wishes: the tasks of the list.
+        again: the command that goes on with this one.
+
+    Raises:
+        UsageError: half of it is missing, or no task of the list needs a judge.
+    """
+    if not given.said:
+        return None
+    from pumice.cli.console import hint, print_error
+    from pumice.cli.tasks import asking_progress
+    from pumice.evaluate.judging import judge_task, judged_inputs
+    from pumice.evaluate.trial import Ruling
+
+    first, *others = given.endpoints([wish.benchmark.judge for wish in wishes if wish.benchmark.judge])
+    absent: EndpointError | None = None
+    try:
+        for endpoint in (first, *others):
+            endpoint.check()
+    except EndpointError as error:
+        absent = error
+        print_error(error)
+        hint("Nothing is judged. All tasks are asked, those without a judge are scored.")
+
+    def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Ruling:
+        try:
+            if absent is not None:
+                raise EndpointError(absent.what, where=absent.where, remedy=absent.remedy)
+            with asking_progress() as progress:
+                judged = judge_task(
+                    benchmark, loaded, answers, first, folder, given.terms(benchmark.judge),
+                    second=others[0] if others else None, progress=progress,
+                )  # fmt: skip
+        except EndpointError as error:
+            error.remedy = f"{error.remedy}; then go on, and the judge alone is asked: {again}"
+            raise
+        return Ruling(judged_inputs(loaded, judged), judged.record)
+
+    return judge
 
 
 def second_judge(first: Endpoint, url: str, name: str, key_variable: str | None, *, option: str) -> Endpoint:

@@ -126,15 +126,13 @@ def score(
 
 
 def _write(path: Path, result: Result) -> None:
-    import json
-
-    from pumice.files import write_text
+    from pumice.data.lines import write_lines
 
     rows = (
         {"question_id": item.id, "parsed": item.parsed, "score": round(item.score, 6), "groups": item.groups}
         for item in result.items
     )
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_lines(path, rows)
 
 
 def _table(title: str) -> Table:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from pumice.cli.judging import Judging
     from pumice.evaluate.asking import Answerer, Progress
     from pumice.evaluate.endpoint import Endpoint
-    from pumice.evaluate.samples import Benchmark, Loaded
-    from pumice.evaluate.trial import Judge, Wish
+    from pumice.evaluate.trial import Wish
 
 ADDRESSES = ("http://", "https://")
 ROWS = 64
@@ -71,16 +70,19 @@ def evaluate_tasks(
     template: str | None,
     training: Sequence[Path] = (),
     last: bool = True,
+    again: str = "the same command",
 ) -> None:
     """Ask a model the questions of benchmarks and score them; ends with 1 unless all of them have figures.
 
-    Unless it is the ``last`` that the command does, where everything lies is left to be told.
+    Unless it is the ``last`` that the command does, where everything lies is left to be told. ``again`` is the
+    command that goes on with this one.
 
     Raises:
         UsageError: a word that cannot be carried out.
         PumiceError: the model cannot be found or loaded.
     """
     from pumice.cli.console import note, print_error
+    from pumice.cli.judging import judge_of
     from pumice.cli.tasks_view import print_results
     from pumice.evaluate.fingerprints import Index
     from pumice.evaluate.trial import Terms, Trial
@@ -91,7 +93,7 @@ def evaluate_tasks(
         # what is said of how a server is asked is said of the judge's alone
         server = dataclasses.replace(server, concurrency=None, timeout=None)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
-    judging = _judge(judge, wishes)
+    judging = judge_of(judge, wishes, again)
     named = model if answerer.model["kind"] == "local" else answerer.model["name"]
     folder = out or default_folder(named, limit, local=answerer.model["kind"] == "local")
     terms = Terms(limit, seed, max_new_tokens, blind)
@@ -322,33 +324,6 @@ def _endpoint(model: str, server: Server) -> Endpoint:
             remedy=f"name one: {', '.join(listed)}" if listed else "say --model NAME",
         )
     return Endpoint(url, listed[0], **more)  # type: ignore[arg-type]
-
-
-def _judge(given: Judging, wishes: Sequence[Wish]) -> Judge | None:
-    """Whoever judges, where one is named; a judge that is not there is told before anything is asked.
-
-    Raises:
-        UsageError: half of it is missing, or no task of the list needs a judge.
-        EndpointError: a judge's server is not there, or has no such model.
-    """
-    if not given.said:
-        return None
-    judges = [wish.benchmark.judge for wish in wishes if wish.benchmark.judge]
-    first, *others = given.endpoints(judges)
-    for endpoint in (first, *others):
-        endpoint.check()
-    from pumice.evaluate.judging import judge_task, judged_inputs
-    from pumice.evaluate.trial import Ruling
-
-    def judge(benchmark: Benchmark, loaded: Loaded, answers: Path, folder: Path) -> Ruling:
-        with asking_progress() as progress:
-            judged = judge_task(
-                benchmark, loaded, answers, first, folder, given.terms(benchmark.judge),
-                second=others[0] if others else None, progress=progress,
-            )  # fmt: skip
-        return Ruling(judged_inputs(loaded, judged), judged.record)
-
-    return judge
 
 
 def _safe(name: str) -> str:

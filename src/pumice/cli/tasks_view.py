@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = ("LLaVA-1.5-7B", "LLaVA-1.5-13B")
 """Whose published figures stand beside ours."""
+STAR = "*"
 CHANCE = "chance: the best answer that is the same to every question."
 BESIDE = " 1.5-7B and -13B: LLaVA's as published, of other questions in places (docs/scoring.md)."
 
@@ -80,9 +81,13 @@ def print_results(results: Results, names: Sequence[str]) -> None:
         note(CHANCE + (BESIDE if published else ""))
         if others := [result["task"] for result in scored if _of_others(result)]:
             note(f"Nothing published stands beside {', '.join(others)}: {OTHERS}")
+        for line in _cautions(scored, published):
+            note(line)
     for result in scored:
         for text in (*result["notes"], *result["scores"]["notes"]):
             note(visible(f"{result['task']}: {text}"))
+        if result["judge"]:
+            note(visible(f"{result['task']}: {_judged(result['judge'])}"))
         if "overlap" in result:
             note(f"{result['task']}: in training: {_overlap(result['overlap'])}")
     for name, state in states.items():
@@ -91,6 +96,27 @@ def print_results(results: Results, names: Sequence[str]) -> None:
         out.print(Text(f"\n{name}: {state['state']}: {visible(state['problem'])}", "yellow"), soft_wrap=True)
         if state["remedy"]:
             out.print(Text(f"  to do: {visible(state['remedy'])}", "dim"), soft_wrap=True)
+
+
+def _judged(judge: Mapping[str, Any]) -> str:
+    """Who judged, whether that compares with published figures, and what else to know, on one line."""
+    said = f"judged by {judge.get('model')} ({judge.get('host')}): {'; '.join(judge.get('notes') or [])}"
+    second = judge.get("second")
+    return said if not second else f"{said}. Second judge: {second['model']} ({second['host']})"
+
+
+def _cautions(scored: Sequence[TaskResult], published: Sequence[str]) -> list[str]:
+    """What the stars at published figures mean: a line for each."""
+    from pumice.evaluate.published import of_model
+
+    stars: dict[str, list[str]] = {}
+    for result in scored:
+        for figure in _shown(result):
+            for model in published:
+                if _published(model, result, figure).endswith(STAR):
+                    caution = of_model(model)[result["task"], figure].caution
+                    stars.setdefault(caution, []).append(result["task"])
+    return [f"{STAR} {', '.join(dict.fromkeys(tasks))}: {caution}." for caution, tasks in stars.items()]
 
 
 def _overlap(found: Overlap) -> str:
@@ -180,4 +206,4 @@ def _published(model: str, result: TaskResult, figure: str) -> str:
     found = of_model(model).get((result["task"], figure))
     if found is None or not comparable(result, figure):
         return ""
-    return f"{found.value:g}" + ("*" if found.caution else "")
+    return f"{found.value:g}" + (STAR if found.caution else "")

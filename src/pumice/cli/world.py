@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -131,12 +132,24 @@ def benchmarks(
         out.print(f"  {folder / name}  {questions:,}", markup=False, soft_wrap=True)
     for name, package in record["left_out"].items():
         note(f"{name} is left out: it takes {package}, of the extra `tables`")
-    commands(
-        (
-            "measure a model on them",
-            f"pumice eval tiny --tasks all --dimensions all --data {shlex.quote(str(folder))}",
-        )
-    )
+    commands(_measuring(folder, record["questions"]))
+
+
+def _measuring(folder: Path, names: Collection[str]) -> tuple[str, str]:
+    """The command that measures a model on these benchmarks, with what it is for."""
+    from pumice.score import TASKS
+    from pumice.world.benchmarks import BENCHMARKS
+
+    words = ["pumice", "eval", "tiny"]
+    words += ["--tasks", "all"] if any(name in TASKS for name in names) else []
+    words += ["--dimensions", "all"] if any(name not in TASKS for name in names) else []
+    words += ["--data", str(folder)]
+    purpose = "measure a model on them"
+    judged = [name for name in names if BENCHMARKS[name].judged]
+    if judged:
+        words += ["--judge", "URL", "--judge-model", "NAME"]
+        purpose += f"; URL and NAME are those of a judge, which must read {' and '.join(judged)}"
+    return purpose, shlex.join(words)
 
 
 class Part(StrEnum):

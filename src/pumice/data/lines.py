@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from pumice.files import replacing
+from pumice.files import replacing, write_text
+
+_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 
 def to_line(row: Mapping[str, Any]) -> str:
     """A row as one line of JSON, without the line's end."""
     line = json.dumps(row, ensure_ascii=False)
+    if _BREAKS.search(line):  # a line to those who split by Unicode's rules
+        return json.dumps(row)
     try:
         line.encode()
     except UnicodeEncodeError:  # half of a surrogate pair has no bytes in UTF-8, but an escape
         return json.dumps(row)
     return line
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSONL in UTF-8; the file appears whole or not at all."""
+    write_text(path, "".join(to_line(row) + "\n" for row in rows))
 
 
 @contextmanager

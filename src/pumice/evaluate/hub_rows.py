@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pumice.data.lines import write_lines
 from pumice.errors import DataError, UsageError
 from pumice.evaluate.samples import Loaded, Sample, ordered
 from pumice.evaluate.tables import Table, stored
@@ -54,10 +55,9 @@ def pope(tables: Sequence[Table], choices: Choices) -> Loaded:
         folder.mkdir(exist_ok=True)
         for category in dict.fromkeys(category for category, _ in labels):
             own = [label for other, label in labels if other == category]
-            write_text(folder / f"{PREFIX}{category}.json", "".join(json.dumps(one) + "\n" for one in own))
-        questions = [{**own.row, "text": own.text} for own in samples]
+            write_lines(folder / f"{PREFIX}{category}.json", own)
         path = answers.parent / "questions.jsonl"
-        write_text(path, "".join(json.dumps(one) + "\n" for one in questions))
+        write_lines(path, ({**own.row, "text": own.text} for own in samples))
         return Inputs(answers=answers, questions=path, labels=folder)
 
     return _loaded("pope", samples, inputs, ("Yes", "No"), whole_set(len(samples), (9000,)))

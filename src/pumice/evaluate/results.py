@@ -18,9 +18,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypedDict, cast, get_args, get_type_hints
 
-from pumice.data.lines import to_line
+from pumice.data.lines import to_line, write_lines
 from pumice.errors import DataError
-from pumice.files import write_json, write_text
+from pumice.files import write_json
 
 FORMAT = 1
 RESULTS = "results.json"
@@ -208,7 +208,7 @@ def write_result(folder: Path, result: TaskResult) -> None:
 
 def write_predictions(folder: Path, rows: list[Prediction]) -> None:
     """Write a task's predictions into its folder, whole or not at all."""
-    write_text(folder / PREDICTIONS, b"".join(map(encoded, rows)).decode())
+    write_lines(folder / PREDICTIONS, rows)
 
 
 def encoded(row: Mapping[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pumice.data.lines import to_line
 from pumice.errors import CheckpointError, DataError, Interrupted, RunError, UsageError
 from pumice.evaluate.predictor import Predictor, Prompt, blind, wrong_image
 from pumice.evaluate.questions import QuestionSet
@@ -161,7 +162,7 @@ def _answer(
                 raws = _predict(variant, prompts[start : start + batch_size])
                 asked = questions.questions[start : start + len(raws)]
                 rows = [prediction_row(q, variant.name, raw) for q, raw in zip(asked, raws, strict=True)]
-                stream.write("".join(json.dumps(row) + "\n" for row in rows))
+                stream.write("".join(to_line(row) + "\n" for row in rows))
                 stream.flush()
                 answers += raws
                 if progress:

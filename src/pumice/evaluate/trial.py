@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pumice
-from pumice.errors import DataError, Interrupted, PumiceError, RunError
+from pumice.errors import DataError, EndpointError, Interrupted, PumiceError, RunError
 from pumice.evaluate.answers import PROBLEM, AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
@@ -52,7 +52,10 @@ class Ruling:
 
 
 Judge = Callable[[Benchmark, Loaded, Path, Path], Ruling]
-"""From a task, its questions that were asked, the file of answers and a folder for what the judge says."""
+"""From a task, its questions that were asked, the file of answers and a folder for what the judge says.
+
+An EndpointError says that the judge could not be asked, or said nothing that can be read: the answers wait.
+"""
 
 MOST_PROBLEMS = 0.1
 """Of a task's questions: beyond, its figures would be of something else."""
@@ -236,14 +239,15 @@ class Trial:
         if one.wish.benchmark.judge and self.judge is None:
             waits = ("a judge must read the answers", "the same command with --judge URL --judge-model NAME")
         if waits is not None:
-            (folder / RESULT).unlink(missing_ok=True)
-            write_predictions(folder, predictions(one.samples, one.own.text, None, one.wish.folder))
-            return TaskState(state="answered", result=None, problem=waits[0], remedy=waits[1])
-        result, ruling = self._score(one, one.own)
+            return _waiting(one, *waits)
         blind = guessed = None
-        if one.blind is not None:
-            unseeing, _ = self._score(one, one.blind)
-            blind = Baseline(how=BLIND_HOW, scores=scores_json(unseeing), uniform=None)
+        try:
+            result, ruling = self._score(one, one.own)
+            if one.blind is not None:
+                unseeing, _ = self._score(one, one.blind)
+                blind = Baseline(how=BLIND_HOW, scores=scores_json(unseeing), uniform=None)
+        except EndpointError as error:  # of the judge: the answers are there, and wait for it
+            return _waiting(one, f"not judged: {_said(error)}", error.remedy or "")
         if ruling is None:
             guessed = chance(one.samples, one.loaded.guesses, lambda file: self._figures(one, file))
         made = self._result(one, result, Baselines(chance=guessed, blind=blind), ruling)
@@ -300,6 +304,13 @@ class Trial:
         )
 
 
+def _waiting(one: Ready, problem: str, remedy: str) -> TaskState:
+    """The state of a task that has answers and no figures; figures that were there before go."""
+    (one.own.folder / RESULT).unlink(missing_ok=True)
+    write_predictions(one.own.folder, predictions(one.samples, one.own.text, None, one.wish.folder))
+    return TaskState(state="answered", result=None, problem=problem, remedy=remedy)
+
+
 def _check_problems(one: Ready) -> None:
     """Refuse to score a task of which many questions could not be put.
 
@@ -337,8 +348,11 @@ def _told(state: State, error: PumiceError | None) -> TaskState:
         return TaskState(
             state=state, result=None, problem="it was not reached", remedy="run the same command again"
         )
-    problem = error.what + (f" ({error.where})" if error.where else "")
-    return TaskState(state=state, result=None, problem=problem, remedy=error.remedy or "")
+    return TaskState(state=state, result=None, problem=_said(error), remedy=error.remedy or "")
+
+
+def _said(error: PumiceError) -> str:
+    return error.what + (f" ({error.where})" if error.where else "")
 
 
 def _now() -> str:

@@ -18,6 +18,8 @@ Missing = Literal["error", "skip", "wrong"]
 IDS = ("question_id", "questionId", "id", "qid", "index")
 TEXTS = ("raw", "text", "prediction", "answer", "response", "output")
 """Names of the two keys that matter, by precedence: LLaVA's, this program's, and those of official files."""
+QUOTED = 120
+"""Characters of a judge's reply that are quoted."""
 SHOWN = 5
 """Ids that an error names."""
 
@@ -114,6 +116,18 @@ def names(found: Iterable[str]) -> str:
     every = list(found)
     more = f" and {len(every) - SHOWN:,} more" if len(every) > SHOWN else ""
     return ", ".join(every[:SHOWN]) + more
+
+
+def quoted(reply: str) -> str:
+    """The beginning of a reply on one line, in quotes.
+
+    >>> quoted("Both are\\ngood."), quoted(" ")
+    ('"Both are good."', 'nothing')
+    """
+    line = " ".join(reply.split())
+    if not line:
+        return "nothing"
+    return f'"{line if len(line) <= QUOTED else line[:QUOTED] + "…"}"'
 
 
 def row_id(row: Row) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 
 from pumice.data.checks import is_number
 from pumice.errors import DataError, UsageError
-from pumice.score.answers import counted, names, row_id
+from pumice.score.answers import counted, names, quoted, row_id
 from pumice.score.files import Row, read
+from pumice.score.foreign import REVIEWS, check_own
 from pumice.score.inputs import Inputs
 from pumice.score.result import Floats, Group, Item, Result, ends, resample
 
@@ -121,6 +122,7 @@ class _Run:
     Attributes:
         pairs: by category, ``ALL`` being one; by question.
         unread: questions whose review has no two scores.
+        said: the words of the first of them, in quotes.
         differing: reviews whose words say other scores than were written down, or none.
         n: reviews.
     """
@@ -129,8 +131,10 @@ class _Run:
         self.pairs: dict[str, dict[str, tuple[float, float]]] = {ALL: {}}
         self.items: list[Item] = []
         self.unread: list[str] = []
+        self.said = ""
         self.differing = 0
         seen: dict[str, str] = {}
+        check_own(path, REVIEWS)
         for row in read(path, "review file"):
             name = row_id(row)
             if name in seen:
@@ -144,7 +148,9 @@ class _Run:
         self.n = len(seen)
         if not self.pairs[ALL]:
             raise DataError(
-                "no review can be read", where=str(path), remedy="check that it is the right file"
+                f"no review can be read: to question {self.unread[0]} the judge said {self.said}",
+                where=str(path),
+                remedy="take another judge, or check that it is the right file",
             )
         if asked is not None:
             _check(seen, list(asked), path, skip=skip)
@@ -156,10 +162,11 @@ class _Run:
     def _add(self, name: str, row: Row) -> None:
         pair = scores_of(row)
         kind = str(row.value.get("category", "")).removeprefix(PREFIX)
+        words = next((row.value[key] for key in WORDS if isinstance(row.value.get(key), str)), None)
         if pair is None:
+            self.said = self.said or quoted(words or "")
             self.unread.append(name)
             return
-        words = next((row.value[key] for key in WORDS if isinstance(row.value.get(key), str)), None)
         self.differing += words is not None and parse_review(words) != pair
         self.pairs[ALL][name] = pair
         if kind:

@@ -11,8 +11,9 @@ import numpy as np
 from pumice.data.checks import is_number
 from pumice.errors import DataError
 from pumice.files import write_text
-from pumice.score.answers import match, names, read_answers
+from pumice.score.answers import match, names, quoted, read_answers
 from pumice.score.files import Row, missing_file, need, object_rows
+from pumice.score.foreign import GRADES, check_own
 from pumice.score.inputs import Inputs
 from pumice.score.result import Floats, Group, Item, Result, mean_interval
 
@@ -42,6 +43,7 @@ def mm_vet(inputs: Inputs) -> Result:
     path = inputs.need(inputs.grades, "grades")
     if not path.is_file():
         raise missing_file(path, "grade file")
+    check_own(path, GRADES)
     grades = {name: _scores(row) for name, row in object_rows(path, "", "grade file")}
     if not grades:
         raise DataError(
@@ -61,7 +63,12 @@ def mm_vet(inputs: Inputs) -> Result:
         grades |= {name: [0.0] * next(iter(runs)) for name in capabilities if name not in grades}
     grades = {name: scores for name, scores in grades.items() if not np.isnan(scores).all()}
     if not grades:
-        raise DataError("no grade can be read", where=str(path), remedy="check that it is the right file")
+        name, said = _first_words(path)
+        raise DataError(
+            f"no grade can be read: to question {name} the judge said {quoted(said)}",
+            where=str(path),
+            remedy="take another judge, or check that it is the right file",
+        )
     grades_NR = np.asarray(list(grades.values()), dtype=np.float64)
     items = tuple(
         Item(
@@ -130,6 +137,13 @@ def _unread(path: Path) -> int:
         if isinstance(contents, list):
             unread += sum(isinstance(content, str) and parse_grade(content) is None for content in contents)
     return unread
+
+
+def _first_words(path: Path) -> tuple[str, str]:
+    """The first question of a grade file, and what the judge said to it."""
+    name, row = next(object_rows(path, "", "grade file"))
+    contents = row.value.get("content")
+    return name, str(contents[0]) if isinstance(contents, list) and contents else ""
 
 
 def _capabilities(inputs: Inputs, graded: set[str], path: Path) -> dict[str, tuple[str, ...]]:

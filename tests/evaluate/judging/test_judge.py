@@ -134,10 +134,36 @@ def test_a_reply_that_cannot_be_read_is_asked_again_then_counted(bench: Path) ->
     assert [row["tuple"] for row in rows(judged.files[0])] == [[8.0, 6.0], [-1.0, -1.0], [8.0, 6.0]]
     assert [row["attempts"] for row in rows(judged.files[0])] == [3, 4, 1]
     assert judged.record["unparsed"] == 1
+    quote = '"I would say that both are good."'
+    assert judged.record["first_unparsed"] == {"question_id": "1", "reply": quote}
+    assert judged.record["notes"][1].endswith(f"to question 1 the judge said {quote}")
     result = reviews(bench, *judged.files)
     assert result.metrics["overall"] == 75
     assert result.n == 2
     assert result.counts["unparsed"] == 1
+
+
+@pytest.mark.parametrize(("task", "name"), [("llava-bench", "0"), ("mm-vet", "v1_0")])
+def test_a_judge_without_a_readable_reply_is_named_and_quoted(
+    request: pytest.FixtureRequest, task: str, name: str
+) -> None:
+    folder = request.getfixturevalue("bench" if task == "llava-bench" else "vet")
+    with (
+        StandIn(lambda body: "As a judge, " + "I wonder. " * 30) as server,
+        pytest.raises(EndpointError, match=f'to question {name} it said "As a judge, I wonder') as caught,
+    ):
+        run(folder, server, task, attempts=2)
+    assert "judge-1 (127.0.0.1:" in caught.value.what
+    assert caught.value.what.endswith('…"')
+    assert len(caught.value.what) < 300
+
+
+def test_a_second_judge_that_talks_nonsense_costs_its_agreement_alone(bench: Path) -> None:
+    with StandIn(eights) as one, StandIn(lambda body: "") as two:
+        judged = run(bench, one, second=two, attempts=1)
+    assert judged.record["agreement"]["n"] == 0
+    assert judged.record["second"]["unparsed"] == 3
+    assert "the judge said nothing" in judged.record["second"]["notes"][1]
 
 
 def test_a_killed_judging_goes_on_where_it_was(bench: Path) -> None:

@@ -56,12 +56,14 @@ class Account:
         reused: replies that the cache had.
         models: what the server called the model, and how often.
         tokens: by name, of the requests that were sent.
+        unread: the first question without a score, and the last reply to it; None where all have one.
     """
 
     asked: int = 0
     reused: int = 0
     models: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    unread: tuple[str, str] | None = None
 
 
 def judge_all(
@@ -107,6 +109,8 @@ def judge_all(
             break
     for judgement in found.values():
         account.models[judgement.model] += 1
+    if waiting:
+        account.unread = cases[waiting[0]].id, found[waiting[0]].text
     return [found[place] for place in range(len(cases))], account
 
 

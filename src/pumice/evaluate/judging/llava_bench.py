@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from pumice.data.lines import write_lines
 from pumice.errors import DataError, suggest
-from pumice.evaluate.endpoint import Endpoint, Request
-from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
-from pumice.evaluate.judging.cache import Cache
+from pumice.evaluate.endpoint import Request
+from pumice.evaluate.judging.ask import Case, Judgement
 from pumice.evaluate.judging.prompts import SYSTEM, published, review_prompt, suspicious
-from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, record_of, run_file
-from pumice.files import write_text
+from pumice.evaluate.judging.sitting import Sitting
+from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, run_file
 from pumice.score.answers import Answer, Missing, by_id, match, read_answers
 from pumice.score.files import Row, need, object_rows, read, text_of
 from pumice.score.llava_bench import PREFIX, UNREAD, parse_review
@@ -76,34 +75,20 @@ class _Pair:
         return review_prompt(self.context, question, first, second, self.rule)
 
 
-def judge_reviews(
-    material: Material,
-    answers: Path,
-    endpoint: Endpoint,
-    out: Path,
-    cache: Cache,
-    terms: Terms,
-    *,
-    missing: Missing = "error",
-    progress: Progress | None = None,
-) -> Verdicts:
+def judge_reviews(material: Material, sitting: Sitting) -> Verdicts:
     """Have answers reviewed, and write what ``pumice score llava-bench --reviews`` reads.
 
     Args:
         material: the bench.
-        answers: LLaVA's rows.
-        endpoint: the judge.
-        out: the first run's file; the second's has ``-2`` at the end of its name, and so on.
-        cache: replies that are there already.
-        terms: how to ask.
-        missing: ``skip`` leaves out questions without an answer.
-        progress: told how many reviews stand.
+        sitting: its answers are LLaVA's rows; ``out`` is the first run's file, the second's has ``-2`` at the
+            end of its name, and so on.
 
     Raises:
         DataError: a file is missing or wrong.
         EndpointError: the judge could not be asked.
     """
-    pairs = _pairs(material, answers, missing)
+    terms = sitting.terms
+    pairs = _pairs(material, sitting.answers, sitting.missing)
     orders = ORDERS if terms.both_orders else ORDERS[:1]
     cases = [
         Case(pair.id, run, partial(_request, pair, order, run, terms), parse_review, order)
@@ -111,7 +96,7 @@ def judge_reviews(
         for pair in pairs
         for order in orders
     ]
-    judged, account = judge_all(cases, endpoint, cache, attempts=terms.attempts, progress=progress)
+    judged, account = sitting.judge(cases)
     reviews = {(case.run, case.id, case.label): one for case, one in zip(cases, judged, strict=True)}
     files = []
     sums: dict[str, list[float]] = {}
@@ -125,12 +110,10 @@ def judge_reviews(
             if scores is not None:
                 sums.setdefault(pair.id, []).append(scores[1])
             rows.append(_review(number, pair, own, scores))
-        path = run_file(out, run)
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        path = run_file(sitting.out, run)
+        write_lines(path, rows)
         files.append(path)
-    record = record_of(
-        endpoint,
-        terms,
+    record = sitting.record(
         account,
         _rules(pairs, material),
         temperature=terms.warmth(TEMPERATURE),

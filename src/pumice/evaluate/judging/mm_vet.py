@@ -13,11 +13,11 @@ import numpy as np
 
 from pumice.data.rows import kind
 from pumice.errors import DataError
-from pumice.evaluate.endpoint import Endpoint, Request
-from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
-from pumice.evaluate.judging.cache import Cache
+from pumice.evaluate.endpoint import Request
+from pumice.evaluate.judging.ask import Case, Judgement
 from pumice.evaluate.judging.prompts import grade_prompt, published, suspicious
-from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, record_of
+from pumice.evaluate.judging.sitting import Sitting
+from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted
 from pumice.files import write_text
 from pumice.score.answers import Answer, Missing, match, read_answers
 from pumice.score.files import is_object, object_rows, read_under, text_of
@@ -65,48 +65,31 @@ class _Graded:
     answer: str
 
 
-def judge_grades(
-    material: Material,
-    answers: Path,
-    endpoint: Endpoint,
-    out: Path,
-    cache: Cache,
-    terms: Terms,
-    *,
-    missing: Missing = "error",
-    progress: Progress | None = None,
-) -> Verdicts:
+def judge_grades(material: Material, sitting: Sitting) -> Verdicts:
     """Have answers graded, and write what ``pumice score mm-vet --grades`` reads.
 
     Args:
         material: the benchmark.
-        answers: LLaVA's rows, or MM-Vet's object of answers by id.
-        endpoint: the judge.
-        out: the file of grades; all runs are in it.
-        cache: replies that are there already.
-        terms: how to ask.
-        missing: ``skip`` leaves out questions without an answer.
-        progress: told how many grades stand.
+        sitting: its answers are LLaVA's rows, or MM-Vet's object of answers by id; all runs are in ``out``.
 
     Raises:
         DataError: a file is missing or wrong.
         EndpointError: the judge could not be asked.
     """
-    graded = _graded(material, answers, missing)
+    terms = sitting.terms
+    graded = _graded(material, sitting.answers, sitting.missing)
     official = None if material.prompt is None else material.prompt.read_text("utf-8")
     cases = [
         Case(one.id, run, partial(_request, one, official, run, terms), parse_grade)
         for run in range(terms.runs)
         for one in graded
     ]
-    judged, account = judge_all(cases, endpoint, cache, attempts=terms.attempts, progress=progress)
+    judged, account = sitting.judge(cases)
     by_run = [judged[run * len(graded) : (run + 1) * len(graded)] for run in range(terms.runs)]
     runs_by_id = {one.id: [run[place] for run in by_run] for place, one in enumerate(graded)}
     rows = {name: _row(runs) for name, runs in runs_by_id.items()}
-    write_text(out, json.dumps(rows, indent=4) + "\n")
-    record = record_of(
-        endpoint,
-        terms,
+    write_text(sitting.out, json.dumps(rows, indent=4) + "\n")
+    record = sitting.record(
         account,
         Rules(material.prompt, official is not None and published("mm-vet", official.strip()), JUDGE),
         temperature=terms.warmth(TEMPERATURE),
@@ -116,7 +99,7 @@ def judge_grades(
     )
     record["notes"] += _notes(graded) if official is not None else []
     read = {name: [one.score for one in runs if one.score is not None] for name, runs in runs_by_id.items()}
-    return Verdicts((out,), {name: float(np.mean(own)) for name, own in read.items() if own}, record)
+    return Verdicts((sitting.out,), {name: float(np.mean(own)) for name, own in read.items() if own}, record)
 
 
 def _graded(material: Material, answers: Path, missing: Missing) -> list[_Graded]:

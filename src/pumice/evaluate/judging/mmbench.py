@@ -6,19 +6,18 @@ the judge could match, so the scorer's rule reads it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pumice.evaluate.endpoint import Endpoint, Request
-from pumice.evaluate.judging.ask import Case, Judgement, Progress, judge_all
-from pumice.evaluate.judging.cache import Cache
+from pumice.data.lines import write_lines
+from pumice.evaluate.endpoint import Request
+from pumice.evaluate.judging.ask import Case, Judgement
 from pumice.evaluate.judging.prompts import match_prompt
-from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, record_of
-from pumice.files import write_text
-from pumice.score.answers import TEXTS, Answer, Missing, by_id, match, read_answers
+from pumice.evaluate.judging.sitting import Sitting
+from pumice.evaluate.judging.terms import Rules, Terms, Verdicts
+from pumice.score.answers import TEXTS, Answer, by_id, match, read_answers
 from pumice.score.files import Row, read, text_of
 from pumice.score.mmbench import LETTERS, asked_of, mmbench_letter, round_key, shown_options
 
@@ -58,48 +57,32 @@ def parse_letter(text: str, letters: str) -> str | None:
     return said if len(said) == 1 and said in letters + NONE else None
 
 
-def judge_choices(
-    material: Material,
-    answers: Path,
-    endpoint: Endpoint,
-    out: Path,
-    cache: Cache,
-    terms: Terms,
-    *,
-    missing: Missing = "error",
-    progress: Progress | None = None,
-) -> Verdicts:
+def judge_choices(material: Material, sitting: Sitting) -> Verdicts:
     """Have answers that no rule reads matched with the options, and write what ``pumice score`` reads.
 
     Args:
         material: the benchmark.
-        answers: LLaVA's rows.
-        endpoint: the judge.
-        out: the file of answers; a row that was matched keeps what was answered under ``said``.
-        cache: replies that are there already.
-        terms: how to ask.
-        missing: ``skip`` leaves out questions without an answer.
-        progress: told how many matches stand.
+        sitting: its answers are LLaVA's rows, and ``out`` has them again; a row that was matched keeps what
+            was answered under ``said``.
 
     Raises:
         DataError: a file is missing or wrong.
         EndpointError: the judge could not be asked.
     """
-    found = read_answers(answers, round_key)
+    terms = sitting.terms
+    found = read_answers(sitting.answers, round_key)
     rows = by_id(read(material.questions, "question table"))
-    names = match(found, asked_of(rows, found), missing, str(answers))
+    names = match(found, asked_of(rows, found), sitting.missing, str(sitting.answers))
     unread = [one for name in names if (one := _unread(name, found[name], rows[name.partition("#")[0]]))]
     cases = [
         Case(one.name, 0, partial(_request, one, terms), partial(parse_letter, letters="".join(one.options)))
         for one in unread
     ]
-    judged, account = judge_all(cases, endpoint, cache, attempts=terms.attempts, progress=progress)
+    judged, account = sitting.judge(cases)
     by_name = {one.name: judgement for one, judgement in zip(unread, judged, strict=True)}
     written = [_row(found[name], by_name.get(name)) for name in names]
-    write_text(out, "".join(json.dumps(row) + "\n" for row in written))
-    record = record_of(
-        endpoint,
-        terms,
+    write_lines(sitting.out, written)
+    record = sitting.record(
         account,
         Rules(None, False, ""),
         temperature=terms.warmth(TEMPERATURE),
@@ -113,7 +96,7 @@ def judge_choices(
         for one, judgement in zip(unread, judged, strict=True)
         if judgement.score is not None and one.truth
     }
-    return Verdicts((out,), scores, record)
+    return Verdicts((sitting.out,), scores, record)
 
 
 def _unread(name: str, answer: Answer, row: Row) -> _Unread | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pumice.errors import DataError, UsageError, suggest
+from pumice.errors import DataError, EndpointError, UsageError, suggest
 from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.judging import llava_bench, mm_vet, mmbench
 from pumice.evaluate.judging.agreement import agreement
 from pumice.evaluate.judging.ask import Progress
 from pumice.evaluate.judging.cache import Cache
+from pumice.evaluate.judging.sitting import Sitting
 from pumice.evaluate.judging.terms import Terms, Verdicts, run_file
 from pumice.evaluate.samples import Benchmark, Loaded
 from pumice.files import write_json
@@ -21,6 +23,8 @@ from pumice.score.inputs import Inputs
 
 CACHE = "judge-cache.jsonl"
 RECORD = "judge.json"
+PUBLISHED_JUDGES = {"llava-bench": llava_bench.JUDGE, "mm-vet": mm_vet.JUDGE}
+"""Who judged for the published figures."""
 SCALES = {"llava-bench": 10.0, "mm-vet": 1.0, "mmbench": 1.0, "mmbench-cn": 1.0}
 """The highest score of each judged task."""
 
@@ -74,7 +78,7 @@ def judge_task(
 
     Raises:
         DataError: a file is missing or wrong.
-        EndpointError: a judge could not be asked.
+        EndpointError: a judge could not be asked, or the first one said nothing that can be read.
     """
     questions = loaded.inputs(answers).questions
     if questions is None:
@@ -117,31 +121,41 @@ def judge_file(
 
     Raises:
         UsageError: as ``check_wish``.
+        EndpointError: as ``judge_task``.
     """
     own = terms or Terms()
     check_wish(task, material, answers, endpoint, out, own, second=second, cache=cache)
 
     def by(judge: Endpoint, path: Path) -> Verdicts:
         with Cache(cache) as replies:
+            sitting = Sitting(answers, judge, path, replies, own, missing, progress)
             if isinstance(material, llava_bench.Material):
-                return llava_bench.judge_reviews(
-                    material, answers, judge, path, replies, own, missing=missing, progress=progress
-                )
+                return llava_bench.judge_reviews(material, sitting)
             if isinstance(material, mm_vet.Material):
-                return mm_vet.judge_grades(
-                    material, answers, judge, path, replies, own, missing=missing, progress=progress
-                )
-            return mmbench.judge_choices(
-                material, answers, judge, path, replies, own, missing=missing, progress=progress
-            )
+                return mm_vet.judge_grades(material, sitting)
+            return mmbench.judge_choices(material, sitting)
 
     first = by(endpoint, out)
+    if not first.scores and first.record["unparsed"] and not isinstance(material, mmbench.Material):
+        raise _nothing_read(first.record, cache)
     record = dict(first.record)
     if second is None:
         return Judged(first.files, (), record | {"second": None, "agreement": None})
     other = by(second, out.with_name(f"second-{out.name}"))
     agreed = agreement(first.scores, other.scores, SCALES[task])
     return Judged(first.files, other.files, record | {"second": other.record, "agreement": agreed})
+
+
+def _nothing_read(record: Mapping[str, Any], cache: Path) -> EndpointError:
+    """The error of a judge that gave no score at all."""
+    said = record["first_unparsed"]
+    return EndpointError(
+        f"no reply of the judge {record['model']} ({record['host']}) can be read: to question "
+        f"{said['question_id']} it said {said['reply']}",
+        where=f"{cache}: {record['judgements']:,} judgements, each asked for {record['attempts']} times",
+        remedy="take another judge, or see what it lacks (room to think: pumice judge --max-tokens) and "
+        "remove its replies before it is asked again",
+    )
 
 
 def check_wish(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pumice.errors import UsageError
-from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.judging.ask import Account
 
 Temperature = float | Literal["task", "none"]
 SHOWN = 5
@@ -87,68 +84,6 @@ class Rules:
     file: Path | None
     published: bool
     judge: str
-
-
-def record_of(
-    endpoint: Endpoint,
-    terms: Terms,
-    account: Account,
-    rules: Rules,
-    *,
-    temperature: float | None,
-    max_tokens: int,
-    unread: int,
-    judgements: int,
-) -> dict[str, Any]:
-    """The record of one judge; ``notes`` begin with whether its figures compare with published ones.
-
-    Args:
-        endpoint: who.
-        terms: how.
-        account: what it took.
-        rules: where its prompt comes from.
-        temperature: of the first attempt.
-        max_tokens: of a reply.
-        unread: judgements that could not be read.
-        judgements: all of them.
-    """
-    differs = _differs(endpoint, terms, account, rules)
-    verdict = f"not comparable with published figures: {'; '.join(differs)}"
-    return {
-        "model": endpoint.model,
-        "host": endpoint.address.host,
-        "answered_by": dict(account.models),
-        "prompt": "own" if rules.file is None else "official" if rules.published else "given",
-        "rules": None if rules.file is None else str(rules.file),
-        "rules_sha256": None if rules.file is None else hashlib.sha256(rules.file.read_bytes()).hexdigest(),
-        "comparable": not differs,
-        "runs": terms.runs,
-        "attempts": terms.attempts,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "judgements": judgements,
-        "unparsed": unread,
-        "requests": account.asked,
-        "reused": account.reused,
-        "tokens": dict(account.tokens),
-        "notes": [verdict if differs else f"prompt and judge are those of published figures ({rules.judge})"],
-    }
-
-
-def _differs(endpoint: Endpoint, terms: Terms, account: Account, rules: Rules) -> list[str]:
-    """What is not as it was when the published figures were made."""
-    found = []
-    if rules.file is None:
-        found.append("the rules are this program's own")
-    elif not rules.published:
-        found.append(f"the rules in {rules.file.name} are not the published ones")
-    if rules.judge and {endpoint.model, *account.models} != {rules.judge}:
-        found.append(f"the judge is {endpoint.model}, theirs was {rules.judge}")
-    if terms.both_orders:
-        found.append("scores are means of both orders")
-    if terms.temperature != "task" or terms.max_tokens is not None or terms.extra:
-        found.append("the settings are not the script's")
-    return found
 
 
 def run_file(first: Path, run: int) -> Path:
