@@ -231,3 +231,17 @@ def test_the_key_of_one_judge_is_not_sent_to_the_other(
         same = ["--second-judge", f"judge-2@{server.url}/v1"]
         assert pumice(*words, *same, "--out", tmp_path / "c").code == 0
         assert set(server.keys) == {"Bearer sk-first"}
+
+
+def test_a_key_that_goes_to_the_model_and_to_its_judge_is_told(
+    pumice: Pumice, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    elsewhere = StandIn(says, models=("judge-1",))
+    with StandIn(says, models=MODELS) as server, elsewhere:
+        words = [
+            "eval", "m", "--endpoint", server.url, "--tasks", "mm-vet", "--data", data,
+            "--judge", elsewhere.url, "--judge-model", "judge-1", "--out", tmp_path / "out",
+        ]  # fmt: skip
+        assert "the key in OPENAI_API_KEY goes to 127.0.0.1" in pumice(*words).err
+        assert "goes to" not in pumice(*words, "--key-variable", "").err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ class Judging:
         )
 
 
-def judge_of(given: Judging, wishes: Sequence[Wish], again: str) -> Judge | None:
+def judge_of(
+    given: Judging, wishes: Sequence[Wish], again: str, *, asked: Endpoint | None = None
+) -> Judge | None:
     """Whoever judges, where one is named.
 
     One that is not there is told before anything is asked, and stops nothing.
@@ -124,6 +127,7 @@ def judge_of(given: Judging, wishes: Sequence[Wish], again: str) -> Judge | None
         given: what was said of judges.
         wishes: the tasks of the list.
         again: the command that goes on with this one.
+        asked: the server of the model, where it has one.
 
     Raises:
         UsageError: half of it is missing, or no task of the list needs a judge.
@@ -136,6 +140,9 @@ def judge_of(given: Judging, wishes: Sequence[Wish], again: str) -> Judge | None
     from pumice.evaluate.trial import Ruling
 
     first, *others = given.endpoints([wish.benchmark.judge for wish in wishes if wish.benchmark.judge])
+    for one in (first, *others):
+        if asked is not None and (note := _one_key(asked, one)):
+            hint(note)
     absent: EndpointError | None = None
     try:
         for endpoint in (first, *others):
@@ -160,6 +167,18 @@ def judge_of(given: Judging, wishes: Sequence[Wish], again: str) -> Judge | None
         return Ruling(judged_inputs(loaded, judged), judged.record)
 
     return judge
+
+
+def _one_key(asked: Endpoint, judge: Endpoint) -> str:
+    """A note where the model's server and a judge's elsewhere get one key; empty where they do not."""
+    variable = judge.key_variable
+    shared = variable == asked.key_variable and asked.address.origin != judge.address.origin
+    if not shared or not os.environ.get(variable, "").strip():
+        return ""
+    return (
+        f"Note: the key in {variable} goes to {asked.address.host} and to {judge.address.host}: "
+        f"--key-variable and {judge.key_option} name one for each."
+    )
 
 
 def second_judge(first: Endpoint, url: str, name: str, key_variable: str | None, *, option: str) -> Endpoint:

@@ -74,8 +74,8 @@ def evaluate_tasks(
 ) -> None:
     """Ask a model the questions of benchmarks and score them; ends with 1 unless all of them have figures.
 
-    Unless it is the ``last`` that the command does, where everything lies is left to be told. ``again`` is the
-    command that goes on with this one.
+    Unless it is the ``last`` that the command does, where everything lies is left to be told. ``again`` is
+    the command that goes on with this one.
 
     Raises:
         UsageError: a word that cannot be carried out.
@@ -93,7 +93,7 @@ def evaluate_tasks(
         # what is said of how a server is asked is said of the judge's alone
         server = dataclasses.replace(server, concurrency=None, timeout=None)
     answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
-    judging = judge_of(judge, wishes, again)
+    judging = judge_of(judge, wishes, again, asked=getattr(answerer, "endpoint", None))
     named = model if answerer.model["kind"] == "local" else answerer.model["name"]
     folder = out or default_folder(named, limit, local=answerer.model["kind"] == "local")
     terms = Terms(limit, seed, max_new_tokens, blind)

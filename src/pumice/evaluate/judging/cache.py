@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from pumice.data.lines import to_line
 from pumice.errors import DataError, RunError
 from pumice.evaluate.endpoint import Endpoint, Reply, Request
 from pumice.files import lock
@@ -89,7 +90,7 @@ class Cache:
             "usage": dict(reply.usage),
             "text": reply.text,
         }
-        file.write(json.dumps(row, ensure_ascii=True).encode() + b"\n")
+        file.write(to_line(row).encode() + b"\n")
         file.flush()
         self._found[key] = reply
 
