@@ -83,7 +83,7 @@ def test_defaults_of_the_table_are_those_of_the_code() -> None:
     command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
     defaults = {param.opts[0]: param.default for param in command.params}
     rows = re.findall(r"^\| `(--[a-z-]+)` \| (\d+) \|", TEXT, re.M)
-    assert len(rows) == 4
+    assert len(rows) == 4  # --tokens depends on the model
     for option, value in rows:
         assert defaults[option] == int(value), option
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from pumice.errors import CheckpointError, UsageError
+from pumice.serve.backend import Full
 from pumice.serve.filtering import OutputFilter, Withheld, find_filter
 
 from .conftest import Live, Make, data_url, png, shown, until
@@ -79,6 +81,27 @@ def test_a_client_that_leaves_ends_its_request(live: Live, stream: bool, hold_af
     entry = json.loads(live.log.read_text())
     assert entry["left"] is True
     assert entry["status"] == (200 if stream and hold_after else 499)
+
+
+def test_a_full_queue_is_no_news_where_the_client_has_left(
+    live: Live, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, left = threading.Event(), threading.Event()
+
+    def submit(*_: Any) -> None:
+        came.set()
+        left.wait(20)
+        raise Full(1.0)
+
+    monkeypatch.setattr(live.backend, "submit", submit)
+    sock = posting(live, CHAT)
+    assert came.wait(20)
+    sock.close()
+    until(lambda: not live.service.open)
+    left.set()
+    live.stop()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_200_clients_that_vanish_leave_nothing(live: Live) -> None:

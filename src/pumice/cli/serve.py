@@ -84,13 +84,22 @@ def serve(
     ] = False,
     running: Annotated[int, typer.Option(min=1, help="The most answers that are computed at once.")] = 16,
     tokens: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=2,
             help="Tokens of all prompts and answers that run, pictures included; their memory is reserved at "
             "the start.",
+            show_default="by the model and the free memory",
         ),
-    ] = 16384,
+    ] = None,
+    picture_cache: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="MIB",
+            help="Memory for what was computed of pictures, kept for the next question about them.",
+        ),
+    ] = 256,
     queue: Annotated[
         int, typer.Option(min=1, help="The most answers that wait; further ones are told to come back.")
     ] = 128,
@@ -159,7 +168,7 @@ def serve(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
 
     def load(fact: Facts) -> Backend:
-        return _backend(fact, template, running, tokens, queue)
+        return _backend(fact, template, running, tokens, queue, picture_cache << 20, len(facts))
 
     served = Models(facts, load, idle_seconds=60 * unload_after, at_start=not unload_after)
     service = Service(
@@ -215,25 +224,41 @@ def _keys(path: Path | None) -> Keys:
     return Keys((*keys, *((key_of(KEY_VARIABLE, secret, f"the variable {KEY_VARIABLE}"),) if secret else ())))
 
 
-def _backend(fact: Facts, template: str | None, running: int, tokens: int, queue: int) -> Backend:
+def _backend(
+    fact: Facts,
+    template: str | None,
+    running: int,
+    tokens: int | None,
+    queue: int,
+    features_bytes: int,
+    models: int,
+) -> Backend:
     """A model's engine, started; on a GPU where there is one.
 
     Raises:
         CheckpointError: the folder holds no model that fits.
-        UsageError: the memory for ``tokens`` is not there.
+        UsageError: the memory for its weights, or for ``tokens``, is not there.
     """
     import torch
 
     from pumice.cli.models import answer_dtype
     from pumice.infer.engine import Engine, Limits
+    from pumice.infer.engine.room import check_weights, default_tokens
     from pumice.model.save import load_model
     from pumice.serve.engines import EngineBackend
 
-    model, tokenizer, processor = load_model(fact.folder, dtype=answer_dtype(), template=template)
-    model.eval()
-    if torch.cuda.is_available():
-        model.to("cuda")
-    limits = Limits(running=running, tokens=tokens, queue=queue, queue_tokens=queue * QUEUED_PROMPT)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = answer_dtype()
+    check_weights(fact.parameters, 8 * getattr(torch, dtype).itemsize, device)
+    model, tokenizer, processor = load_model(fact.folder, dtype=dtype, template=template)
+    model.eval().to(device)
+    limits = Limits(
+        running=running,
+        tokens=default_tokens(model, running, models) if tokens is None else tokens,
+        queue=queue,
+        queue_tokens=queue * QUEUED_PROMPT,
+        features_bytes=features_bytes,
+    )
     engine = Engine(model, processor, tokenizer, limits=limits)
     engine.start()
     return EngineBackend(engine)

@@ -109,9 +109,19 @@ def _gauges(service: Service) -> dict[str, list[tuple[dict[str, str], float]]]:
         for name, served in service.models.all.items()
         if served.backend is not None
     }
+    told = {
+        "pumice_requests_running": "running",
+        "pumice_requests_waiting": "waiting",
+        "pumice_tokens_reserved": "tokens_reserved",
+        "pumice_tokens_held": "tokens_held",
+        "pumice_tokens_kept": "tokens_kept",
+        "pumice_picture_cache_bytes": "picture_cache_bytes",
+    }
     return {
-        "pumice_requests_running": [({"model": name}, load.running) for name, load in loads.items()],
-        "pumice_requests_waiting": [({"model": name}, load.waiting) for name, load in loads.items()],
+        **{
+            gauge: [({"model": name}, getattr(load, member)) for name, load in loads.items()]
+            for gauge, member in told.items()
+        },
         "pumice_requests_open": [({}, service.open)],
         "pumice_model_loaded": [
             ({"model": name}, float(served.state == "ready")) for name, served in service.models.all.items()

@@ -148,10 +148,21 @@ class Running(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a backend is doing at this moment: requests that run and that wait."""
+    """What a backend is doing at this moment.
+
+    Attributes:
+        running, waiting: answers that are computed, and that wait.
+        tokens_reserved, tokens_held, tokens_kept: places for keys and values in all, those of answers that
+            run, and those of answers that ended, kept for prompts that begin like theirs.
+        picture_cache_bytes: of the pictures' embeddings that are kept.
+    """
 
     running: int
     waiting: int
+    tokens_reserved: int = 0
+    tokens_held: int = 0
+    tokens_kept: int = 0
+    picture_cache_bytes: int = 0
 
 
 class Backend(Protocol):

@@ -61,7 +61,14 @@ class EngineBackend:
     def load(self) -> Load:
         """As ``Backend.load``."""
         stats = self.engine.stats()
-        return Load(stats.running, stats.waiting)
+        return Load(
+            stats.running,
+            stats.waiting,
+            tokens_reserved=stats.places,
+            tokens_held=stats.places_held,
+            tokens_kept=stats.places_kept,
+            picture_cache_bytes=stats.features_bytes,
+        )
 
     def close(self) -> None:
         """As ``Backend.close``."""

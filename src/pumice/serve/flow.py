@@ -65,7 +65,9 @@ class Flow:
             emit = partial(self._emit, loop, number * self._n)
             try:
                 # Rendering a prompt takes its time, and the loop has other clients.
-                await asyncio.shield(self._submit(loop, ask, emit))
+                submitting = asyncio.ensure_future(self._submit(loop, ask, emit))
+                submitting.add_done_callback(_noticed)
+                await asyncio.shield(submitting)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError):
                     self._count_aborted()
@@ -173,6 +175,12 @@ class Flow:
     def _emit(self, loop: asyncio.AbstractEventLoop, base: int, event: Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
             loop.call_soon_threadsafe(self._events.put_nowait, replace(event, index=base + event.index))
+
+
+def _noticed(submitting: asyncio.Future[None]) -> None:
+    """A full queue is no news where its client has left: asyncio would write what nobody asked for."""
+    if not submitting.cancelled():
+        submitting.exception()
 
 
 def _through(filter_: OutputFilter | None, piece: Piece) -> tuple[Piece, bool]:

@@ -21,6 +21,10 @@ GAUGES = {
     "pumice_requests_running": "Requests that are computed at this moment.",
     "pumice_requests_waiting": "Requests that wait for the engine.",
     "pumice_requests_open": "Calls that are worked on, reading and decoding included.",
+    "pumice_tokens_reserved": "Places for keys and values.",
+    "pumice_tokens_held": "Of these, places of answers that run.",
+    "pumice_tokens_kept": "Of these, places kept for prompts that begin like earlier ones.",
+    "pumice_picture_cache_bytes": "Embeddings of pictures kept for the next request that shows them.",
     "pumice_model_loaded": "1 where the model is in memory.",
 }
 TIMES = {

@@ -8,6 +8,7 @@ scheduler   who runs: admission, parts of prompts, preemption
 runner      one pass of the model over what many sequences need next
 arena       the memory of keys and values, reserved once
 memory      how much memory is free
+room        whether weights fit, and how many tokens' keys and values a server reserves
 prefix      beginnings that were computed before
 features    embeddings of pictures that were encoded before
 sampler     the next token of one answer

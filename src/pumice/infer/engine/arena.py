@@ -54,14 +54,10 @@ class Arena:
         self.places = places
         self.ragged: Ragged | None = None
         whole = not model.takes_ragged
-        probe = [_Probe() for _ in range(int(model.lm.config.num_hidden_layers))]
+        probe = _probed(model)
+        self.token_bytes = sum(one.bytes for one in probe)
+        _check_room(model.device, places, self.token_bytes)
         with torch.inference_mode():
-            zero_11 = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
-            seen_111 = torch.ones(1, 1, 1, dtype=torch.bool, device=model.device)
-            embeds_11D = model.lm.get_input_embeddings()(zero_11)
-            model.hidden(embeds_11D, zero_11, seen_111, cache=Cache(layers=list(probe)))
-            self.token_bytes = sum(one.bytes for one in probe)
-            _check_room(model.device, places, self.token_bytes)
             self._layers = [_ArenaLayer(self, one, gathers=whole) for one in probe if one.bytes]
         kept = iter(self._layers)
         self.cache = Cache(layers=[next(kept) if one.bytes else one for one in probe])
@@ -189,6 +185,22 @@ class _Probe(_Layer):  # type: ignore[no-untyped-call]
     ) -> tuple[Tensor, Tensor]:
         self.shapes = key_states, value_states
         return key_states, value_states
+
+
+@torch.inference_mode()
+def _probed(model: VisionLanguageModel) -> list[_Probe]:
+    """What each layer keeps of one token, which is run through the model."""
+    probe = [_Probe() for _ in range(int(model.lm.config.num_hidden_layers))]
+    zero_11 = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
+    seen_111 = torch.ones(1, 1, 1, dtype=torch.bool, device=model.device)
+    embeds_11D = model.lm.get_input_embeddings()(zero_11)
+    model.hidden(embeds_11D, zero_11, seen_111, cache=Cache(layers=list(probe)))
+    return probe
+
+
+def token_bytes(model: VisionLanguageModel) -> int:
+    """Bytes of keys and values of one token, all layers together."""
+    return sum(one.bytes for one in _probed(model))
 
 
 class _ArenaLayer(_Layer):  # type: ignore[no-untyped-call]
