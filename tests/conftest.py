@@ -86,3 +86,12 @@ def original() -> Any:
 def tiny(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model; read only."""
     return parts.make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """`pumice serve tiny` as a process, one for all tests that only ask: `serve.real.Process`."""
+    from .serve.real import served
+
+    with served(tmp_path_factory.mktemp("serve"), "tiny") as process:
+        yield process

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import typer
 from pumice.cli import app
 from pumice.serve.metrics import COUNTERS, GAUGES, TIMES
 
-from .serve.real import Process, served
+from .serve.real import Process
 
 TEXT = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.S | re.M)
@@ -24,12 +23,10 @@ WANTS = {"openai": "from openai", "llama_index.llms.openai_like": "llama_index",
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("doc")
-    with served(folder, "tiny") as process:
-        drawing = next(code for kind, code in BLOCKS if kind == "python" and "star.png" in code)
-        run(process, folder, [sys.executable, "-c", drawing])
-        yield process
+def server(tiny_server: Process) -> Process:
+    drawing = next(code for kind, code in BLOCKS if kind == "python" and "star.png" in code)
+    run(tiny_server, tiny_server.log.parent, [sys.executable, "-c", drawing])
+    return tiny_server
 
 
 def run(server: Process, folder: Path, command: list[str]) -> str:

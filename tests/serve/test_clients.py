@@ -9,7 +9,6 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,8 @@ def question(image: PIL.Image.Image, text: str = QUESTION) -> list[dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with served(tmp_path_factory.mktemp("serve"), "tiny") as process:
-        yield process
+def server(tiny_server: Process) -> Process:
+    return tiny_server
 
 
 @pytest.fixture(scope="module")
