@@ -186,6 +186,9 @@ def test_a_judge_reads_what_no_rule_can(pumice: Pumice, data: Path, tmp_path: Pa
         (["--tasks", "pope", "--concurrency", "3"], "--concurrency is of a server"),
         (["--tasks", "pope", "--answers", "a", "--batch-size", "3"], "--batch-size does nothing"),
         (["--tasks", "pope,mme", "--answers", "a"], "the answers to one task"),
+        (["--tasks", "pope", "--missing", "skip"], "--missing is of a file of answers"),
+        (["--tasks", "pope", "--answers", "a", "--missing", "wrong", "--limit", "2"], "under --limit"),
+        (["--tasks", "pope", "--answers", "a", "--allow-bad", "2"], "--allow-bad is of pictures"),
         (
             ["--tasks", "pope", "--endpoint", "http://localhost:1", "--template", "v1"],
             "--template does nothing",

@@ -76,15 +76,16 @@ def test_a_question_longer_than_the_context_is_told_and_the_others_are_answered(
     assert len(said) == 3
 
 
-def test_a_damaged_picture_names_the_question(tiny: Any, tmp_path: Path) -> None:
+def test_a_damaged_picture_makes_its_question_bad_and_no_other(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no picture")
     asked = [Sample("q5", "?", (tmp_path / "x.png",), {})]
-    with pytest.raises(ImageError) as caught:
-        list(answerer(tiny).answers(asked, 5, blind=False))
-    assert "question q5" in str(caught.value)
-    empty = [Sample("q6", "?", (Stored("row 9", bytes),), {})]
-    with pytest.raises(ImageError, match="row 9 is empty"):
-        list(answerer(tiny).answers(empty, 5, blind=False))
+    asked += [Sample("q6", "?", (Stored("row 9", bytes),), {}), Sample("q7", "?", (), {})]
+    said = dict(answerer(tiny).answers(asked, 5, blind=False))
+    assert isinstance(said[0].bad, ImageError)
+    assert "x.png" in said[0].bad.what
+    assert said[1].bad is not None
+    assert "row 9 is empty" in said[1].bad.what
+    assert said[2].bad is None, "the others of its batch are answered"
 
 
 class Small(Generator):

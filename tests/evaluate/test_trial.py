@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from pumice.errors import DataError, PumiceError, RunError
+from pumice.errors import DataError, ImageError, Interrupted, PumiceError, RunError
+from pumice.evaluate.answers import Said
+from pumice.evaluate.filed import FileAnswerer
+from pumice.evaluate.pictures import open_sight
 from pumice.evaluate.results import (
     BLIND,
     Results,
+    TaskState,
     read_predictions,
     read_result,
     read_results,
@@ -20,8 +25,9 @@ from pumice.evaluate.results import (
 from pumice.evaluate.samples import Benchmark, Loaded, Sample
 from pumice.evaluate.trial import Ruling, Terms, Trial, Wish
 from pumice.score import Inputs
+from pumice.score.answers import Missing
 
-from .small_task import LABELS, SMALL, Telling, load, truly, write_task
+from .small_task import LABELS, QUESTIONS, SMALL, Telling, load, truly, write_task
 
 
 def trial(tmp_path: Path, answerer: Telling, terms: Terms | None = None, *wishes: Wish) -> Trial:
@@ -267,3 +273,146 @@ def test_an_answer_may_be_anything(tmp_path: Path) -> None:
     again = Telling(truly, digest="d" * 64)
     assert run(trial(tmp_path, again))["tasks"]["pope"]["state"] == "scored"
     assert not again.asked
+
+
+def spoil(picture: Path) -> None:
+    """Cut a picture's file in two: its header says what it was."""
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) - 30])
+
+
+class Seeing(Telling):
+    """Looks at pictures, as those who answer with a model do."""
+
+    def answers(self, samples, max_new_tokens, *, blind):  # type: ignore[no-untyped-def]
+        for place, said in super().answers(samples, max_new_tokens, blind=blind):
+            try:
+                open_sight(samples[place].images[0])
+            except ImageError as error:
+                said = Said("", bad=error)
+            yield place, said
+
+
+def test_a_picture_that_cannot_be_decoded_stops_its_task_or_is_left_out_and_counted(tmp_path: Path) -> None:
+    data = write_task(tmp_path / "data", 6)
+    whole = (data / "1.png").read_bytes()
+    spoil(data / "1.png")
+    wish = Wish(SMALL, data)
+    state = run(trial(tmp_path, Seeing(truly), None, wish))["tasks"]["pope"]
+    assert state["state"] == "unfinished"
+    assert "question q3" in state["problem"]
+    assert "1.png" in state["problem"]
+    assert "--allow-bad N" in state["remedy"]
+    few = run(trial(tmp_path, Seeing(truly), Terms(allow_bad=1), wish))["tasks"]["pope"]
+    assert few["state"] == "unfinished"
+    assert "2 questions are bad, 1 may be" in few["problem"]
+    result = run(trial(tmp_path, Seeing(truly), Terms(allow_bad=2, blind=True), wish))["tasks"]["pope"][
+        "result"
+    ]
+    assert result is not None
+    assert (result["scores"]["n"], result["asked"], result["total"], result["left_out"]) == (10, 10, 12, 2)
+    assert "2 of 12 questions were left out" in result["notes"][0]
+    assert result["scores"]["metrics"]["f1"] == 100
+    blind = result["baselines"]["blind"]
+    assert blind is not None
+    assert blind["scores"]["n"] == 10
+    out = tmp_path / "out" / "pope"
+    assert [json.loads(row)["sample"] for row in (out / "refused.jsonl").read_text("utf-8").splitlines()] == [
+        "q3",
+        "q2",
+    ]
+    rows = {row["id"]: row for row in read_predictions(out)}
+    assert "left_out" in rows["q2"]
+    assert rows["q2"]["score"] is None
+    silent = Seeing(truly)
+    assert run(trial(tmp_path, silent, Terms(allow_bad=2), wish))["tasks"]["pope"]["state"] == "scored"
+    assert not silent.asked, "what is as bad as before is not put again"
+    assert not silent.readied
+    (data / "1.png").write_bytes(whole)
+    mended = Seeing(truly)
+    _, failed = trial(tmp_path, mended, Terms(allow_bad=2), wish).prepare()
+    assert "to other questions" in str(failed["pope"]), "another picture of that name: its size differs"
+
+
+def test_seconds_are_those_of_all_sittings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pumice.evaluate.asking.time.monotonic", lambda: now[0])
+
+    def slow(sample: Sample) -> str:
+        now[0] += 2.0
+        if now[0] == 8.0:
+            raise KeyboardInterrupt
+        return sample.truth
+
+    with pytest.raises(Interrupted):
+        run(trial(tmp_path, Telling(slow)))
+    now[0] = 1000.0
+    result = run(trial(tmp_path, Telling(slow)))["tasks"]["pope"]["result"]
+    assert result is not None
+    assert result["seconds"] == 16.0, "three before, five after, each two seconds"
+
+
+def filed(tmp_path: Path, missing: Missing, **texts: str) -> FileAnswerer:
+    path = tmp_path / "theirs.jsonl"
+    asked = (tmp_path / "data" / QUESTIONS).read_text("utf-8").splitlines()
+    prompts = [json.loads(line)["text"] for line in asked]
+    rows = [
+        {"question_id": int(name[1:]), "prompt": prompts[int(name[1:])], "text": text}
+        for name, text in texts.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return FileAnswerer(path, "somebody", missing)
+
+
+def test_a_mended_file_of_answers_is_taken_in_place_of_the_one_before(tmp_path: Path) -> None:
+    wish = Wish(SMALL, write_task(tmp_path / "data", 2))
+    right = {"q0": "yes", "q1": "no", "q2": "yes", "q3": "no"}
+
+    def go(missing: Missing = "error", **texts: str) -> tuple[TaskState, str]:
+        one = Trial([wish], filed(tmp_path, missing, **texts), tmp_path / "out", Terms(missing=missing))
+        ready, failed = one.prepare()
+        return one.carry_out(ready, failed)["tasks"]["pope"], ready["pope"].own.changes()
+
+    state, _ = go(q0="yes")
+    assert state["state"] == "unfinished"
+    assert "--missing skip" in state["remedy"]
+    state, told = go(**{**right, "q1": "yes", "q3": "yes"})
+    assert state["result"] is not None
+    assert state["result"]["scores"]["metrics"]["accuracy"] == 50
+    state, told = go(**right)
+    assert told == "another file of answers than before: 2 differ"
+    assert state["result"] is not None
+    assert state["result"]["scores"]["metrics"]["accuracy"] == 100
+    assert len((tmp_path / "out" / "pope" / "answers.jsonl").read_text("utf-8").splitlines()) == 4
+    assert go(**right)[1] == "", "the same file again is nothing new"
+
+
+@pytest.mark.parametrize(("missing", "n", "accuracy"), [("skip", 3, 100), ("wrong", 4, 75)])
+def test_questions_that_a_file_lacks_are_left_out_or_wrong(
+    tmp_path: Path, missing: Missing, n: int, accuracy: float
+) -> None:
+    wish = Wish(SMALL, write_task(tmp_path / "data", 2))
+    for _ in range(2):
+        answerer = filed(tmp_path, missing, q0="yes", q1="no", q2="yes")
+        one = Trial([wish], answerer, tmp_path / "out", Terms(missing=missing))
+        result = run(one)["tasks"]["pope"]["result"]
+        assert result is not None
+        assert (result["scores"]["n"], result["scores"]["metrics"]["accuracy"]) == (n, accuracy)
+        assert result["left_out"] == 1
+        assert "1 of 4 questions have no answer in the file" in result["notes"][0]
+
+
+def test_a_task_of_many_refusals_is_put_again_and_removed_with_its_folder(tmp_path: Path) -> None:
+    class Refusing(Telling):
+        def answers(self, samples, max_new_tokens, *, blind):  # type: ignore[no-untyped-def]
+            for place, said in super().answers(samples, max_new_tokens, blind=blind):
+                yield place, Said("", "refused") if samples[place].id in ("q1", "q2") else said
+
+    assert run(trial(tmp_path, Refusing(truly)))["tasks"]["pope"]["state"] == "failed"
+    mended = Telling(truly)
+    assert run(trial(tmp_path, mended))["tasks"]["pope"]["state"] == "scored"
+    assert sorted(name for name, _ in mended.asked) == ["q1", "q2"], "what was answered is not asked again"
+    assert len((tmp_path / "out" / "pope" / "answers.jsonl").read_text("utf-8").splitlines()) == 8
+    shutil.rmtree(tmp_path / "out" / "pope")
+    other = Wish(dataclasses.replace(SMALL, name="seed"), tmp_path / "data")
+    assert list(run(trial(tmp_path, Telling(truly), None, other))["tasks"]) == ["seed"]

@@ -63,6 +63,8 @@ def evaluate(
     choices: options.SetChoice = None,
     blind: options.Blind = False,
     answers: options.Answers = None,
+    missing: options.Missing = options.Unanswered.error,
+    allow_bad: options.AllowBad = 0,
     judge: options.JudgeUrl = None,
     judge_model: options.JudgeModel = None,
     judge_key_variable: options.JudgeKeyVariable = None,
@@ -98,6 +100,8 @@ def evaluate(
         "--set": choices,
         "--blind": blind,
         "--answers": answers,
+        "--missing": missing.value if missing is not options.Unanswered.error else None,
+        "--allow-bad": allow_bad,
         "--judge": judge,
         "--judge-model": judge_model,
         "--judge-key-variable": judge_key_variable,
@@ -161,6 +165,7 @@ def evaluate(
                 out=folder, limit=limit, seed=seed, blind=blind,
                 batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
                 training=training or (), again=command_again(context),
+                allow_bad=allow_bad, missing=missing.value,
                 last=opened is None,
             )  # fmt: skip
         except typer.Exit:

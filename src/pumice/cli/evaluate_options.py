@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -97,6 +98,36 @@ Answers = Annotated[
     typer.Option(
         metavar="FILE",
         help="Ask nobody: these are the answers to the one task, JSONL of question_id and text.",
+        rich_help_panel=TASKS,
+    ),
+]
+
+
+class Unanswered(StrEnum):
+    """What becomes of questions that a file of answers lacks."""
+
+    error = "error"
+    skip = "skip"
+    wrong = "wrong"
+
+
+Missing = Annotated[
+    Unanswered,
+    typer.Option(
+        "--missing",
+        help="With --answers, questions without an answer: stop, leave them out of the score, or count them "
+        "as wrong.",
+        rich_help_panel=TASKS,
+    ),
+]
+AllowBad = Annotated[
+    int,
+    typer.Option(
+        "--allow-bad",
+        min=0,
+        metavar="N",
+        help="Leave out up to so many questions of each task whose pictures cannot be decoded, listed in "
+        "refused.jsonl; more stop it.",
         rich_help_panel=TASKS,
     ),
 ]

@@ -85,6 +85,8 @@ def tasks_asker(tasks: Sequence[RunTask]) -> Ask:
         for task in tasks:
             texts = [""] * len(task.few)
             for place, said in answerer.answers(task.few, task.wish.benchmark.max_new_tokens, blind=False):
+                if said.bad is not None:
+                    raise said.bad
                 texts[place] = said.text
             result = score_texts(task.few, texts, partial(figures_of, task.loaded, len(task.few)))
             figure, value = next(iter(result.metrics.items()))

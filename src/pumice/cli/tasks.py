@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pumice.evaluate.asking import Answerer, Progress
     from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.trial import Wish
+    from pumice.score.answers import Missing
 
 ADDRESSES = ("http://", "https://")
 ROWS = 64
@@ -69,6 +70,8 @@ def evaluate_tasks(
     max_new_tokens: int | None,
     template: str | None,
     training: Sequence[Path] = (),
+    allow_bad: int = 0,
+    missing: Missing = "error",
     last: bool = True,
     again: str = "the same command",
 ) -> None:
@@ -92,11 +95,14 @@ def evaluate_tasks(
     if judge.said and server.url is None and not model.startswith(ADDRESSES):
         # what is said of how a server is asked is said of the judge's alone
         server = dataclasses.replace(server, concurrency=None, timeout=None)
-    answerer = _answerer(model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind)
+    _check_missing(answers, missing, limit, allow_bad)
+    answerer = _answerer(
+        model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind, missing=missing
+    )
     judging = judge_of(judge, wishes, again, asked=getattr(answerer, "endpoint", None))
     named = model if answerer.model["kind"] == "local" else answerer.model["name"]
     folder = out or default_folder(named, limit, local=answerer.model["kind"] == "local")
-    terms = Terms(limit, seed, max_new_tokens, blind)
+    terms = Terms(limit, seed, max_new_tokens, blind, allow_bad, missing)
     held = [Index.load(file) for file in training]
     trial = Trial(wishes, answerer, folder, terms, judging, held)
     ready, failed = trial.prepare()
@@ -111,6 +117,9 @@ def evaluate_tasks(
         note(f"{one.name}: {total:,}{of} questions{before}")
     with asking_progress() as progress:
         results = trial.carry_out(ready, failed, progress)
+    for one in ready.values():
+        if changed := one.own.changes():
+            note(f"{one.name}: {changed}")
     print_results(results, [wish.benchmark.name for wish in wishes])
     page = write_evaluation_page(folder, loaded={name: one.loaded for name, one in ready.items()})
     if last:
@@ -244,6 +253,7 @@ def _answerer(
     wishes: Sequence[Wish],
     *,
     blind: bool,
+    missing: Missing,
 ) -> Answerer:
     """Whoever the words name: a file, a server, or a model of ours."""
     remote = server.url is not None or model.startswith(ADDRESSES)
@@ -262,7 +272,7 @@ def _answerer(
             )
         from pumice.evaluate.filed import FileAnswerer
 
-        return FileAnswerer(answers, model)
+        return FileAnswerer(answers, model, missing)
     if remote:
         _refuse(own, "a server")
         from pumice.evaluate.served import EndpointAnswerer
@@ -275,6 +285,32 @@ def _answerer(
             remedy="give the address as MODEL, or --endpoint URL",
         )
     return _local(model, batch_size or ROWS, template)
+
+
+def _check_missing(answers: Path | None, missing: Missing, limit: int | None, allow_bad: int) -> None:
+    """Refuse what does nothing, or cannot be told apart.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if answers is None and missing != "error":
+        raise UsageError(
+            "--missing is of a file of answers: a model that is asked answers all questions",
+            where="--missing",
+            remedy="leave it out",
+        )
+    if missing == "wrong" and limit is not None:
+        raise UsageError(
+            "under --limit all other questions would count as wrong, too",
+            where="--missing wrong",
+            remedy="leave one of the two out",
+        )
+    if answers is not None and allow_bad:
+        raise UsageError(
+            "--allow-bad is of pictures, and for a file of answers none is decoded",
+            where="--allow-bad",
+            remedy="leave it out; --missing skip leaves out questions without an answer",
+        )
 
 
 def _refuse(given: Mapping[str, object], who: str) -> None:

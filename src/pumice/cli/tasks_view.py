@@ -159,9 +159,15 @@ def _add(table: Table, result: TaskResult, published: Sequence[str], *, blind: b
             _score(result["scores"], figure, beside, first=first),
             _ends(result["scores"], figure),
             *(_of(one, figure) for one in beside),
-            f"{result['scores']['n']:,}" if first else "",
+            _n(result) if first else "",
             *(_published(model, result, figure) for model in published),
         )
+
+
+def _n(result: TaskResult) -> str:
+    """How many questions the figure is of, and how many were left out."""
+    left = result.get("left_out", 0)
+    return f"{result['scores']['n']:,}" + (f" ({left:,} left out)" if left else "")
 
 
 def _shown(result: TaskResult) -> list[str]:

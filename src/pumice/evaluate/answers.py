@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pumice.errors import DataError, RunError
-from pumice.evaluate.results import ANSWERS, RECORD, AnswersRecord, encoded
+from pumice.errors import DataError, PumiceError, RunError
+from pumice.evaluate.results import ANSWERS, RECORD, REFUSED, AnswersRecord, encoded
 from pumice.evaluate.samples import Sample
 from pumice.files import lock, replacing, write_json
 
 SAMPLE, SECONDS, PROBLEM = "sample", "seconds", "problem"
 """Keys of ours in a row, besides those of LLaVA's layout: which sample it answers; seconds since the answer
 before it; why the question could not be put, where it could not."""
+MOST_PROBLEMS = 0.1
+"""Of a task's questions that could not be put: beyond, its figures would be of something else."""
 REMEDY = "remove the folder, or measure into another one with --out"
 WORDS = {
     "model": "of another model",
@@ -37,10 +39,17 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What came back to one question: the text, or why the question could not be put (the text is empty)."""
+    """What came back to one question.
+
+    Attributes:
+        text: the answer; empty where there is none.
+        problem: why the question could not be put; it counts as answered with nothing.
+        bad: why it has no answer at all: its picture cannot be decoded, or a file of answers lacks it.
+    """
 
     text: str
     problem: str = ""
+    bad: PumiceError | None = None
 
 
 class AnswersFile:
@@ -62,17 +71,31 @@ class AnswersFile:
         self.samples = {sample.id: sample for sample in samples}
         assert len(self.samples) == len(samples), "two samples of one id"
         self.rows: dict[str, dict[str, Any]] = {}
+        self.left_out: dict[str, str] = {}
+        """Questions that have no answer and are not to get one, and why."""
+        self.replaced: dict[str, str] | None = None
+        """The answers of an earlier file of answers, which this one stands in place of."""
+        self._again = False
         self._check(mend=False)
 
     @property
     def left(self) -> list[Sample]:
         """The questions without an answer, in their order."""
-        return [sample for name, sample in self.samples.items() if name not in self.rows]
+        return [
+            sample
+            for name, sample in self.samples.items()
+            if name not in self.rows and name not in self.left_out
+        ]
 
     @property
     def complete(self) -> bool:
-        """Whether every question has its answer."""
-        return len(self.rows) == len(self.samples)
+        """Whether every question has its answer, or was left out."""
+        return not self.left
+
+    @property
+    def answered(self) -> tuple[Sample, ...]:
+        """The questions that have an answer, in their order."""
+        return tuple(sample for name, sample in self.samples.items() if name in self.rows)
 
     @property
     def seconds(self) -> float:
@@ -85,8 +108,36 @@ class AnswersFile:
         return [name for name, row in self.rows.items() if row.get(PROBLEM)]
 
     def text(self, sample: Sample) -> str:
-        """What was said to a question."""
-        return cast(str, self.rows[sample.id]["text"])
+        """What was said to a question; nothing where it was left out."""
+        row = self.rows.get(sample.id)
+        return "" if row is None else cast(str, row["text"])
+
+    @property
+    def refused_before(self) -> list[Sample]:
+        """The questions that an earlier sitting left out, as its list of them says."""
+        path = self.folder / REFUSED
+        if not path.is_file():
+            return []
+        names = [_refused(line) for line in path.read_text("utf-8").splitlines()]
+        return [self.samples[name] for name in names if name in self.samples and name not in self.rows]
+
+    def leave_out(self, sample: Sample, why: str) -> None:
+        """Ask a question no more; ``finish`` lists it."""
+        self.left_out[sample.id] = why
+
+    def changes(self) -> str:
+        """What became of the answers of an earlier file; empty where there was none, or none differs."""
+        if self.replaced is None:
+            return ""
+        now = {name: str(row["text"]) for name, row in self.rows.items()}
+        both = now.keys() & self.replaced.keys()
+        counts = {
+            "differ": sum(now[name] != self.replaced[name] for name in both),
+            "are new": len(now) - len(both),
+            "are gone": len(self.replaced) - len(both),
+        }
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        return f"another file of answers than before: {told or 'none of the answers differs'}"
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[Sample, Said, float], None]]:
@@ -107,6 +158,10 @@ class AnswersFile:
             # end is nobody's any more.
             self._check(mend=True)
             write_json(self.folder / RECORD, self.record)
+            if self._again:  # rows that are to be answered again go
+                stream.truncate(0)
+                stream.writelines(map(encoded, self.rows.values()))
+                stream.flush()
 
             def add(sample: Sample, said: Said, seconds: float) -> None:
                 row = {**sample.row, "text": said.text, SAMPLE: sample.id, SECONDS: round(seconds, 3)}
@@ -118,11 +173,13 @@ class AnswersFile:
             yield add
 
     def finish(self) -> None:
-        """Put the rows in the order of the questions, when all are there."""
+        """Put the rows in the order of the questions, when all are there, and list what was left out."""
         assert self.complete
-        if list(self.rows) == list(self.samples):
+        self._list_refused()
+        order = [name for name in self.samples if name in self.rows]
+        if list(self.rows) == order:
             return
-        self.rows = {name: self.rows[name] for name in self.samples}
+        self.rows = {name: self.rows[name] for name in order}
         with replacing(self.path) as partial, partial.open("wb") as file:
             for row in self.rows.values():
                 file.write(encoded(row))
@@ -132,6 +189,7 @@ class AnswersFile:
     def _check(self, *, mend: bool) -> None:
         """Compare the record with the one that is there, and read the answers."""
         self.rows = {}
+        self._again = False
         if not self.path.exists() or self.path.stat().st_size == 0:
             return  # a record without answers binds nobody: it is of a measurement that never began
         place = self.folder / RECORD
@@ -141,7 +199,17 @@ class AnswersFile:
                 where=str(self.path),
                 remedy=f"{REMEDY} (the record would be {RECORD})",
             )
-        check_record(_read_record(place), self.record, self.path)
+        found = _read_record(place)
+        if _same_teller(found, self.record) and dict(found) != dict(self.record):
+            # Answers of a file are lost to nobody: those of the file as it is now stand in their place.
+            if self.replaced is None:
+                self.replaced = {
+                    str(row[SAMPLE]): str(row["text"])
+                    for row in (_row(line, str(self.path)) for line in _whole_lines(self.path, mend=False))
+                }
+            self._again = True
+            return
+        check_record(found, self.record, self.path)
         for number, line in enumerate(_whole_lines(self.path, mend=mend), 1):
             where = f"{self.path}, line {number}"
             row = _row(line, where)
@@ -151,6 +219,38 @@ class AnswersFile:
             if name in self.rows:
                 raise _damaged(f"{name!r} was answered before", where)
             self.rows[name] = row
+        if len(self.problems) > MOST_PROBLEMS * len(self.samples):
+            # So many have no figures, and are of no use: they are put again, with the cause mended.
+            self.rows = {name: row for name, row in self.rows.items() if not row.get(PROBLEM)}
+            self._again = True
+
+    def _list_refused(self) -> None:
+        path = self.folder / REFUSED
+        if not self.left_out:
+            path.unlink(missing_ok=True)
+            return
+        with replacing(path) as partial, partial.open("wb") as file:
+            for name, why in self.left_out.items():
+                asked = self.samples[name].row.get("question_id", name)
+                file.write(encoded({SAMPLE: name, "question_id": asked, "why": why}))
+
+
+def _refused(line: str) -> str:
+    try:
+        return str(json.loads(line)[SAMPLE])
+    except (ValueError, KeyError, TypeError):
+        return ""  # the list is for people; who broke it is asked again
+
+
+def _same_teller(found: Mapping[str, Any], wanted: AnswersRecord) -> bool:
+    """Whether both are answers of a file, to one task and by one name."""
+    model = found.get("model")
+    return (
+        isinstance(model, dict)
+        and model.get("kind") == wanted["model"]["kind"] == "file"
+        and model.get("name") == wanted["model"]["name"]
+        and found.get("task") == wanted["task"]
+    )
 
 
 def check_record(found: Mapping[str, Any], wanted: AnswersRecord, path: Path) -> None:

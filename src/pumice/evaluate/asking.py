@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pumice.errors import Interrupted, RunError
+from pumice.errors import DataError, Interrupted, PumiceError, RunError
 from pumice.evaluate.answers import AnswersFile, Said
 from pumice.evaluate.pictures import picture_name
 from pumice.evaluate.results import FORMAT, AnswersRecord, ModelRecord
@@ -48,7 +48,13 @@ class Answerer(Protocol):
 
 
 def ask(
-    name: str, file: AnswersFile, answerer: Answerer, progress: Progress | None = None, *, blind: bool = False
+    name: str,
+    file: AnswersFile,
+    answerer: Answerer,
+    progress: Progress | None = None,
+    *,
+    blind: bool = False,
+    allow_bad: int | None = 0,
 ) -> None:
     """Ask what has no answer yet; the file is complete when this returns.
 
@@ -58,8 +64,11 @@ def ask(
         answerer: who is asked.
         progress: told how far it is.
         blind: whether pictures are replaced by grey.
+        allow_bad: so many questions may be left out, for their pictures cannot be decoded (or a file lacks
+            them); None for any number.
 
     Raises:
+        DataError: more are bad; the first is named.
         RunError: the answerer left questions without an answer, or another process answers them.
         Interrupted: Ctrl-C; the answers so far are kept.
         PumiceError: whatever the answerer raises; the answers so far are kept.
@@ -67,7 +76,7 @@ def ask(
     total = len(file.samples)
     if not file.complete:
         try:
-            _ask(name, file, answerer, progress, blind=blind)
+            _ask(name, file, answerer, progress, blind=blind, allow_bad=allow_bad)
         except KeyboardInterrupt as error:
             raise Interrupted(
                 f"{name} was stopped after {len(file.rows):,} of {total:,} questions; their answers are kept",
@@ -83,7 +92,15 @@ def ask(
     file.finish()
 
 
-def _ask(name: str, file: AnswersFile, answerer: Answerer, progress: Progress | None, *, blind: bool) -> None:
+def _ask(
+    name: str,
+    file: AnswersFile,
+    answerer: Answerer,
+    progress: Progress | None,
+    *,
+    blind: bool,
+    allow_bad: int | None,
+) -> None:
     total = len(file.samples)
     with file.writing() as add:
         left = file.left
@@ -95,10 +112,33 @@ def _ask(name: str, file: AnswersFile, answerer: Answerer, progress: Progress | 
         before = time.monotonic()
         for place, said in answerer.answers(left, limit, blind=blind):
             now = time.monotonic()
-            add(left[place], said, now - before)
-            before = now
+            if said.bad is not None:
+                file.leave_out(left[place], _told(said.bad))
+                bad = len(file.left_out)
+                if allow_bad is not None and bad > allow_bad:
+                    del file.left_out[left[place].id]
+                    raise _too_many(left[place], said.bad, bad, allow_bad) from said.bad
+            else:
+                add(left[place], said, now - before)
+                before = now
             if progress:
-                progress(name, len(file.rows), total)
+                progress(name, len(file.rows) + len(file.left_out), total)
+
+
+def _told(error: PumiceError) -> str:
+    return error.what + (f" ({error.where})" if error.where else "")
+
+
+def _too_many(sample: Sample, error: PumiceError, bad: int, allowed: int) -> DataError:
+    """The error for one bad question more than may be left out."""
+    where = ", ".join(part for part in (sample.where, f"question {sample.id}") if part)
+    what = error.what if not allowed else f"{bad:,} questions are bad, {allowed:,} may be: {error.what}"
+    return DataError(
+        what,
+        where=where + (f": {error.where}" if error.where else ""),
+        remedy="mend it or fetch it again, and run the same command again: what was answered is kept; or "
+        "leave such questions out, up to N of each task: --allow-bad N",
+    )
 
 
 def record_of(

@@ -13,9 +13,10 @@ from pumice.errors import DataError, UsageError
 from pumice.evaluate.answers import Said
 from pumice.evaluate.results import ModelRecord
 from pumice.evaluate.samples import Sample
-from pumice.score.answers import TEXTS, counted, names, row_id
+from pumice.score.answers import TEXTS, Missing, counted, names, row_id
 from pumice.score.files import Row, missing_file, read
 
+NO_ANSWER = "the file of answers has none to this question"
 APART = ("round_id", "prompt")
 """Keys that tell apart rows of one question's id: rounds of MMBench, MME's two questions to a picture."""
 
@@ -27,6 +28,7 @@ class FileAnswerer:
     Attributes:
         path: rows of ``question_id`` and ``text``, as ``pumice score`` reads them.
         name: who answered.
+        missing: what becomes of questions that the file does not answer: an error, or they are ``bad``.
 
     Raises:
         DataError: there is no such file, or a row of it has no id.
@@ -34,6 +36,7 @@ class FileAnswerer:
 
     path: Path
     name: str
+    missing: Missing = "error"
     digest: str = field(init=False)
     rows: dict[str, list[Row]] = field(init=False, repr=False)
 
@@ -64,7 +67,8 @@ class FileAnswerer:
         """The file's answers in the order of the questions.
 
         Raises:
-            DataError: a question has no answer, or two, or its row is the answer to another one, too.
+            DataError: a question has no answer (unless ``missing`` says otherwise), or two, or its row is the
+                answer to another one, too.
             UsageError: answers of a model without sight are asked for: a file cannot give them.
         """
         if blind:
@@ -73,13 +77,13 @@ class FileAnswerer:
                 where="--blind",
                 remedy="leave it out, or measure the model itself",
             )
-        found: list[Row] = []
-        missing: list[str] = []
+        found: list[tuple[int, Row]] = []
+        missing: list[int] = []
         used: dict[str, str] = {}
-        for sample in samples:
+        for place, sample in enumerate(samples):
             row = self._row(sample)
             if row is None:
-                missing.append(sample.id)
+                missing.append(place)
                 continue
             if row.where in used:
                 raise DataError(
@@ -88,15 +92,20 @@ class FileAnswerer:
                     remedy=f"give each its own row, told apart by {' or '.join(APART)}",
                 )
             used[row.where] = sample.id
-            found.append(row)
-        if missing:
+            found.append((place, row))
+        if missing and self.missing == "error":
+            without = names(samples[place].id for place in missing)
             raise DataError(
-                f"{len(missing):,} of {len(samples):,} questions have no answer: {names(missing)}",
+                f"{len(missing):,} of {len(samples):,} questions have no answer: {without}",
                 where=str(self.path),
-                remedy="check that answers and questions are of the same split",
+                remedy="check that answers and questions are of the same split; or say --missing skip (leave "
+                "them out) or --missing wrong (count them as wrong)",
             )
-        for place, row in enumerate(found):
-            yield place, Said(_text(row))
+        said = [(place, _text(row)) for place, row in found]
+        for place in missing:
+            yield place, Said("", bad=DataError(NO_ANSWER, where=str(self.path)))
+        for place, text in said:
+            yield place, Said(text)
 
     def remarks(self, asked: int) -> list[str]:
         """What a reader of the figures must know: rows that were not used."""

@@ -52,21 +52,25 @@ class LocalAnswerer:
     ) -> Iterator[tuple[int, Said]]:
         """Answers batch after batch.
 
-        A question that is longer than the model's context is not put, and its answer says so.
+        A question that is longer than the model's context is not put, and its answer says so. One whose
+        picture cannot be decoded is ``bad``.
 
         Raises:
-            ImageError: a picture cannot be decoded; the sample is named.
             RunError: the memory does not do for one question.
         """
         self.ready()
         first = 0
         for chunk, pictures in _with_pictures(samples, self.rows, blind=blind):
-            requests = []
-            for sample, shown in zip(chunk, pictures, strict=True):
+            requests, places = [], []
+            for place, (sample, shown) in enumerate(zip(chunk, pictures, strict=True), first):
+                if isinstance(shown, ImageError):
+                    yield place, Said("", bad=shown)
+                    continue
                 message = text_message("user", sample.text, images=range(len(shown)))
                 requests.append(Request((message,), tuple(shown), max_new_tokens=max_new_tokens))
-            for place, said in self._answer(requests):
-                yield first + place, said
+                places.append(place)
+            for number, said in self._answer(requests):
+                yield places[number], said
             first += len(chunk)
 
     def remarks(self, asked: int) -> tuple[str, ...]:
@@ -103,7 +107,8 @@ class LocalAnswerer:
         torch.cuda.empty_cache()
 
 
-Shown = list[PIL.Image.Image]
+Shown = list[PIL.Image.Image] | ImageError
+"""The pictures of a question, or why one of them cannot be shown."""
 
 
 def _with_pictures(
@@ -134,30 +139,37 @@ class _Chunk:
     ) -> None:
         self.samples: list[Sample] = list(samples[start : start + rows])
         self.end = start + len(self.samples)
-        self.decoding: dict[Any, Future[PIL.Image.Image]] = {}
+        self.decoding: dict[Any, Future[PIL.Image.Image | ImageError]] = {}
         for sample in self.samples:
             for picture in sample.images:
                 if _key(picture) not in self.decoding:
-                    job = pool.submit(_sight, picture, sample.id, blind=blind)
+                    job = pool.submit(_sight, picture, blind=blind)
                     self.decoding[_key(picture)] = job
 
     def pixels(self) -> int:
         """Of all its pictures; waits for them."""
-        return sum(job.result().width * job.result().height for job in self.decoding.values())
+        seen = (job.result() for job in self.decoding.values())
+        return sum(one.width * one.height for one in seen if not isinstance(one, ImageError))
 
     def pictures(self) -> list[Shown]:
-        return [
-            [self.decoding[_key(picture)].result() for picture in sample.images] for sample in self.samples
-        ]
+        return [self._of(sample) for sample in self.samples]
+
+    def _of(self, sample: Sample) -> Shown:
+        shown: list[PIL.Image.Image] = []
+        for picture in sample.images:
+            found = self.decoding[_key(picture)].result()
+            if isinstance(found, ImageError):
+                return found
+            shown.append(found)
+        return shown
 
 
 def _key(picture: Picture) -> Any:
     return ("stored", picture.name) if isinstance(picture, Stored) else picture
 
 
-def _sight(picture: Picture, sample: str, *, blind: bool) -> PIL.Image.Image:
+def _sight(picture: Picture, *, blind: bool) -> PIL.Image.Image | ImageError:
     try:
         return grey_sight(picture) if blind else open_sight(picture)
     except ImageError as error:
-        error.where = f"question {sample}" + (f", {error.where}" if error.where else "")
-        raise
+        return error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import PIL.Image
@@ -48,7 +48,7 @@ def grey_sight(picture: Picture) -> PIL.Image.Image:
     return PIL.Image.new("RGB", size, MEAN_GREY)
 
 
-def check_pictures(samples: Iterable[Sample], folder: Path) -> None:
+def check_pictures(samples: Sequence[Sample], folder: Path) -> None:
     """Make sure that every picture's file is there, before anybody is asked.
 
     Raises:
@@ -63,6 +63,6 @@ def check_pictures(samples: Iterable[Sample], folder: Path) -> None:
         more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
         raise DataError(
             f"{len(missing):,} of {len(files):,} pictures are not there: {names}{more}",
-            where=str(folder),
+            where=next((one.where for one in samples if missing[0] in one.images and one.where), str(folder)),
             remedy="fetch the pictures of the task (pumice eval --list says from where)",
         )

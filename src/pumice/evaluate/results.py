@@ -5,6 +5,7 @@
     OUT/NAME/predictions.jsonl     ``Prediction``: a row for each question, in the order of the task
     OUT/NAME/answers.jsonl         the answers as they came; ``pumice score`` reads it
     OUT/NAME/answers.meta.json     ``AnswersRecord``: what the answers belong to
+    OUT/NAME/refused.jsonl         questions that were left out, and why, where there are some
     OUT/NAME/blind/answers.jsonl   the same of the model without sight, its record and predictions beside
 
 All figures are per cent, 0 to 100, but MME's points.
@@ -28,6 +29,8 @@ RESULT = "result.json"
 PREDICTIONS = "predictions.jsonl"
 ANSWERS = "answers.jsonl"
 RECORD = "answers.meta.json"
+REFUSED = "refused.jsonl"
+"""The questions of a task that were left out, and why."""
 BLIND = "blind"
 """The folder of the answers without sight, in the folder of the task."""
 
@@ -119,6 +122,9 @@ class Held(TypedDict, total=False):
 
     overlap: Overlap
     """Where fingerprints of training data were given."""
+    left_out: int
+    """Questions without a score that were not asked: their pictures cannot be decoded, or a file of answers
+    lacks them. ``refused.jsonl`` lists them."""
 
 
 class TaskResult(Held):
@@ -160,6 +166,8 @@ class Grouped(TypedDict, total=False):
 
     groups: list[str]
     """All categories and types that the scorer puts it into; without them ``group`` stands alone."""
+    left_out: str
+    """Why it has no answer, where it has none."""
 
 
 class Prediction(Grouped):
@@ -199,6 +207,11 @@ class Results(TypedDict):
     tasks: dict[str, TaskState]
     pumice: str
     date: str
+
+
+def still_there(folder: Path, tasks: Mapping[str, TaskState]) -> dict[str, TaskState]:
+    """The tasks of an evaluation whose folders are there: to remove a task is to remove its folder."""
+    return {name: state for name, state in tasks.items() if (folder / name).is_dir()}
 
 
 def write_result(folder: Path, result: TaskResult) -> None:

@@ -46,6 +46,7 @@ class Sample:
         row: what an answer's row has besides ``text``: ``question_id``, ``prompt`` and so on, JSON values.
         truth: the right answer, for people to read; empty where the files do not tell.
         group: its category or type; empty where there is none.
+        where: file and row that it was read from, for errors; empty where nobody noted it.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Sample:
     row: Mapping[str, Any]
     truth: str = ""
     group: str = ""
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

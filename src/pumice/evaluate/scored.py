@@ -13,6 +13,7 @@ from pumice.evaluate.pictures import picture_name
 from pumice.evaluate.results import Prediction, Scores
 from pumice.evaluate.samples import Loaded, Sample
 from pumice.score import Inputs, Item, Result, score
+from pumice.score.answers import Missing
 
 PLACES = 6
 
@@ -31,7 +32,11 @@ def scores_json(result: Result) -> Scores:
 
 
 def predictions(
-    samples: Sequence[Sample], said: Callable[[Sample], str], result: Result | None, folder: Path
+    samples: Sequence[Sample],
+    said: Callable[[Sample], str],
+    result: Result | None,
+    folder: Path,
+    left_out: Mapping[str, str] | None = None,
 ) -> list[Prediction]:
     """A row for each question, in their order.
 
@@ -40,26 +45,28 @@ def predictions(
         said: the raw answer to each.
         result: what the scorer says; None where nobody has scored yet.
         folder: the task's files, which pictures are named by.
+        left_out: why samples have no answer, by their ids.
     """
     items = {item.id: item for item in result.items} if result is not None else {}
     rows = []
     for sample in samples:
         item = item_of(sample, items)
         own = [sample.group] if sample.group else []
-        rows.append(
-            Prediction(
-                id=sample.id,
-                question_id=sample.row.get("question_id", sample.id),
-                prompt=sample.text,
-                images=[picture_name(image, folder) for image in sample.images],
-                raw=said(sample),
-                parsed=None if item is None else item.parsed,
-                score=None if item is None else round(item.score, PLACES),
-                truth=sample.truth,
-                group=sample.group,
-                groups=list(item.groups) if item is not None and item.groups else own,
-            )
+        row = Prediction(
+            id=sample.id,
+            question_id=sample.row.get("question_id", sample.id),
+            prompt=sample.text,
+            images=[picture_name(image, folder) for image in sample.images],
+            raw=said(sample),
+            parsed=None if item is None else item.parsed,
+            score=None if item is None else round(item.score, PLACES),
+            truth=sample.truth,
+            group=sample.group,
+            groups=list(item.groups) if item is not None and item.groups else own,
         )
+        if left_out and sample.id in left_out:
+            row["left_out"] = left_out[sample.id]
+        rows.append(row)
     return rows
 
 
@@ -82,17 +89,20 @@ def score_texts(samples: Sequence[Sample], texts: Sequence[str], figures: Callab
         return figures(file)
 
 
-def figures_of(loaded: Loaded, asked: int, of: Path | Inputs) -> Result:
+def figures_of(loaded: Loaded, asked: int, of: Path | Inputs, missing: Missing = "error") -> Result:
     """The figures of a task from a file of answers (or what a judge made of it).
 
     Args:
         loaded: the task.
         asked: how many of its questions were asked; the others were left out on purpose, and are no fault.
         of: the file, or the scorer's input.
+        missing: what becomes of questions without an answer, where all were asked.
     """
     inputs = loaded.inputs(of) if isinstance(of, Path) else of
     if asked < len(loaded.samples):
-        inputs = dataclasses.replace(inputs, missing="skip")
+        missing = "skip"
+    if missing != "error":
+        inputs = dataclasses.replace(inputs, missing=missing)
     return score(loaded.task, inputs)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pumice.errors import EndpointError
+from pumice.errors import EndpointError, ImageError
 from pumice.evaluate.answers import Said
 from pumice.evaluate.attachment import Attachment, attach
 from pumice.evaluate.endpoint import Endpoint, Request
@@ -51,11 +51,11 @@ class EndpointAnswerer:
     ) -> Iterator[tuple[int, Said]]:
         """Answers as they come.
 
-        A question that the server refuses, while it answers others, gets an answer that says so.
+        A question that the server refuses, while it answers others, gets an answer that says so. One whose
+        picture cannot be decoded is ``bad`` and not sent.
 
         Raises:
             EndpointError: the server refuses all, or does not answer after all attempts.
-            ImageError: a picture cannot be read.
         """
         kept: list[tuple[int, EndpointError]] = []
 
@@ -67,26 +67,36 @@ class EndpointAnswerer:
             return unfit and (answered or len(kept) < HOPELESS)
 
         answered = False
-        requests = (
-            Request(
-                sample.text,
-                tuple(_attached(picture, blind=blind) for picture in sample.images),
-                max_tokens=max_new_tokens,
-            )
-            for sample in samples
-        )
-        for number, reply in self.endpoint.complete_all(requests, refused):
+        sent: list[int] = []
+        broken: list[tuple[int, ImageError]] = []
+
+        def requests() -> Iterator[Request]:
+            for place, sample in enumerate(samples):
+                try:
+                    pictures = tuple(_attached(picture, blind=blind) for picture in sample.images)
+                except ImageError as error:
+                    broken.append((place, error))
+                    continue
+                sent.append(place)
+                yield Request(sample.text, pictures, max_tokens=max_new_tokens)
+
+        for number, reply in self.endpoint.complete_all(requests(), refused):
             answered = True
             filtered = not reply.text and reply.finish_reason == "content_filter"
-            yield number, Said(reply.text, FILTER if filtered else "")
+            yield sent[number], Said(reply.text, FILTER if filtered else "")
             while kept:
                 place, error = kept.pop(0)
-                yield place, Said("", error.what)
+                yield sent[place], Said("", error.what)
+            while broken:
+                place, fault = broken.pop(0)
+                yield place, Said("", bad=fault)
         if kept and not answered:
             # Nothing shows that it would answer anything: the fault is not that of one question.
             raise kept[0][1]
         for place, error in kept:
-            yield place, Said("", error.what)
+            yield sent[place], Said("", error.what)
+        for place, fault in broken:
+            yield place, Said("", bad=fault)
 
     def remarks(self, asked: int) -> tuple[str, ...]:
         """Nothing."""

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pumice
-from pumice.errors import DataError, EndpointError, Interrupted, PumiceError, RunError
-from pumice.evaluate.answers import PROBLEM, AnswersFile
+from pumice.errors import DataError, EndpointError, ImageError, Interrupted, PumiceError, RunError
+from pumice.evaluate.answers import MOST_PROBLEMS, PROBLEM, AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
 from pumice.evaluate.fingerprints import Index
 from pumice.evaluate.overlap import overlap
-from pumice.evaluate.pictures import check_pictures
+from pumice.evaluate.pictures import check_pictures, open_sight
 from pumice.evaluate.results import (
     BLIND,
     FORMAT,
+    REFUSED,
     RESULT,
     RESULTS,
     Baseline,
@@ -34,6 +35,7 @@ from pumice.evaluate.results import (
     TaskResult,
     TaskState,
     read_results,
+    still_there,
     write_predictions,
     write_result,
 )
@@ -41,6 +43,7 @@ from pumice.evaluate.samples import Benchmark, Loaded, Sample
 from pumice.evaluate.scored import figures_of, predictions, scores_json
 from pumice.files import write_json
 from pumice.score import Inputs, Result, task_of
+from pumice.score.answers import Missing, names
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,6 @@ Judge = Callable[[Benchmark, Loaded, Path, Path], Ruling]
 An EndpointError says that the judge could not be asked, or said nothing that can be read: the answers wait.
 """
 
-MOST_PROBLEMS = 0.1
-"""Of a task's questions: beyond, its figures would be of something else."""
 SUBMITTED = {"mmbench": ".xlsx", "mmbench-cn": ".xlsx"}
 """Endings of the files that servers take, where they are not JSON."""
 BLIND_HOW = "the same model, grey pictures of the same size"
@@ -86,12 +87,16 @@ class Terms:
         seed: decides which.
         max_new_tokens: the longest answer; each task's own when None.
         blind: whether the model without sight is measured, too.
+        allow_bad: so many questions of each task may be left out, for their pictures cannot be decoded.
+        missing: what becomes of questions that a file of answers lacks.
     """
 
     limit: int | None = None
     seed: int = 0
     max_new_tokens: int | None = None
     blind: bool = False
+    allow_bad: int = 0
+    missing: Missing = "error"
 
 
 @dataclass
@@ -190,7 +195,9 @@ class Trial:
         if not (self.out / RESULTS).is_file():
             return {}
         found = read_results(self.out)
-        key = "digest" if self.answerer.model["digest"] else "name"
+        # a file of answers may be mended, and each task has one of its own: whose they are is their name
+        filed = self.answerer.model["kind"] == "file"
+        key = "digest" if self.answerer.model["digest"] and not filed else "name"
         theirs, ours = _by_name(found["model"]), _by_name(self.answerer.model)
         if theirs.get(key) != ours[key] or theirs.get("kind") != ours["kind"]:
             raise RunError(
@@ -199,7 +206,7 @@ class Trial:
                 f"now {ours['name']} ({ours['digest'][:12]})",
                 remedy="remove the folder, or measure into another one with --out",
             )
-        return dict(found["tasks"])
+        return still_there(self.out, found["tasks"])
 
     def _prepare(self, wish: Wish) -> Ready:
         benchmark = wish.benchmark
@@ -211,8 +218,17 @@ class Trial:
         samples = some_of(loaded.samples, self.terms.limit, self.terms.seed)
         check_pictures(samples, wish.folder)
         own = self._file(wish, samples, blind=False)
+        self._still_bad(own)
         blind = self._file(wish, samples, blind=True) if self.terms.blind else None
         return Ready(wish, loaded, samples, own, blind)
+
+    def _still_bad(self, own: AnswersFile) -> None:
+        """Leave out what an earlier sitting left out, as far as it is as bad as it was."""
+        if not self.terms.allow_bad or self.answerer.model["kind"] == "file":
+            return
+        bad = [(sample, why) for sample in own.refused_before if (why := _why_bad(sample))]
+        for sample, why in bad if len(bad) <= self.terms.allow_bad else []:
+            own.leave_out(sample, why)
 
     def _file(self, wish: Wish, samples: Sequence[Sample], *, blind: bool) -> AnswersFile:
         record = record_of(
@@ -230,9 +246,14 @@ class Trial:
 
     def _task(self, one: Ready, progress: Progress | None) -> TaskState:
         """Ask a task, then score it if it can be scored."""
-        ask(one.name, one.own, self.answerer, progress)
+        filed = self.answerer.model["kind"] == "file"
+        allowed = None if filed else self.terms.allow_bad
+        ask(one.name, one.own, self.answerer, progress, allow_bad=allowed)
         if one.blind is not None:
-            ask(f"{one.name} blind", one.blind, self.answerer, progress, blind=True)
+            for sample in one.samples:
+                if sample.id in one.own.left_out and sample.id not in one.blind.rows:
+                    one.blind.leave_out(sample, one.own.left_out[sample.id])
+            ask(f"{one.name} blind", one.blind, self.answerer, progress, blind=True, allow_bad=allowed)
         folder = one.own.folder
         _check_problems(one)
         waits = _submission(one) if not one.loaded.scored else None
@@ -249,10 +270,13 @@ class Trial:
         except EndpointError as error:  # of the judge: the answers are there, and wait for it
             return _waiting(one, f"not judged: {_said(error)}", error.remedy or "")
         if ruling is None:
-            guessed = chance(one.samples, one.loaded.guesses, lambda file: self._figures(one, file))
+            guessing = one.samples if self.terms.missing == "wrong" else one.own.answered
+            guessed = chance(guessing, one.loaded.guesses, lambda file: self._figures(one, file))
         made = self._result(one, result, Baselines(chance=guessed, blind=blind), ruling)
+        if one.own.left_out:
+            made["left_out"] = len(one.own.left_out)
         if self.training:
-            made["overlap"] = overlap(one.samples, self.training, progress)
+            made["overlap"] = overlap(one.own.answered, self.training, progress)
         write_result(folder, made)
         return TaskState(state="scored", result=made, problem="", remedy="")
 
@@ -261,20 +285,27 @@ class Trial:
         ruling = None
         if one.wish.benchmark.judge:
             assert self.judge is not None
-            asked = dataclasses.replace(one.loaded, samples=one.samples)
+            asked = dataclasses.replace(one.loaded, samples=file.answered)
             ruling = self.judge(one.wish.benchmark, asked, file.path, file.folder)
         result = self._figures(one, file.path if ruling is None else ruling.inputs)
-        write_predictions(file.folder, predictions(one.samples, file.text, result, one.wish.folder))
+        write_predictions(
+            file.folder, predictions(one.samples, file.text, result, one.wish.folder, file.left_out)
+        )
         return result, ruling
 
     def _figures(self, one: Ready, of: Path | Inputs) -> Result:
-        return figures_of(one.loaded, len(one.samples), of)
+        missing: Missing = "error"
+        if one.own.left_out:
+            missing = "wrong" if self.terms.missing == "wrong" else "skip"
+        return figures_of(one.loaded, len(one.samples), of, missing)
 
     def _result(self, one: Ready, result: Result, baselines: Baselines, ruling: Ruling | None) -> TaskResult:
-        asked, total = len(one.samples), len(one.loaded.samples)
+        drawn, asked, total = len(one.samples), len(one.own.answered), len(one.loaded.samples)
         notes = list(one.loaded.notes)
-        if asked < total:
-            notes.insert(0, f"{asked:,} of {total:,} questions, drawn by chance: no official figure")
+        if one.own.left_out:
+            notes.insert(0, _left_out(one, self.terms.missing))
+        if drawn < total:
+            notes.insert(0, f"{drawn:,} of {total:,} questions, drawn by chance: no official figure")
         notes += self.answerer.remarks(asked)
         problems = one.own.problems
         if problems:
@@ -307,8 +338,31 @@ class Trial:
 def _waiting(one: Ready, problem: str, remedy: str) -> TaskState:
     """The state of a task that has answers and no figures; figures that were there before go."""
     (one.own.folder / RESULT).unlink(missing_ok=True)
-    write_predictions(one.own.folder, predictions(one.samples, one.own.text, None, one.wish.folder))
+    write_predictions(
+        one.own.folder, predictions(one.samples, one.own.text, None, one.wish.folder, one.own.left_out)
+    )
     return TaskState(state="answered", result=None, problem=problem, remedy=remedy)
+
+
+def _left_out(one: Ready, missing: Missing) -> str:
+    """The note about questions that have no answer."""
+    bad = one.own.left_out
+    count = f"{len(bad):,} of {len(one.samples):,} questions"
+    if one.own.record["model"]["kind"] == "file":
+        how = "count as wrong" if missing == "wrong" else "were left out: no official figure"
+        return f"{count} have no answer in the file and {how} ({REFUSED}): {names(bad)}"
+    why = "were left out, for their pictures cannot be decoded: no official figure"
+    return f"{count} {why} ({REFUSED}): {names(bad)}"
+
+
+def _why_bad(sample: Sample) -> str:
+    """Why a picture of a question cannot be shown; empty where all can."""
+    try:
+        for picture in sample.images:
+            open_sight(picture)
+    except ImageError as error:
+        return error.what
+    return ""
 
 
 def _check_problems(one: Ready) -> None:
@@ -323,13 +377,17 @@ def _check_problems(one: Ready) -> None:
         raise RunError(
             f"{len(problems):,} of {len(one.samples):,} questions could not be put",
             where=f"{one.own.path}, question {first}: {one.own.rows[first][PROBLEM]}",
-            remedy="mend the cause, remove the folder and run the command again",
+            remedy="mend the cause and run the same command again: these are put again, and no others; to be "
+            f"rid of the task, remove {one.own.folder}",
         )
 
 
 def _submission(one: Ready) -> tuple[str, str]:
     """Write what the task's server takes; what there is to tell, and what to do."""
     what = "only the benchmark's server has the true answers"
+    if one.own.left_out:
+        left = f"; {len(one.own.left_out):,} questions have no answer ({one.own.folder / REFUSED})"
+        return what + left, "a submission needs all: mend their pictures and run the same command again"
     if len(one.samples) < len(one.loaded.samples):
         return what, "ask all questions for a submission: leave out --limit"
     task = task_of(one.loaded.task)

@@ -66,9 +66,11 @@ def waiting_row(name: str, state: TaskState) -> Markup:
 
 def _lead(result: TaskResult) -> str:
     scores = result["scores"]
-    asked, total = result["asked"], result["total"]
+    bad = result.get("left_out", 0)
+    asked, total = result["asked"] + bad, result["total"]
     of = f"{asked:,} questions" if asked >= total else f"{asked:,} of {total:,} questions"
     left = f", of which {scores['n']:,} have a score" if scores["n"] != asked else ""
+    left += f" and {bad:,} were left out" if bad else ""
     seconds = result["seconds"]
     took = f", answered in {_time(seconds)}" if seconds is not None else ""
     return f"{of}{left}{took}."

@@ -34,6 +34,7 @@ from pumice.evaluate.results import (
     TaskState,
     read_result,
     read_results,
+    still_there,
     write_predictions,
     write_result,
 )
@@ -157,6 +158,7 @@ def _before(out: Path, subject: Subject) -> Results:
             where=str(out / RESULTS),
             remedy="measure into another folder (--out), or remove this one",
         )
+    there["tasks"] = still_there(out, there["tasks"])
     return there
 
 

@@ -56,7 +56,7 @@ class Collected:
                 remedy="take the file as it was published",
             )
         self._places[id] = where
-        self._samples.append(Sample(id, text, tuple(images), row, truth, group))
+        self._samples.append(Sample(id, text, tuple(images), row, truth, group, where))
 
     def done(self, path: Path) -> tuple[Sample, ...]:
         """All of them, those of one picture side by side.
@@ -98,7 +98,7 @@ def check_pictures(pictures: Iterable[tuple[Path, str]]) -> None:
     lines = [f"    {path}, of {first[path]}" for path in absent[:NAMED]]
     more = f"\n    and {len(absent) - NAMED:,} more" if len(absent) > NAMED else ""
     raise DataError(
-        f"pictures are missing or empty: {len(absent):,} of {len(first):,}",
+        f"pictures are missing or empty: {len(absent):,} of {len(first):,}, the first is {absent[0]}",
         where=first[absent[0]],
         remedy="put these there:\n" + "\n".join(lines) + more,
     )
