@@ -15,6 +15,8 @@ from pumice.serve.metrics import CONTENT_TYPE
 from pumice.serve.ollama import Ollama
 from pumice.serve.openai import OpenAI
 from pumice.serve.openapi import openapi_page
+from pumice.serve.own import Own
+from pumice.serve.page import part
 from pumice.serve.service import Service
 
 logger = logging.getLogger("pumice.serve")
@@ -63,7 +65,7 @@ class Endpoint:
 
 def make_app(service: Service, door: Door) -> ASGIApp:
     """The whole server as an ASGI application."""
-    openai, ollama = OpenAI(service), Ollama(service)
+    openai, ollama, own = OpenAI(service), Ollama(service), Own(service)
 
     async def health(call: Call, body: bytes) -> Reply:
         standing = service.standing
@@ -86,6 +88,9 @@ def make_app(service: Service, door: Door) -> ASGIApp:
         "/v1/models/{id:path}": {"GET": openai.model},
         "/v1/chat/completions": {"POST": openai.chat},
         "/v1/completions": {"POST": openai.complete},
+        "/v1/pumice": {"GET": own.about},
+        "/v1/pumice/relevance": {"POST": own.relevance},
+        "/page/{name}": {"GET": part},
         "/api/version": {"GET": ollama.version},
         "/api/tags": {"GET": ollama.tags},
         "/api/ps": {"GET": ollama.running},

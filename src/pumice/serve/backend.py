@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import PIL.Image
 
 from pumice.types import Message
 
+StageName = Literal["pictures", "prompt"]
+"""What is done before the first token: pictures are encoded, the prompt is read."""
 Reason = Literal["stop", "length", "abort", "error"]
 """Why an answer ended: at its end or a stop string, cut by its limit, given up, or broken."""
 
@@ -59,6 +61,7 @@ class Ask:
         images: RGB pictures by the index that messages use.
         settings: how answers are drawn.
         n: how many answers, each by a seed of its own.
+        watch: tell the stages before the first token, too.
     """
 
     messages: tuple[Message, ...]
@@ -66,6 +69,7 @@ class Ask:
     images: tuple[PIL.Image.Image, ...]
     settings: Settings
     n: int = 1
+    watch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,15 @@ class Done:
     usage: Usage
 
 
-Event = Piece | Done
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage before the first token begins; told of answer 0 alone, for all share it."""
+
+    index: int
+    name: StageName
+
+
+Event = Piece | Done | Stage
 
 
 class Full(Exception):
@@ -163,6 +175,61 @@ class Load:
     tokens_held: int = 0
     tokens_kept: int = 0
     picture_cache_bytes: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Heat:
+    """Where in one picture an answer came from.
+
+    Attributes:
+        rows: the map, 0 or more, row by row; it sums to ``share``.
+        share: of all that pictures did for the answer.
+    """
+
+    rows: list[list[float]]
+    share: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Looked:
+    """What a model looked at for an answer, or for some words of it.
+
+    Attributes:
+        heats: one a picture.
+        elsewhere: the share of what stands for no place of a picture.
+        span: the characters of the answer that it is about, whole tokens.
+        logprob: of these tokens.
+        gain: what the pictures did for it.
+        prompt_tokens, answer_tokens: of the conversation.
+    """
+
+    heats: tuple[Heat, ...]
+    elsewhere: float
+    span: tuple[int, int]
+    logprob: float
+    gain: float
+    prompt_tokens: int
+    answer_tokens: int
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """A backend that can say what its model looked at."""
+
+    @property
+    def takes_system(self) -> bool:
+        """Whether a conversation may bring a system prompt."""
+        ...
+
+    def look(
+        self, ask: Ask, answer: str, span: tuple[int, int] | None, stopped: Callable[[], bool]
+    ) -> Looked | None:
+        """What the model looked at, computed in the caller's thread; None where ``stopped`` ended it.
+
+        Raises:
+            TooLong, PumiceError: as they say.
+        """
+        ...
 
 
 class Backend(Protocol):

@@ -27,6 +27,7 @@ class Call:
         id: in the log, and part of the answer's id.
         started, created: when it came, by the clock that never goes back and by the calendar.
         path: as it was asked for.
+        accept: the ``Accept`` header.
         path_params: what a route took out of it.
         stack: what must be given back when it ends, whichever way.
         log: further entries for the log.
@@ -36,6 +37,7 @@ class Call:
     route: str = "other"
     caller: str = ""
     path: str = ""
+    accept: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     started: float = field(default_factory=time.monotonic)
     created: int = field(default_factory=lambda: int(time.time()))
@@ -62,10 +64,11 @@ class Whole:
     async def send(self, send: Send) -> None:
         """Send it."""
         body = self.body
-        data = body.encode() if isinstance(body, str) else json.dumps(body, allow_nan=False).encode()
-        headers = [("content-type", self.content_type), ("content-length", str(len(data))), *self.headers]
+        if not isinstance(body, bytes):
+            body = (body if isinstance(body, str) else json.dumps(body, allow_nan=False)).encode()
+        headers = [("content-type", self.content_type), ("content-length", str(len(body))), *self.headers]
         await send(_start(self.status, headers))
-        await send({"type": "http.response.body", "body": data})
+        await send({"type": "http.response.body", "body": body})
 
 
 @dataclass(frozen=True, slots=True)

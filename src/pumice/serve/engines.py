@@ -16,9 +16,13 @@ from pumice.serve.backend import (
     Done,
     Event,
     Full,
+    Heat,
     Load,
+    Looked,
     Piece,
     Running,
+    Stage,
+    StageName,
     TokenScore,
     TooLong,
     Unable,
@@ -45,9 +49,14 @@ class EngineBackend:
         """As ``Backend.submit``."""
         from pumice.infer.engine import EngineClosed, EngineFull, EngineRequest, PromptTooLong
 
+        def tell(stage: StageName) -> None:
+            emit(Stage(0, stage))
+
         request = EngineRequest(ask.messages, ask.prompt, ask.images, sampling_of(ask.settings), ask.n)
         try:
-            running: Running = self.engine.submit(request, lambda event: emit(_event(event)))
+            running: Running = self.engine.submit(
+                request, lambda event: emit(_event(event)), tell if ask.watch else None
+            )
         except EngineFull as error:
             raise Full(error.retry_after) from error
         except EngineClosed as error:
@@ -57,6 +66,36 @@ class EngineBackend:
         except MissingExtraError as error:
             raise Unable(f"{error.what}, on the server", "response_format") from error
         return running
+
+    @property
+    def takes_system(self) -> bool:
+        """As ``Looks.takes_system``."""
+        return self.engine.template.takes_system
+
+    def look(
+        self, ask: Ask, answer: str, span: tuple[int, int] | None, stopped: Callable[[], bool]
+    ) -> Looked | None:
+        """As ``Looks.look``: beside the engine, which goes on stepping in its own thread."""
+        from pumice.infer.engine import PromptTooLong
+        from pumice.infer.relevance import Abandoned, Looker
+
+        engine = self.engine
+        looker = Looker(engine.model, engine.pictures, engine.tokenizer, engine.template)
+        try:
+            found = looker.look(ask.messages, ask.images, answer, span, stopped=stopped)
+        except Abandoned:
+            return None
+        except PromptTooLong as error:
+            raise TooLong(error.what) from error
+        return Looked(
+            tuple(Heat(one.heat_NRC[0].tolist(), one.share) for one in found.pictures),
+            found.elsewhere,
+            found.span,
+            found.logprob,
+            found.gain,
+            found.prompt_tokens,
+            found.answer_tokens,
+        )
 
     def load(self) -> Load:
         """As ``Backend.load``."""

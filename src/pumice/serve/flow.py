@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 
-from pumice.serve.backend import Ask, Backend, Done, Event, Piece, Running, Usage
+from pumice.serve.backend import Ask, Backend, Done, Event, Piece, Running, Stage, Usage
 from pumice.serve.failure import Failure
 from pumice.serve.filtering import MakeFilter, OutputFilter, Withheld
 from pumice.serve.metrics import Metrics
@@ -101,14 +101,35 @@ class Flow:
         """Of all asks, each counted once."""
         return sum(usage.cached_tokens for usage in self._prompts.values())
 
+    @property
+    def timings(self) -> dict[str, float] | None:
+        """Seconds of the first ask, by name, where it is watched and has begun to answer."""
+        if not self._asks[0].watch or 0 not in self._prompts:
+            return None
+        usage = self._prompts[0]
+        return {
+            "queue_seconds": round(usage.queue_seconds, 4),
+            "image_seconds": round(usage.image_seconds, 4),
+            "first_token_seconds": round(usage.first_token_seconds, 4),
+        }
+
     async def events(self) -> AsyncIterator[Piece | Ended]:
         """Pieces as they come, and the end of each answer, until all have ended.
 
         Raises:
             Failure: 500, the backend failed; 503, it gave the request up because the server stops.
         """
+        async for event in self.watched():
+            if not isinstance(event, Stage):
+                yield event
+
+    async def watched(self) -> AsyncIterator[Piece | Ended | Stage]:
+        """The same with the stages of asks that are watched."""
         while self._left:
             event = await self._events.get()
+            if isinstance(event, Stage):
+                yield event
+                continue
             if event.index not in self._left:
                 continue  # of an answer that a filter ended
             if self.first_token_at is None:

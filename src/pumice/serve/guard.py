@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pumice.serve.call import Call, Whole, failed
 from pumice.serve.failure import Failure
 from pumice.serve.keys import Keys, Rates
+from pumice.serve.page import is_page
 from pumice.serve.service import Service
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this machine to itself."""
 OPEN = "/health"
-"""The one path that asks for no key."""
+"""The one path that asks for no key, beside the chat page's files (``page``)."""
 CALL = "pumice.call"
 """Where routes find the call in their scope."""
 LEFT = 499
@@ -66,9 +67,9 @@ class Guard:
         if scope["type"] != "http":  # there are no sockets of the web here
             await send({"type": "websocket.close", "code": 1008})
             return
-        call = Call(path=scope["path"])
-        scope[CALL] = call
         headers = _headers(scope)
+        call = Call(path=scope["path"], accept=headers.get("accept", ""))
+        scope[CALL] = call
         extra: list[tuple[bytes, bytes]] = [(b"x-request-id", call.id.encode())]
 
         async def noted(message: Message) -> None:
@@ -109,7 +110,7 @@ class Guard:
             return Whole("", 204, "text/plain", asked)
         client = scope.get("client")
         call.caller = client[0] if client else "unknown"
-        if scope["path"] == OPEN:
+        if scope["path"] == OPEN or is_page(scope, call.accept):
             return None
         if self.door.keys:
             name = self.door.keys.caller(headers.get("authorization"))

@@ -15,6 +15,7 @@ from pumice.serve.failure import Failure, failure_of
 from pumice.serve.flow import Ended, Flow
 from pumice.serve.models import Served
 from pumice.serve.ollama_schema import OllamaBody, OllamaChat, OllamaGenerate, OllamaShow
+from pumice.serve.page import page, wants_page
 from pumice.serve.service import Service, elapsed_ns, read
 from pumice.types import Message, Text
 
@@ -28,7 +29,9 @@ class Ollama:
         self.service = service
 
     async def root(self, call: Call, body: bytes) -> Reply:
-        """``GET /``: the words by which programs recognise such a server."""
+        """``GET /``: the chat page for browsers; else the words by which programs recognise a server."""
+        if wants_page(call.accept):
+            return page()
         return Whole("Ollama is running", content_type="text/plain; charset=utf-8")
 
     async def version(self, call: Call, body: bytes) -> Reply:

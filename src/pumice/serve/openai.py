@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from pumice.serve.backend import Ask, Piece, Settings, TokenScore
+from pumice.serve.backend import Ask, Piece, Settings, Stage, TokenScore
 from pumice.serve.call import Call, Reply, Streamed, Whole
 from pumice.serve.content import talk_of
 from pumice.serve.failure import Failure, failure_of
@@ -50,7 +50,9 @@ class OpenAI:
         limit = given.max_completion_tokens or given.max_tokens
         talk = talk_of([(turn.role, turn.content) for turn in given.messages], self.service.limits)
         images = await self.service.pictures(call, talk.sources)
-        ask = Ask(talk.messages, None, images, self._settings(given, limit, logprobs), given.n or 1)
+        watch = bool(given.stream and given.stream_options and given.stream_options.include_stages)
+        settings = self._settings(given, limit, logprobs)
+        ask = Ask(talk.messages, None, images, settings, given.n or 1, watch)
         flow = await self.service.flow(call, served, [ask])
         form = _Chat(call, served.name, logprobs is not None)
         return await self._reply(given, flow, form, call)
@@ -216,8 +218,8 @@ async def _whole(flow: Flow, form: _Form, call: Call, log_content: bool) -> dict
 
 
 async def _stream(
-    first: Piece | Ended | None,
-    events: AsyncIterator[Piece | Ended | None],
+    first: Piece | Ended | Stage | None,
+    events: AsyncIterator[Piece | Ended | Stage | None],
     flow: Flow,
     form: _Form,
     include_usage: bool,
@@ -231,9 +233,11 @@ async def _stream(
         whole = {**head, "choices": choices} | ({"usage": usage} if include_usage else {})
         return f"data: {json.dumps(whole, allow_nan=False)}\n\n"
 
-    def written(event: Piece | Ended | None) -> str:
+    def written(event: Piece | Ended | Stage | None) -> str:
         if event is None:
             return PING
+        if isinstance(event, Stage):
+            return f": stage {event.name}\n\n"
         lines = ""
         if event.index not in opened:
             opened.add(event.index)
@@ -264,7 +268,7 @@ def _usage(flow: Flow) -> dict[str, Any]:
         "completion_tokens": flow.completion_tokens,
         "total_tokens": flow.prompt_tokens + flow.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": flow.cached_tokens},
-    }
+    } | ({} if flow.timings is None else {"pumice": flow.timings})
 
 
 def _model(served: Served) -> dict[str, Any]:

@@ -9,17 +9,28 @@ from pydantic.json_schema import models_json_schema
 
 import pumice
 from pumice.serve.ollama_schema import OllamaChat, OllamaGenerate, OllamaShow
-from pumice.serve.schema import ChatBody, CompletionBody
+from pumice.serve.schema import ChatBody, CompletionBody, RelevanceBody
 
 BODIES: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/completions": CompletionBody,
+    "/v1/pumice/relevance": RelevanceBody,
     "/api/show": OllamaShow,
     "/api/chat": OllamaChat,
     "/api/generate": OllamaGenerate,
 }
 """What each call reads that has a body."""
-READ = ("/", "/health", "/metrics", "/v1/models", "/v1/models/{id}", "/api/version", "/api/tags", "/api/ps")
+READ = (
+    "/",
+    "/health",
+    "/metrics",
+    "/v1/models",
+    "/v1/models/{id}",
+    "/v1/pumice",
+    "/api/version",
+    "/api/tags",
+    "/api/ps",
+)
 """Calls without one."""
 FAILURES = ("400", "401", "403", "404", "408", "413", "422", "429", "500", "503")
 

@@ -19,6 +19,7 @@ class StreamOptions(Body):
     """``stream_options``."""
 
     include_usage: bool | None = None
+    include_stages: bool | None = None
 
 
 class ResponseFormat(Body):
@@ -65,6 +66,14 @@ class ChatBody(Sampled):
     tools: list[Any] | None = None
     functions: list[Any] | None = None
     chat_template: Any = None
+
+
+class RelevanceBody(Body):
+    """``POST /v1/pumice/relevance``: a chat whose last message is the answer in question."""
+
+    model: str | None = Field(None, max_length=256)
+    messages: list[Turn] = Field(min_length=2)
+    span: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
 
 
 class CompletionBody(Sampled):

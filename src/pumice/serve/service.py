@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import PIL.Image
 from pydantic import BaseModel, ValidationError
 
-from pumice.serve.backend import Ask, Piece
+from pumice.serve.backend import Ask, Piece, Stage
 from pumice.serve.call import Call, parse
 from pumice.serve.content import Source
 from pumice.serve.failure import Failure, failure_of
@@ -147,10 +147,10 @@ class Service:
         except Exception as error:
             raise failure_of(error) from error
 
-    async def ticked(self, flow: Flow) -> AsyncIterator[Piece | Ended | None]:
+    async def ticked(self, flow: Flow) -> AsyncIterator[Piece | Ended | Stage | None]:
         """A flow's events, and None whenever there was none for ``ping_seconds``."""
-        events = flow.events()
-        coming: asyncio.Task[Piece | Ended] | None = None
+        events = flow.watched()
+        coming: asyncio.Task[Piece | Ended | Stage] | None = None
         try:
             while True:
                 coming = coming or asyncio.ensure_future(anext(events))

@@ -28,6 +28,7 @@ from pumice.infer.engine.requests import (
     Limits,
     PromptTooLong,
     Running,
+    Stage,
     TokenLogprobs,
     Usage,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Limits",
     "PromptTooLong",
     "Running",
+    "Stage",
     "Stats",
     "TokenLogprobs",
     "Totals",

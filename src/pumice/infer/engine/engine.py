@@ -34,6 +34,7 @@ from pumice.infer.engine.requests import (
     PromptTooLong,
     Reason,
     Running,
+    Stage,
     TokenLogprobs,
 )
 from pumice.infer.engine.runner import Runner
@@ -110,13 +111,19 @@ class Engine:
 
     # What any thread may call.
 
-    def submit(self, request: EngineRequest, sink: Callable[[Event], None] | None = None) -> Running:
+    def submit(
+        self,
+        request: EngineRequest,
+        sink: Callable[[Event], None] | None = None,
+        watch: Callable[[Stage], None] | None = None,
+    ) -> Running:
         """Put a request into the queue. Its pictures are opened here, in the caller's thread.
 
         Args:
             request: what to answer.
             sink: gets every event, from the thread that steps, and must return at once; without one they are
                 read with ``Running.events``.
+            watch: is told, in the same way, which stage before the first token begins.
 
         Raises:
             EngineFull: too many wait already.
@@ -134,7 +141,7 @@ class Engine:
         self._enter(request.n, tokens)
         try:
             prompt = self._prompts.prompt(ids, spans, shown)
-            sequences = self._sequences(request, prompt, limit, sink)
+            sequences = self._sequences(request, prompt, limit, sink, watch)
             with self._changed:
                 self._check_open()  # it may have closed while pictures were opened
                 self._inbox += sequences
@@ -212,6 +219,9 @@ class Engine:
         with self._changed:
             work = self._scheduler.plan()
             self._totals.steps += 1
+        for one in work:
+            if one.sequence.first_token is None:
+                one.sequence.running.reach("prompt")
         if work:
             try:
                 drawing, logits_RV = self._runner.run(work)
@@ -260,6 +270,8 @@ class Engine:
             return
         begun = time.monotonic()
         chosen = list(missing.values())
+        for sequence in wanting:
+            sequence.running.reach("pictures")
         try:
             embeds = self.pictures.embed_tiles([one.tiles for one in chosen], [one.layout for one in chosen])
         except Exception as error:
@@ -386,7 +398,12 @@ class Engine:
             raise EngineClosed("the engine is closing", remedy="ask again when it has started anew")
 
     def _sequences(
-        self, request: EngineRequest, prompt: Prompt, limit: int, sink: Callable[[Event], None] | None
+        self,
+        request: EngineRequest,
+        prompt: Prompt,
+        limit: int,
+        sink: Callable[[Event], None] | None,
+        watch: Callable[[Stage], None] | None,
     ) -> list[Sequence]:
         sampling = request.sampling
         stops, lead = list(sampling.stop), ""
@@ -397,7 +414,7 @@ class Engine:
                 stops += self._stop_strings
         with self._changed:
             number, self._count = self._count, self._count + 1
-        running = Running(number, request.n, int(prompt.ids.size), self._wake, sink)
+        running = Running(number, request.n, int(prompt.ids.size), self._wake, sink, watch)
         words = _words(prompt.ids, self.model.config.image_token_id)
         schema = sampling.json_schema
         return [

@@ -18,6 +18,9 @@ _LOG = logging.getLogger(__name__)
 
 Reason = Literal["stop", "length", "abort", "error"]
 
+Stage = Literal["pictures", "prompt"]
+"""What is done for a request before its first token: its pictures are encoded, its prompt is read."""
+
 
 class PromptTooLong(UsageError):
     """A prompt that leaves no room for an answer.
@@ -199,6 +202,7 @@ class Running:
         prompt_tokens: int,
         wake: Callable[[], None],
         sink: Callable[[Event], None] | None = None,
+        watch: Callable[[Stage], None] | None = None,
     ) -> None:
         self.id = number
         self.n = n
@@ -206,6 +210,8 @@ class Running:
         self._wake = wake
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._sink = sink or self._events.put
+        self._watch = watch
+        self._stage: Stage | None = None
         self._aborted = threading.Event()
 
     @property
@@ -236,6 +242,17 @@ class Running:
             event = self._events.get(timeout=timeout)
             left -= isinstance(event, Finished)
             yield event
+
+    def reach(self, stage: Stage) -> None:
+        """Tell who watches that this begins; the engine calls this. None is told twice in a row."""
+        if self._watch is None or stage == self._stage:
+            return
+        self._stage = stage
+        try:
+            self._watch(stage)
+        except Exception:
+            _LOG.warning("the watcher of request %d failed; it is told no more", self.id, exc_info=True)
+            self._watch = None
 
     def put(self, event: Event) -> None:
         """Hand an event out; the engine calls this. A reader that fails has given up."""
