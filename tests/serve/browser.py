@@ -101,8 +101,8 @@ class Page:
     def center(self, selector: str, containing: str = "") -> tuple[float, float]:
         """Where the middle of an element is, scrolled into view; it must be what a click there would meet."""
         place = self.until(
-            """const all = [...document.querySelectorAll(args[0])].filter((one) => one.textContent.includes(args[1]));
-            const node = all.at(-1);
+            """const all = [...document.querySelectorAll(args[0])];
+            const node = all.filter((one) => one.textContent.includes(args[1])).at(-1);
             if (!node || node.disabled) return null;
             node.scrollIntoView({ block: 'center' });
             await new Promise((done) => requestAnimationFrame(done));

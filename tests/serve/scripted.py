@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Reason, TokenScore, Usage
+from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Reason, Stage, TokenScore, Usage
 
 Script = Callable[[Ask, int], Sequence[str | TokenScore]]
 
@@ -97,8 +97,12 @@ class Scripted:
 
     def _answer(self, answering: Answering) -> None:
         before = self.hold_after
+        if answering.ask.watch and answering.ask.images:
+            answering.emit(Stage(0, "pictures"))
         if before is None:
             answering.go.wait()
+        if answering.ask.watch:
+            answering.emit(Stage(0, "prompt"))
         for index in range(answering.ask.n):
             made = 0
             reason: Reason = self.reason

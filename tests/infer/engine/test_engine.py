@@ -371,3 +371,25 @@ def test_a_thread_steps(rig: Any, show: Any) -> None:
     assert [found[number] for number in range(len(asked))] == expected
     assert isinstance(events[-1], Finished)
     assert events[-1].reason in ("abort", "length")
+
+
+def test_stages_are_told_as_they_begin(tiny_rig: Any, show: Any) -> None:
+    rig = tiny_rig()
+    request = rig.request("What is it?", show(1))
+    stages: list[str] = []
+    running = rig.engine.submit(request, watch=stages.append)
+    assert stages == []
+    rig.run()
+    assert stages == ["pictures", "prompt"]
+    assert rig.answer(running).reason == "length"
+    again: list[str] = []
+    rig.engine.submit(request, watch=again.append)
+    rig.run()
+    assert again == ["prompt"], "its embeddings were kept: nothing is encoded"
+
+    def fails(stage: str) -> None:
+        raise RuntimeError("a reader's own fault")
+
+    running = rig.engine.submit(rig.request("And this?", show(2)), watch=fails)
+    rig.run()
+    assert rig.answer(running).ids, "the answer comes all the same"
