@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from pumice.evaluate.hub import SLAKE, SOURCES
@@ -268,6 +269,28 @@ def test_the_commands_of_the_embedded_evaluation_run(tmp_path: Path, monkeypatch
     for line in lines:
         result = run_pumice(*shlex.split(line)[1:])
         assert result.code == 0, f"{line}\n{result.both}"
+
+
+def test_the_benchmark_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pumice.score.rules import RULES
+
+    monkeypatch.chdir(tmp_path)
+    told = part("Your own benchmark")
+    assert [cells[0].strip("`") for cells in table_of(told)] == list(RULES)
+    Path("photos").mkdir()
+    for name in ("a", "b"):
+        PIL.Image.new("RGB", (32, 32), "red").save(f"photos/{name}.png")
+    for kind, name in (("yaml", "parts.yaml"), ("csv", "parts.csv"), ("python", "own.py")):
+        (text,) = re.findall(rf"^```{kind}\n(.*?)^```", told, re.S | re.M)
+        Path(name).write_text(text)
+    result = run_pumice("eval", "tiny", "--tasks", "parts.yaml", "--blind")
+    assert result.code == 0, result.both
+    assert "parts" in result.out
+    with StandIn(lambda body: "4", models=("served",)) as server:
+        code = Path("own.py").read_text().replace("http://localhost:8000", server.url)
+        exec(compile(code, "own.py", "exec"), {"__name__": "own"})
+    scores = json.loads(Path("evals/served/count/result.json").read_text())["scores"]
+    assert scores["metrics"]["accuracy"] == pytest.approx(100 * (2 / 3 + 4 / 5) / 2)
 
 
 def part(heading: str) -> str:

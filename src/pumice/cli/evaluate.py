@@ -47,6 +47,7 @@ EPILOG = examples(
         "benchmarks and dimensions of drawn pictures, with nothing downloaded",
         "pumice eval tiny --tasks all --dimensions all --data data/benchmarks",
     ),
+    ("a benchmark of your own", "pumice eval runs/mine --tasks parts.yaml --blind"),
     ("which tasks there are, and what they need", "pumice eval --list --data benchmarks"),
 )
 

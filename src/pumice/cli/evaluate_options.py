@@ -53,7 +53,8 @@ Tasks = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="Benchmarks by name, with commas between, or all: those whose files are in DIR.",
+        help="Benchmarks by name, with commas between, or all: those whose files are in DIR. A YAML file is "
+        "a task of your own (docs/evaluation-tasks.md).",
         show_default=False,
         rich_help_panel=TASKS,
     ),

@@ -150,11 +150,31 @@ def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
     Raises:
         UsageError: an unknown name, no folder of data, or an option that no task of the list has.
     """
+    from pumice.evaluate.own import is_own, read_own
+    from pumice.evaluate.trial import Wish
+
+    words = _names(tasks)
+    own = [Wish(*read_own(Path(word))) for word in words if is_own(word)]
+    official = [word for word in words if not is_own(word)]
+    if not official and choices:
+        raise UsageError("tasks of one's own have no options", where="--set", remedy="leave it out")
+    wishes = [*(_official(official, data, choices) if official else []), *own]
+    names = [wish.benchmark.name for wish in wishes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"two tasks are called {twice!r}", where="--tasks", remedy="say name: in one of the files"
+        )
+    return wishes
+
+
+def _official(names: list[str], data: Path | None, choices: Sequence[str]) -> list[Wish]:
+    """The published benchmarks of a list."""
     from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of, folder_of
     from pumice.evaluate.trial import Wish
 
     if is_hub(data):
-        return _of_hub(tasks, choices)
+        return _of_hub(names, choices)
     if data is None:
         raise UsageError(
             "where the tasks' files lie is not said",
@@ -164,7 +184,6 @@ def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
         )
     if not data.is_dir():
         raise UsageError(f"there is no folder {str(data)!r}", where="--data", remedy="check the path")
-    names = _names(tasks)
     if names == [ALL]:
         names = [name for name in TASKS if folder_of(data, name).is_dir()]
         if not names:
@@ -197,13 +216,12 @@ def is_hub(data: Path | None) -> bool:
     return True
 
 
-def _of_hub(tasks: str, choices: Sequence[str]) -> list[Wish]:
+def _of_hub(names: list[str], choices: Sequence[str]) -> list[Wish]:
     """The tasks of a list, as they are read from the hub."""
     from pumice.evaluate.hub import NAMES, from_hub, place_of
     from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of
     from pumice.evaluate.trial import Wish
 
-    names = _names(tasks)
     if names == [ALL]:
         names = [name for name in TASKS if name in NAMES]
     benchmarks = [from_hub(benchmark_of(name)) for name in names]

@@ -212,7 +212,15 @@ def compare_task(task: str, a: Side, b: Side, *, common: bool = False) -> TaskCo
     """One task of two sides, question by question."""
     pairs, notes = _matched(task, a, b, common=common)
     notes += _settings(a.results.get(task), b.results.get(task))
-    figures = {name: _difference(shape, pairs) for name, shape in shapes_of(task).items()}
+    rules = {side.rules[task] for side in (a, b) if task in side.rules}
+    if len(rules) > 1:
+        raise UsageError(
+            f"{task} is scored by {' and by '.join(sorted(rule for rule, _ in rules))}",
+            where=f"{a.name} and {b.name}",
+            remedy="evaluate both by one scorer",
+        )
+    shapes = shapes_of(task, *next(iter(rules), ()))
+    figures = {name: _difference(shape, pairs) for name, shape in shapes.items()}
     kept = {name: one for name, one in figures.items() if one is not None}
     if not kept:
         raise UsageError(
@@ -220,7 +228,7 @@ def compare_task(task: str, a: Side, b: Side, *, common: bool = False) -> TaskCo
             where=f"{a.name} and {b.name}",
             remedy="take more of them; MME needs both questions of a picture",
         )
-    figure, shape = next((name, shape) for name, shape in shapes_of(task).items() if name in kept)
+    figure, shape = next((name, shape) for name, shape in shapes.items() if name in kept)
     for side in (a, b):
         notes += _check(side, task, figure, shape, [pair[side is b] for pair in pairs])
     names = dict.fromkeys(group for one, _ in pairs for group in one.groups)

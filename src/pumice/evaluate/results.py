@@ -125,6 +125,8 @@ class Held(TypedDict, total=False):
     left_out: int
     """Questions without a score that were not asked: their pictures cannot be decoded, or a file of answers
     lacks them. ``refused.jsonl`` lists them."""
+    rule: str
+    """Of a task that is no published benchmark: how its figure is made of single scores (``Scorer.rule``)."""
 
 
 class TaskResult(Held):
@@ -316,7 +318,7 @@ _PREDICTION: dict[str, Any] = {
 _RESULT: dict[str, Any] = {
     "task": str, "title": str, "figure": str, "scores": dict, "baselines": dict, "asked": int, "total": int,
     "notes": list, "model": dict, "settings": dict, "choices": dict, "questions": str, "data": str,
-    "judge": (dict, NoneType), "pumice": str, "date": str, "seconds": (int, float, NoneType),
+    "rule": str, "judge": (dict, NoneType), "pumice": str, "date": str, "seconds": (int, float, NoneType),
 }  # fmt: skip
 _SCORES: dict[str, Any] = {
     "metrics": dict, "interval": dict, "n": int, "groups": dict, "counts": dict, "notes": list,

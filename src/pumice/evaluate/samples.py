@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pumice.score import Inputs
+from pumice.score import Inputs, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,23 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Scorer:
+    """Scores a task that ``pumice.score`` does not know.
+
+    Attributes:
+        title: the task's name for people.
+        score: from the inputs that ``Loaded.inputs`` gives to figures, an item for each question with the
+            sample's id; the first figure is the one that is reported.
+        rule: how the first figure is made of the items, so that ``pumice eval compare`` can make it again:
+            "mean" of their scores in per cent, or a name of ``pumice.score.rules.RULES``.
+    """
+
+    title: str
+    score: Callable[[Inputs], Result]
+    rule: str = "mean"
+
+
+@dataclass(frozen=True)
 class Loaded:
     """The questions of a task, ready to be asked and scored.
 
@@ -72,6 +89,7 @@ class Loaded:
         notes: what a reader of the figures must know of how it was asked.
         scored: whether the files tell the truth. Where they do not, ``inputs`` is for ``pumice.score.submit``
             alone: only the benchmark's server can score this split.
+        scorer: scores the task where ``pumice.score`` has none of its name.
     """
 
     task: str
@@ -80,6 +98,7 @@ class Loaded:
     guesses: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scored: bool = True
+    scorer: Scorer | None = None
 
 
 @dataclass(frozen=True)

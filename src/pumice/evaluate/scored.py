@@ -103,7 +103,7 @@ def figures_of(loaded: Loaded, asked: int, of: Path | Inputs, missing: Missing =
         missing = "skip"
     if missing != "error":
         inputs = dataclasses.replace(inputs, missing=missing)
-    return score(loaded.task, inputs)
+    return score(loaded.task, inputs) if loaded.scorer is None else loaded.scorer.score(inputs)
 
 
 def item_of(sample: Sample, items: Mapping[str, Item]) -> Item | None:

@@ -169,6 +169,24 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
 """By task and figure; the first is the one that papers report. All others have the mean, ``accuracy``."""
 
 
-def shapes_of(task: str) -> Mapping[str, Shape]:
-    """The figures of a task that can be made of its questions."""
+def _all_cells(rows: Sequence[Answered]) -> dict[str, Floats]:
+    """All questions as one stratum, whatever their groups."""
+    items = [Item(row.id, row.parsed, score_of(row)) for row in rows]
+    return {"": pope.cells(items)} if items else {}
+
+
+_YES_NO = {name: Shape(_all_cells, partial(pope.figure, name), pope.mean_of_categories)
+           for name in pope.FIGURES}  # fmt: skip
+
+
+def shapes_of(task: str, rule: str = "", figure: str = "accuracy") -> Mapping[str, Shape]:
+    """The figures of a task that can be made of its questions.
+
+    Args:
+        task: its name.
+        rule: of a task that is no published benchmark, how it is scored; empty for the others.
+        figure: what such a task's first figure is called.
+    """
+    if rule:
+        return _YES_NO if rule == "yes-no" else {figure: mean()}
     return SHAPES.get(task, {"accuracy": mean()})

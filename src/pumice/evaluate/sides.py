@@ -37,12 +37,14 @@ class Side:
         tasks: the questions of each task, in order, by id.
         results: the figures that were written beside them, by task, where there are such.
         model: its name, where it was written down.
+        rules: of tasks that are no published benchmarks: the scorer's rule, and what its figure is called.
     """
 
     name: str
     tasks: Mapping[str, Mapping[str, Answered]]
     results: Mapping[str, TaskResult] = field(default_factory=dict)
     model: str = ""
+    rules: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def read_side(path: Path, task: str | None = None) -> Side:
@@ -87,7 +89,8 @@ def _of_tasks(folder: Path) -> Side:
             where=str(folder),
             remedy="let the evaluation go on: the same command takes up where it stopped",
         )
-    return Side(str(folder), found, written, results["model"]["name"])
+    rules = {name: _rule(result) for name, result in written.items() if "rule" in result}
+    return Side(str(folder), found, written, results["model"]["name"], rules)
 
 
 def _of_task(folder: Path) -> Side:
@@ -97,7 +100,12 @@ def _of_task(folder: Path) -> Side:
     result = read_result(place)
     written = {result["task"]: result} if sighted else {}
     name = result["model"]["name"] + ("" if sighted else ", without sight")
-    return Side(str(folder), {result["task"]: _predictions(folder)}, written, name)
+    rules = {result["task"]: _rule(result)} if "rule" in result else {}
+    return Side(str(folder), {result["task"]: _predictions(folder)}, written, name, rules)
+
+
+def _rule(result: TaskResult) -> tuple[str, str]:
+    return result.get("rule", ""), result["figure"]
 
 
 def _predictions(folder: Path) -> dict[str, Answered]:

@@ -275,6 +275,8 @@ class Trial:
         made = self._result(one, result, Baselines(chance=guessed, blind=blind), ruling)
         if one.own.left_out:
             made["left_out"] = len(one.own.left_out)
+        if one.loaded.scorer is not None:
+            made["rule"] = one.loaded.scorer.rule
         if self.training:
             made["overlap"] = overlap(one.own.answered, self.training, progress)
         write_result(folder, made)
@@ -315,7 +317,7 @@ class Trial:
         return TaskResult(
             format=FORMAT,
             task=one.name,
-            title=task_of(one.loaded.task).title,
+            title=one.loaded.scorer.title if one.loaded.scorer else task_of(one.loaded.task).title,
             figure=next(iter(result.metrics)),
             scores=scores_json(result),
             baselines=baselines,
