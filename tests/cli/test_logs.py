@@ -155,3 +155,14 @@ def test_tensorboard_itself_reads_the_curves(tmp_path: Path) -> None:
     found = EventAccumulator(str(tmp_path / "tensorboard/align"))
     found.Reload()
     assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 11), (2, 12), (3, 33), (4, 34)]
+
+
+def test_figures_of_tasks_asked_on_the_way_are_curves() -> None:
+    found = {"figure": "f1", "value": 81.2, "low": 75.0, "high": 86.1, "n": 200}
+    row = {"kind": "evaluation", "stage": "instruct", "step": 40, "tasks": {"pope": found}}
+    assert dict(logs._numbers(row, "evaluation")) == {
+        "evaluation/tasks/pope/value": 81.2,
+        "evaluation/tasks/pope/low": 75.0,
+        "evaluation/tasks/pope/high": 86.1,
+        "evaluation/tasks/pope/n": 200.0,
+    }
