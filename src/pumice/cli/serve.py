@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
-from pumice.errors import MissingExtraError, UsageError
+from pumice.errors import MissingExtraError, UsageError, suggest
 
 if TYPE_CHECKING:
     from pumice.serve.backend import Backend
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pumice.serve.keys import Keys
 
 KEY_VARIABLE = "PUMICE_API_KEY"
+ENGINES = ("pumice", "vllm")
 QUEUED_PROMPT = 2048
 """Tokens of a prompt that waits, on average: the queue is bounded by both."""
 EPILOG = examples(
@@ -27,10 +28,12 @@ EPILOG = examples(
         "pumice serve a=runs/a b=runs/b --unload-after 10",
     ),
     ("for other machines, behind keys", "pumice serve runs/tiny --host 0.0.0.0 --api-key-file keys.txt"),
+    ("on vLLM: the command alone", "pumice serve runs/tiny --engine vllm --dry-run"),
 )
 
 
 def serve(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -109,6 +112,16 @@ def serve(
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="The longest answer that may be asked for, in tokens.")
     ] = 8192,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What computes: pumice, or vllm, which must be installed and needs a GPU.",
+            metavar="pumice|vllm",
+        ),
+    ] = "pumice",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --engine vllm: print its command and stop.")
+    ] = False,
     unload_after: Annotated[
         float,
         typer.Option(
@@ -136,6 +149,24 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve models over HTTP with OpenAI's and Ollama's calls, on this machine alone by default."""
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", where="--engine", remedy=suggest(engine, ENGINES))
+    if engine == "vllm":
+        _vllm(
+            context,
+            models,
+            host,
+            port,
+            api_key_file,
+            allow_origins,
+            fetch_images,
+            running,
+            max_images,
+            dry_run,
+        )
+        return
+    if dry_run:
+        raise UsageError("--dry-run is for --engine vllm", where="--dry-run", remedy="leave it out")
     try:
         import uvicorn  # noqa: F401
     except ImportError as error:
@@ -214,6 +245,22 @@ def named(words: list[str]) -> dict[str, Path]:
             )
         found[name] = find_model(place)
     return found
+
+
+def _vllm(
+    context: typer.Context, models: list[str], host: str, port: int, api_key_file: Path | None,
+    allow_origins: list[str] | None, fetch_images: bool, running: int, images: int, dry_run: bool,
+) -> None:  # fmt: skip
+    from pumice.cli import serve_vllm
+    from pumice.serve.run import door_of
+
+    serve_vllm.refuse_others(context)
+    keys = _keys(api_key_file)
+    door = door_of(host, keys, (), tuple(allow_origins or ()))
+    serve_vllm.start(
+        named(models), host, port, door, serve_vllm.secrets_of(api_key_file, keys, KEY_VARIABLE),
+        images=images, running=running, fetch_images=fetch_images, dry_run=dry_run,
+    )  # fmt: skip
 
 
 def _keys(path: Path | None) -> Keys:
