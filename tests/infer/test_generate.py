@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from pumice.errors import ImageError, UsageError
-from pumice.infer import Completion, Generator, Request, Sampling
-from pumice.infer import batch as batch_module
+from pumice.infer import Completion, Ended, Generator, Request, Sampling
+from pumice.infer import generate as generate_module
 from pumice.model.build import build_model
 from pumice.model.save import save_model
 from pumice.text.render import render
@@ -99,45 +99,82 @@ def test_batch_size_changes_nothing(tiny: Any, generator: Generator, max_rows: i
     assert small.generate(mixed_requests()) == generator.generate(mixed_requests())
 
 
-def test_cache_budget_bounds_rows(tiny: Any, generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[int] = []
-    plain = batch_module.RunningBatch.__init__
-
-    def spy(self: Any, model: Any, prompts: Any, embeds: Any, room: int) -> None:
-        rows.append(len(prompts))
-        plain(self, model, prompts, embeds, room)
-
-    monkeypatch.setattr(batch_module.RunningBatch, "__init__", spy)
+def test_cache_budget_bounds_what_runs(tiny: Any, generator: Generator) -> None:
     poor = Generator(tiny.model, tiny.tokenizer, tiny.processor, cache_bytes=1)
+    at_once: list[int] = []
+    run = poor.engine._runner.run
+    poor.engine._runner.run = lambda work: (at_once.append(len(work)), run(work))[1]  # type: ignore[method-assign]
     assert poor.generate(mixed_requests()) == generator.generate(mixed_requests())
-    assert rows[: len(mixed_requests())] == [1] * len(mixed_requests())
+    assert max(at_once) == 1
 
 
-def test_one_prefill_for_each_distinct_trunk(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    trunks: list[int] = []
-    plain = batch_module.RunningBatch._run_trunks
+def test_memory_grows_with_the_job_and_no_further(tiny: Any, generator: Generator) -> None:
+    assert generator.engine.stats().places <= 256
+    generator.generate([question("What ?")])
+    assert generator.engine.stats().places <= 256
+    many = [question(f"{'a ' * (number % 40)} ?", picture(number)) for number in range(60)]
+    answers = generator.generate(many)
+    grown = generator.engine.stats().places
+    assert 256 < grown < 2 * 60 * 256
+    budget = 500 * generator.engine.stats().place_bytes
+    bounded = Generator(tiny.model, tiny.tokenizer, tiny.processor, cache_bytes=budget)
+    assert bounded.generate(many) == answers
+    assert bounded.engine.stats().places <= 500
 
-    def spy(self: Any, prompts: Any, length: int) -> None:
-        trunks.append(len(prompts))
-        plain(self, prompts, length)
 
-    monkeypatch.setattr(batch_module.RunningBatch, "_run_trunks", spy)
+def test_each_picture_and_each_beginning_is_computed_once(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoded: list[int] = []
     tower = generator.model.encode_tower
     monkeypatch.setattr(generator.model, "encode_tower", lambda x: (encoded.append(x.shape[0]), tower(x))[1])
     first, second = picture(0), picture(1)
-    generator.generate([question(f"What {word} ?", image) for image in (first, second) for word in "abcde"])
-    assert trunks == [2]
-    assert encoded == [2]
+    asked = [question(f"What {word} ?", image) for word in "abcde" for image in (first, second)]
+    # Longer than what is worth a wait.
+    system = text_message("system", "It is a square . " * 6)
+    asked = [Request((system, *one.messages), one.images, max_new_tokens=NEW) for one in asked]
+    completions = generator.generate(asked)
+    assert sum(encoded) == 2
+    totals = generator.engine.stats().totals
+    shortest = min(one.prompt_tokens for one in completions)
+    assert totals.cached_tokens > 8 * (shortest - 12)
+    assert totals.preemptions == 0
 
 
-def test_answers_longer_than_the_reserve(
-    generator: Generator, reference: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_pictures_of_many_questions_take_bounded_memory(
+    tiny: Any, generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "FIRST_RESERVE", 2)
-    requests = [question(f"{word} ?", picture(3), max_new_tokens=40) for word in ("What", "How", "a")]
-    for request, completion in zip(requests, generator.generate(requests), strict=True):
-        assert list(completion.token_ids) == by_transformers(reference, generator, request)
+    monkeypatch.setattr(generate_module, "FEATURES_BYTES", 4096)
+    bounded = Generator(tiny.model, tiny.tokenizer, tiny.processor)
+    asked = [question("What ?", picture(number)) for number in range(40)]
+    assert bounded.generate(asked) == generator.generate(asked)
+    assert bounded.engine.stats().features_bytes <= 4096
+
+
+def test_what_is_left_early_is_given_up(generator: Generator) -> None:
+    request = question("What ?", picture(0), max_new_tokens=40)
+    end_never(generator)
+    ended = Ended()
+    stream = generator.stream(request, ended)
+    next(stream)
+    stream.close()
+    assert ended.finish == "abort"
+    several = generator.completions([request, question("How ?", max_new_tokens=2)])
+    next(several)
+    several.close()
+    stats = generator.engine.stats()
+    assert (stats.running, stats.waiting, stats.places_held) == (0, 0, 0)
+    assert len("".join(generator.stream(request, ended))) > 0
+    assert ended.finish == "length"
+    assert ended.usage is not None
+    assert ended.usage.completion_tokens == 40
+
+
+def test_other_limits(generator: Generator) -> None:
+    before = generator.generate(mixed_requests())
+    generator.resize(2, 1 << 20)
+    assert generator.engine.limits.running == generator.max_rows == 2
+    assert generator.generate(mixed_requests()) == before
 
 
 def test_prompt_that_ends_with_the_picture(tiny: Any, reference: Any) -> None:
@@ -218,8 +255,8 @@ def test_answer_ends_at_the_context(generator: Generator) -> None:
 
 
 def end_never(generator: Generator) -> Generator:
-    generator._stop_ids = frozenset()
-    generator._stop_strings = ()
+    generator.engine._stop_ids = frozenset()
+    generator.engine._stop_strings = ()
     return generator
 
 
@@ -268,7 +305,9 @@ def test_answers_go_on_beyond_the_attention_window(tiny: Any, tmp_path: Path) ->
         ).input_ids
         ids = torch.tensor([[*prompt.tolist(), *completion.token_ids]])
         with torch.no_grad():
-            scores = generator._allowed(generator.model.lm(input_ids=ids).logits[0, len(prompt) - 1 : -1])
+            scores = generator.model.lm(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        scores[:, generator.model.config.image_token_id] = -torch.inf
+        scores = scores[:, : len(generator.tokenizer)]
         assert scores.argmax(-1).tolist() == list(completion.token_ids)
 
 

@@ -16,6 +16,7 @@ from pumice.errors import DataError, ImageError
 from pumice.image import VideoSettings, image_layout
 from pumice.infer import ChatSession, Generator, Request
 from pumice.infer import pictures as pictures_module
+from pumice.infer.engine import EngineRequest
 from pumice.model.build import Tiles, build_model
 from pumice.model.save import load_model, save_model
 from pumice.types import Message, Video, text_message
@@ -141,6 +142,7 @@ def test_the_tower_sees_a_bounded_number_of_tiles_at_once(
     encode = generator.model.encode_tower
     monkeypatch.setattr(generator.model, "encode_tower", lambda x: (sizes.append(len(x)), encode(x))[1])
     monkeypatch.setattr(pictures_module, "TOWER_BATCH", 3)
+    generator.engine.forget()
     assert generator.generate(asked) == wanted
     assert max(sizes) == 3
 
@@ -210,9 +212,9 @@ class TestVideos:
             tokens = model.connector(model.encode_tower(pixels))
             newline = model.image_newline.expand(3, 1, -1)
             laid = torch.cat([tokens, newline], dim=1).flatten(0, 1)
-            prompt = generator._prepare(request).prompt
-            ids = torch.from_numpy(np.concatenate([prompt.trunk, prompt.rest]))[None]
-            ((start, length),) = prompt.spans
+            asked = generator.engine.prepare(EngineRequest(request.messages, images=request.images))
+            ids = torch.from_numpy(asked.ids)[None]
+            ((_, start, length),) = asked.spans
             assert length == len(laid) == 3 * 5
             embeds = model.lm.get_input_embeddings()(ids).clone()
             embeds[0, start : start + length] = laid
@@ -221,8 +223,10 @@ class TestVideos:
                 size = embeds.shape[1]
                 mask = torch.ones(1, size, size, dtype=torch.bool).tril()
                 hidden = model.hidden(embeds, torch.arange(size)[None], mask)
-                said.append(int(generator._allowed(model.logits(hidden[:, -1])).argmax()))
-                if said[-1] in generator._stop_ids:
+                scores = model.logits(hidden[0, -1])
+                scores[model.config.image_token_id] = -torch.inf
+                said.append(int(scores[: len(generator.tokenizer)].argmax()))
+                if said[-1] in generator.engine._stop_ids:
                     break
                 embeds = torch.cat([embeds, model.lm.get_input_embeddings()(torch.tensor([said[-1:]]))], 1)
         return said

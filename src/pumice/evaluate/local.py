@@ -102,8 +102,8 @@ class LocalAnswerer:
                 where=self.model["name"],
                 remedy="free memory on the device, or measure where there is more",
             ) from error
-        self._generator.max_rows = max(1, self._generator.max_rows // 2)
-        self._generator.cache_bytes = max(1, self._generator.cache_bytes // 2)
+        half = max(1, self._generator.cache_bytes // 2)
+        self._generator.resize(max(1, self._generator.max_rows // 2), half)
         torch.cuda.empty_cache()
 
 

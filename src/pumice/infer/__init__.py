@@ -1,7 +1,7 @@
-"""Answers: sampling, batched generation with shared picture prefixes, chat sessions."""
+"""Answers: the engine, generation without a thread, chat sessions."""
 
 from pumice.infer.engine.requests import PromptTooLong
-from pumice.infer.generate import Completion, Generator, Request
+from pumice.infer.generate import Completion, Ended, Generator, Request
 from pumice.infer.pictures import ImageSource
 from pumice.infer.sampling import GREEDY, Sampling
 from pumice.infer.session import ChatSession
@@ -10,6 +10,7 @@ __all__ = [
     "GREEDY",
     "ChatSession",
     "Completion",
+    "Ended",
     "Generator",
     "ImageSource",
     "PromptTooLong",

@@ -1,30 +1,45 @@
-"""Answering requests: rendering, pictures, batching, stopping.
+"""Answering requests that are all at hand: an engine that is stepped by the caller, without a thread.
 
-Legend: T tokens of a picture, D width of the language model, B rows, V size of the vocabulary.
+The memory of keys and values grows with what is asked, so one question takes little and a thousand short
+ones take what the rows that run at once need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from pumice.errors import UsageError
 from pumice.image.process import ImageProcessor
-from pumice.infer.batch import Prompt, RunningBatch
-from pumice.infer.ends import context_of, end_ids
-from pumice.infer.engine.requests import PromptTooLong
-from pumice.infer.pictures import ImageSource, PictureEncoder, Shown
-from pumice.infer.sampling import GREEDY, Sampler, Sampling, choose
-from pumice.infer.text import TextStream, answer_lead
+from pumice.infer.engine.engine import Engine
+from pumice.infer.engine.prompt import Opened, Rendered
+from pumice.infer.engine.requests import (
+    Delta,
+    EngineRequest,
+    Event,
+    Finished,
+    Limits,
+    PromptTooLong,
+    Reason,
+    Running,
+    Usage,
+)
+from pumice.infer.pictures import ImageSource, PictureEncoder
+from pumice.infer.sampling import GREEDY, Sampling
 from pumice.model.vlm import VisionLanguageModel
-from pumice.text.ends import answer_ends
-from pumice.text.render import render
-from pumice.text.resolve import resolve_template
+from pumice.text.template import Template
 from pumice.types import Message, text_message
+
+CHUNK = 2048
+"""Prompt tokens of one step: all answers are wanted and none is waited for."""
+FEATURES_BYTES = 1 << 28
+"""Of pictures' embeddings that are kept: those of a chat, or of questions in another order than pictures."""
+FIRST_PLACES = 2
+"""Of keys and values, before there is any request."""
+AHEAD = 16
+"""Requests whose pictures are opened while all rows are taken."""
+ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -64,25 +79,51 @@ class Completion:
     prompt_tokens: int
 
 
-@dataclass
+@dataclass(slots=True)
+class Ended:
+    """How a streamed answer ended; filled when its last piece was read.
+
+    Attributes:
+        finish: as of ``Completion``, or ``abort`` for one that was left; None before the end.
+        usage: what it took; None before the end.
+    """
+
+    finish: Reason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(slots=True)
 class _Answer:
     """One request under way."""
 
-    shown: tuple[Shown, ...]
-    prompt: Prompt
-    limit: int
-    sampler: Sampler
-    stream: TextStream
+    place: int
+    prompt_tokens: int
+    text: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
+    end: Finished | None = None
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Delta):
+            self.text.append(event.text)
+            self.ids += event.token_ids
+        else:
+            self.end = event
 
     def completion(self) -> Completion:
-        assert self.finish is not None
-        return Completion(self.stream.text, tuple(self.ids), self.finish, self.prompt.length)
+        """What is told of it at its end.
+
+        Raises:
+            Exception: what went wrong in computing it.
+        """
+        assert self.end is not None
+        if self.end.error is not None:
+            raise self.end.error
+        assert self.end.reason in ("stop", "length")
+        return Completion("".join(self.text), tuple(self.ids), self.end.reason, self.prompt_tokens)
 
 
 class Generator:
-    """Answers requests with one model.
+    """Answers requests with one model, for the one thread that calls it.
 
     Args:
         model: what answers; it is not moved or changed.
@@ -91,8 +132,11 @@ class Generator:
         template: conversation template by name (``chat``: the tokenizer's own); the one the model was
             trained with by default.
         max_rows: the most prompts that run at once.
-        cache_bytes: the most that the keys and values of one batch take; fewer prompts run at once
-            where they would take more.
+        cache_bytes: the most that the keys and values of all that run take; fewer prompts run at once where
+            they would take more. A prompt that takes more by itself runs alone.
+
+    Attributes:
+        engine: what computes.
     """
 
     def __init__(
@@ -105,22 +149,43 @@ class Generator:
         max_rows: int = 64,
         cache_bytes: int = 2 << 30,
     ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.pictures = PictureEncoder(model, processor)
-        self.template = resolve_template(template or model.config.template, tokenizer)
         self.max_rows = max_rows
         self.cache_bytes = cache_bytes
-        ids, self._stop_strings = answer_ends(self.template, tokenizer)
-        self._stop_ids = ids | end_ids(model, tokenizer)
-        self._lead = answer_lead(self.template)
-        self._context = context_of(model)
-        self._barred_V: Tensor | None = None
+        self.engine = Engine(model, processor, tokenizer, template, limits=self._limits())
+
+    @property
+    def model(self) -> VisionLanguageModel:
+        """What answers."""
+        return self.engine.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's."""
+        return self.engine.tokenizer
+
+    @property
+    def template(self) -> Template:
+        """What conversations are rendered by."""
+        return self.engine.template
+
+    @property
+    def pictures(self) -> PictureEncoder:
+        """The way with pictures; another one can be put in its place between two calls."""
+        return self.engine.pictures
+
+    @pictures.setter
+    def pictures(self, pictures: PictureEncoder) -> None:
+        self.engine.see_by(pictures)
+
+    def resize(self, max_rows: int, cache_bytes: int) -> None:
+        """Let go of all memory and go on with other limits, between two calls."""
+        self.max_rows, self.cache_bytes = max_rows, cache_bytes
+        self.engine.resize(self._limits())
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in their order.
 
-        Requests that begin alike up to their last picture run that beginning once.
+        Requests that begin alike, pictures included, run that beginning once.
 
         Raises:
             DataError, TemplateError: a conversation that cannot be rendered, or a video that the model does
@@ -133,31 +198,62 @@ class Generator:
         return [found[number] for number in range(len(requests))]
 
     def completions(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """The completions of ``generate`` batch after batch, each with the place of its request.
+        """The completions of ``generate`` as they are done, each with the place of its request.
+
+        Leaving the iterator gives up what runs.
 
         Raises:
-            PumiceError: as ``generate``, before the first one.
+            PumiceError: as ``generate``; all but a picture's that cannot be decoded before the first one.
         """
-        answers = []
+        rendered: list[Rendered] = []
         for place, request in enumerate(requests):
             try:
-                answers.append(self._prepare(request))
+                rendered.append(self.engine.prepare(_asked(request)))
             except PromptTooLong as error:
                 error.place = place
                 raise
-        places = {id(answer): place for place, answer in enumerate(answers)}
-        for batch in self._batches(answers):
-            for _ in self._run(batch):
-                pass
-            for answer in batch:
-                yield places[id(answer)], answer.completion()
+        opened = Opened()
+        order = iter(_neighbours(rendered))
+        under_way: dict[int, tuple[Running, _Answer]] = {}
+        with _given_up_at_the_end(self.engine, under_way):
+            more = True
+            while more or under_way:
+                # Some that wait, so that a row that ends is followed at once; not all: they hold pictures.
+                while more and len(under_way) < self.max_rows + AHEAD:
+                    place = next(order, -1)
+                    more = place >= 0
+                    if more:
+                        under_way[place] = self._submit(place, rendered[place], opened)
+                self.engine.step()
+                done = [one for _, one in under_way.values() if one.end is not None]
+                for answer in done:
+                    del under_way[answer.place]
+                    yield answer.place, answer.completion()
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """The answer to one request, piece by piece; the pieces join to ``generate``'s text."""
-        answer = self._prepare(request)
-        for _, piece in self._run([answer]):
-            if piece:
-                yield piece
+    def stream(self, request: Request, ended: Ended | None = None) -> Iterator[str]:
+        """The answer to one request, piece by piece; the pieces join to ``generate``'s text.
+
+        Leaving the iterator ends the answer.
+
+        Args:
+            request: what to answer.
+            ended: told how the answer ended, with its counts and times.
+        """
+        running, answer = self._submit(0, self.engine.prepare(_asked(request)), None)
+        given = 0
+        try:
+            with _given_up_at_the_end(self.engine, {0: (running, answer)}):
+                while answer.end is None:
+                    self.engine.step()
+                    piece = "".join(answer.text[given:])
+                    given = len(answer.text)
+                    if piece:
+                        yield piece
+                answer.completion()
+        finally:
+            if ended is not None and answer.end is not None:
+                ended.finish = answer.end.reason
+                ended.usage = answer.end.usage
 
     def answer(
         self,
@@ -177,118 +273,49 @@ class Generator:
         ]
         return [completion.text for completion in self.generate(requests)]
 
-    def _prepare(self, request: Request) -> _Answer:
-        if request.max_new_tokens < 1:
-            raise UsageError(
-                f"max_new_tokens must be 1 or more, got {request.max_new_tokens}", where="max_new_tokens"
-            )
-        if "" in request.stop:
-            raise UsageError("a stop string is empty", where="stop")
-        shown = self.pictures.lay_out(request.images)
-        encoded = render(
-            request.messages,
-            self.tokenizer,
-            self.template,
-            image_lengths=[self.pictures.tokens(one) for one in shown],
-            image_token_id=self.model.config.image_token_id,
-            generation_prompt=True,
+    def _submit(self, place: int, rendered: Rendered, opened: Opened | None) -> tuple[Running, _Answer]:
+        answer = _Answer(place, int(rendered.ids.size))
+        return self.engine.submit(rendered, answer.take, opened=opened), answer
+
+    def _limits(self) -> Limits:
+        return Limits(
+            running=self.max_rows,
+            tokens=FIRST_PLACES,
+            queue=ENDLESS,
+            queue_tokens=ENDLESS,
+            chunk=CHUNK,
+            features_bytes=FEATURES_BYTES,
+            most_bytes=self.cache_bytes,
         )
-        spans = encoded.image_spans
-        cut = max((span.start + span.length for span in spans), default=0)
-        if cut == len(encoded):
-            cut = 0  # nothing follows the picture: there is no rest to tell apart from the trunk
-        prompt = Prompt(
-            trunk=encoded.input_ids[:cut],
-            rest=encoded.input_ids[cut:],
-            spans=tuple((span.start, span.length) for span in spans),
-            images=tuple(shown[span.image].key for span in spans),
-        )
-        limit = request.max_new_tokens
-        if self._context is not None:
-            if prompt.length >= self._context:
-                raise PromptTooLong(
-                    f"the prompt has {prompt.length} tokens, but the model's context is {self._context}",
-                    remedy="shorten the conversation",
-                )
-            limit = min(limit, self._context - prompt.length)
-        stream = TextStream(self.tokenizer, (*self._stop_strings, *request.stop), self._lead)
-        return _Answer(shown, prompt, limit, Sampler(request.sampling), stream)
-
-    def _batches(self, answers: Sequence[_Answer]) -> Iterator[list[_Answer]]:
-        """Answers in batches: equal trunks together, then by length, within the limits."""
-        first: dict[Hashable, int] = {}
-        for number, answer in enumerate(answers):
-            first.setdefault(answer.prompt.trunk_key, number)
-        ordered = sorted(answers, key=lambda a: (first[a.prompt.trunk_key], a.prompt.rest.size))
-        token_bytes = _cache_bytes_per_token(self.model)
-        batch: list[_Answer] = []
-        longest = 0
-        for answer in ordered:
-            total = answer.prompt.length + answer.limit
-            rows = len(batch) + 1
-            too_large = rows * max(longest, total) * token_bytes > self.cache_bytes
-            if batch and (rows > self.max_rows or too_large):
-                yield batch
-                batch, longest = [], 0
-            batch.append(answer)
-            longest = max(longest, total)
-        if batch:
-            yield batch
-
-    def _run(self, answers: Sequence[_Answer]) -> Iterator[tuple[_Answer, str]]:
-        """Run one batch to its end; gives each answer's new text as it becomes certain."""
-        embeds = self.pictures.embed(one for answer in answers for one in answer.shown)
-        with torch.inference_mode():
-            room = max(answer.limit for answer in answers)
-            batch = RunningBatch(self.model, [answer.prompt for answer in answers], embeds, room)
-        steps = 0
-        while True:
-            with torch.inference_mode():
-                running = [answers[number] for number in batch.numbers]
-                tokens = choose(self._allowed(batch.scores()), [answer.sampler for answer in running])
-            for answer, token in zip(running, tokens, strict=True):
-                if answer.finish is None:
-                    yield answer, self._take(answer, token)
-            live = [row for row, answer in enumerate(running) if answer.finish is None]
-            if not live:
-                return
-            # Dropping rows copies the cache, so it waits until half of them are done, or until one that is
-            # done would step out of the context: models with learned positions have none beyond it.
-            longest = max(answer.prompt.length for answer in running)
-            outside = self._context is not None and longest + steps >= self._context
-            with torch.inference_mode():
-                if len(live) <= len(running) // 2 or (outside and len(live) < len(running)):
-                    batch.keep(live)
-                    tokens = [tokens[row] for row in live]
-                batch.step(tokens)
-            steps += 1
-
-    def _take(self, answer: _Answer, token: int) -> str:
-        """Add a token to an answer; the new text, all that was held back if the answer is done."""
-        answer.ids.append(token)
-        if token in self._stop_ids:
-            answer.finish = "stop"
-            return answer.stream.finish()
-        piece = answer.stream.push(token)
-        if answer.stream.stopped:
-            answer.finish = "stop"
-        elif len(answer.ids) >= answer.limit:
-            answer.finish = "length"
-        return piece + answer.stream.finish() if answer.finish else piece
-
-    def _allowed(self, scores_BV: Tensor) -> Tensor:
-        """Scores with those of ``<image>`` and of rows that stand for no token at the bottom."""
-        if self._barred_V is None:
-            barred_V = torch.zeros(scores_BV.shape[1], dtype=torch.bool, device=scores_BV.device)
-            barred_V[len(self.tokenizer) :] = True
-            barred_V[self.model.config.image_token_id] = True
-            self._barred_V = barred_V
-        return scores_BV.masked_fill(self._barred_V, -torch.inf)
 
 
-def _cache_bytes_per_token(model: VisionLanguageModel) -> int:
-    config = model.lm.config
-    heads = int(config.num_attention_heads)
-    kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return 2 * int(config.num_hidden_layers) * kv_heads * width * torch.empty((), dtype=model.dtype).itemsize
+@contextmanager
+def _given_up_at_the_end(engine: Engine, under_way: Mapping[int, tuple[Running, _Answer]]) -> Iterator[None]:
+    """What still runs when the block is left, ends: the next call finds the engine idle."""
+    try:
+        yield
+    finally:
+        for running, _ in under_way.values():
+            running.abort()
+        while under_way and engine.step():
+            pass
+
+
+def _asked(request: Request) -> EngineRequest:
+    sampling = replace(
+        request.sampling,
+        max_new_tokens=request.max_new_tokens,
+        stop=(*request.sampling.stop, *request.stop),
+    )
+    return EngineRequest(request.messages, images=request.images, sampling=sampling)
+
+
+def _neighbours(rendered: Sequence[Rendered]) -> list[int]:
+    """The places of requests, those with equal pictures and words before them together, short ones first."""
+    first: dict[Hashable, int] = {}
+    keys: list[tuple[int, int]] = []
+    for place, one in enumerate(rendered):
+        end = max((start + length for _, start, length in one.spans), default=0)
+        trunk = (one.ids[:end].tobytes(), tuple(one.shown[image].key for image, _, _ in one.spans))
+        keys.append((first.setdefault(trunk, place), int(one.ids.size)))
+    return sorted(range(len(rendered)), key=keys.__getitem__)

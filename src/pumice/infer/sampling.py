@@ -1,16 +1,9 @@
-"""Choosing the next token: the most likely one, or a draw.
-
-Legend: B rows, V size of the vocabulary.
-"""
+"""How an answer's tokens are chosen and where it ends: settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from pumice.errors import UsageError
 
@@ -115,35 +108,3 @@ class Sampling:
 
 GREEDY = Sampling()
 """Always the most likely token."""
-
-
-class Sampler:
-    """One request's draws: its settings and its own generator, which lies on the CPU."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self.sampling = sampling
-        self._rng = torch.Generator().manual_seed(sampling.seed)
-
-    def draw(self, logits_V: Tensor) -> int:
-        """A token id drawn by scores [V] (any float type, any device)."""
-        settings = self.sampling
-        if settings.temperature == 0:
-            return int(logits_V.argmax())
-        scores_V = logits_V.detach().float().cpu() / settings.temperature
-        ordered_V, ids_V = torch.sort(scores_V, descending=True, stable=True)
-        if settings.top_k:
-            ordered_V, ids_V = ordered_V[: settings.top_k], ids_V[: settings.top_k]
-        chances_V = torch.softmax(ordered_V, dim=0)
-        # A token stays while those before it do not reach top_p: the first always does.
-        before_V = chances_V.cumsum(dim=0) - chances_V
-        chances_V = torch.where(before_V < settings.top_p, chances_V, 0.0)
-        return int(ids_V[torch.multinomial(chances_V, 1, generator=self._rng)])
-
-
-def choose(logits_BV: Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """The next token id of each row: greedy rows at once, the others one by one."""
-    chosen: list[int] = logits_BV.argmax(dim=1).tolist()
-    for row, sampler in enumerate(samplers):
-        if sampler.sampling.temperature != 0:
-            chosen[row] = sampler.draw(logits_BV[row])
-    return chosen

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pumice.cli.models import load_generator
-from pumice.errors import RunError
 from pumice.evaluate.dimensions.ablate import connector_replaced, layers_of, mean_of, noise_like, sight_cut
 from pumice.infer import Generator
 from pumice.world.benchmarks.material import Material, View
@@ -41,7 +40,8 @@ def test_text_that_sees_no_picture_answers_all_alike(generator: Generator, views
         last = answers(generator, views)
     assert len(set(last)) > 2, "other layers have told already"
     assert answers(generator, views) == before
-    assert "embed" not in vars(generator.model)
+    assert generator.model.packs
+    assert generator.max_rows == 64
 
 
 def test_a_cut_is_undone_after_an_error(generator: Generator, views: list[View]) -> None:
@@ -51,10 +51,12 @@ def test_a_cut_is_undone_after_an_error(generator: Generator, views: list[View])
     assert answers(generator, views[:2]) == before
 
 
-def test_two_pictures_in_a_question_cannot_be_cut(generator: Generator, views: list[View]) -> None:
-    pictures = [view.picture() for view in views[:2]]
-    with pytest.raises(RunError, match="one to a question"), sight_cut(generator, 0, 1):
-        generator.answer([(ASKED, pictures)], 4)
+def test_of_two_pictures_neither_is_seen(generator: Generator, views: list[View]) -> None:
+    pairs = [[views[number].picture(), views[number + 1].picture()] for number in range(4)]
+    whole = generator.answer([(ASKED, pair) for pair in pairs], 8)
+    with sight_cut(generator, 0, len(layers_of(generator)) - 1):
+        assert len(set(generator.answer([(ASKED, pair) for pair in pairs], 8))) == 1
+    assert generator.answer([(ASKED, pair) for pair in pairs], 8) == whole
 
 
 def test_the_mean_says_the_same_of_every_picture(generator: Generator, views: list[View]) -> None:

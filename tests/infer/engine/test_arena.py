@@ -98,3 +98,24 @@ def test_a_token_takes_what_the_layers_keep(tiny: Any, arena: Arena) -> None:
     config = tiny.model.lm.config
     width = config.hidden_size // config.num_attention_heads
     assert arena.token_bytes == 2 * config.num_hidden_layers * config.num_key_value_heads * width * 4
+
+
+def test_an_arena_that_grows_keeps_what_it_has(tiny: Any) -> None:
+    arena = Arena(tiny.model, 2, most_bytes=20 * Arena(tiny.model, 2).token_bytes)
+    assert arena.take(6) is None
+    assert arena.extend(6)
+    first = arena.take(6)
+    assert first is not None
+    write(arena, first, 5, 3.0)
+    assert arena.extend(9)
+    second = arena.take(9)
+    assert second is not None
+    write(arena, second, 9, 4.0)
+    assert marks(arena, first) == [3.0] * 5
+    assert (arena.places, arena.free) == (15, 0)
+    assert not arena.extend(6), "beyond the budget, and another one runs"
+    assert arena.places == 15
+    assert arena.extend(30, alone=True)
+    assert arena.grow(second, 39)
+    assert (marks(arena, first), marks(arena, second)) == ([3.0] * 5, [4.0] * 9)
+    assert not Arena(tiny.model, 4).extend(5, alone=True), "one that was reserved stays as it is"

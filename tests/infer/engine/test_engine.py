@@ -71,7 +71,7 @@ def test_equal_ids_and_other_pictures_share_nothing_behind_them(rig: Any, show: 
     answer = rig.alone(second)[0]
     assert answer.end.usage.prompt_tokens == first.end.usage.prompt_tokens
     start = rig.engine._prompts.ids(second)[1][0][1]
-    assert answer.end.usage.cached_tokens == start
+    assert answer.end.usage.cached_tokens <= start
     assert answer.ids == rig.by_transformers(second) != first.ids
 
 
@@ -88,13 +88,13 @@ def test_another_preprocessing_is_another_picture(tiny: Any, rig: Any, tiny_rig:
     """The digest is of what the tower gets, and of how its features are laid out."""
     wide = Image.fromarray(np.random.default_rng(9).integers(0, 256, (12, 30, 3), dtype=np.uint8))
     request = rig.request("What ?", wide)
-    plain = rig.engine._prompts.prompt(*rig.engine._prompts.ids(request))
+    plain = rig.engine._prompts.prompt(rig.engine.prepare(request))
     other = tiny_rig()
     settings = tiny.processor.with_mode("squash")
     from pumice.infer.pictures import PictureEncoder
 
-    other.engine._prompts._pictures = PictureEncoder(tiny.model, settings)
-    squashed = other.engine._prompts.prompt(*other.engine._prompts.ids(request))
+    other.engine.see_by(PictureEncoder(tiny.model, settings))
+    squashed = other.engine._prompts.prompt(other.engine.prepare(request))
     assert plain.pictures[0].digest != squashed.pictures[0].digest
     assert np.array_equal(plain.ids, squashed.ids)
 

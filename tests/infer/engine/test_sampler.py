@@ -66,6 +66,16 @@ def test_rows_draw_by_their_own_settings() -> None:
     assert choose(logits[:0], []) == []
 
 
+def test_greedy_takes_the_most_likely() -> None:
+    logits = torch.randn(4, 9)
+    assert choose(logits, [Sampler(Sampling())] * 4) == logits.argmax(dim=1).tolist()
+
+
+def test_the_ends_of_the_settings_draw() -> None:
+    logits = torch.tensor([-1e4, 3e4, 2.9e4, float("-inf")])
+    assert Sampler(Sampling(temperature=1e-4, seed=2**64 - 1)).draw(logits) == 1
+
+
 def test_answers_of_one_request_draw_apart() -> None:
     logits = torch.zeros(500)
     draws = [Sampler(Sampling(temperature=1.0, seed=2**64 - 1), index).draw(logits) for index in range(3)]

@@ -1,25 +1,30 @@
 """Parts of a model taken away for a while: what its connector says, and where text sees the picture.
 
-Legend: T tokens of a picture, D width of the language model, B rows, Q queries, K keys.
+Legend: T tokens of a picture (in masks: of a pass), D width of the language model, K keys of its sequences.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pumice.errors import CheckpointError, RunError
+from pumice.errors import CheckpointError
+from pumice.image.layout import ImageLayout
 from pumice.infer import Generator
-from pumice.infer.pictures import ImageSource, PictureEncoder, Shown
+from pumice.infer.pictures import ImageSource, PictureEncoder
 from pumice.model.layers import layer_list
 
 AVERAGED = 64
 """Pictures whose features make the mean."""
+CUT_ROWS = 8
+"""Questions that are answered at once while sight is cut."""
 
 Replace = Callable[[Tensor], Tensor]
 """From the embeddings [T, D] of a picture to others of the same shape."""
@@ -31,9 +36,11 @@ class _Replacing(PictureEncoder):
     def __init__(self, inner: PictureEncoder, replace: Replace) -> None:
         self.model, self.geometry, self._replace = inner.model, inner.geometry, replace
 
-    def embed(self, shown: Iterable[Shown]) -> dict[Hashable, Tensor]:
-        """The other embeddings, by key."""
-        return {key: self._replace(one_TD) for key, one_TD in super().embed(shown).items()}
+    def embed_tiles(
+        self, tiles: Sequence[NDArray[np.float32]], layouts: Sequence[ImageLayout]
+    ) -> list[Tensor]:
+        """The other embeddings."""
+        return [self._replace(one_TD) for one_TD in super().embed_tiles(tiles, layouts)]
 
 
 @contextmanager
@@ -83,43 +90,32 @@ def layers_of(generator: Generator) -> list[Any]:
 def sight_cut(generator: Generator, first: int, last: int) -> Iterator[None]:
     """While it lasts, text does not see picture tokens in the layers ``first`` to ``last`` (from 0).
 
-    Picture tokens see each other as before, and what text has taken over in other layers stays. All questions
-    of a call must show one picture each, of equally many tokens.
+    Picture tokens see each other as before, and what text has taken over in other layers stays.
     """
-    cut = _Cut()
-    model, whole = generator.model, generator.model.embed
-
-    def embed(ids: Tensor, embeds: Any, images: Sequence[tuple[int, int, int]]) -> Tensor:
-        if images:
-            cut.place({(start, length) for _, start, length in images})
-        return whole(ids, embeds, images)
-
+    model = generator.model
+    rows, cache_bytes, packs = generator.max_rows, generator.cache_bytes, model.packs
+    # Whole masks, which show and hide single keys; they cover the keys of all rows, so rows are few.
+    model.packs = False
+    generator.resize(min(rows, CUT_ROWS), cache_bytes)
+    cut = _Cut(generator)
     hooks = [
         layer.register_forward_pre_hook(cut.hide, with_kwargs=True)
         for layer in layers_of(generator)[first : last + 1]
     ]
-    # An attribute of the object, which stands before the class's method.
-    model.__dict__["embed"] = embed
     try:
         yield
     finally:
-        del model.__dict__["embed"]
         for hook in hooks:
             hook.remove()
+        model.packs = packs
+        generator.resize(rows, cache_bytes)
 
 
 class _Cut:
-    """Where the pictures of the batch stand, and the masks without them."""
+    """The masks of a pass without the pictures."""
 
-    def __init__(self) -> None:
-        self.start = self.length = 0
-
-    def place(self, spans: set[tuple[int, int]]) -> None:
-        if len(spans) != 1:
-            raise RunError(
-                "sight can be cut for pictures of one size and one to a question", where="dimension fusion"
-            )
-        ((self.start, self.length),) = spans
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
 
     def hide(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         mask = kwargs.get("attention_mask")
@@ -128,13 +124,15 @@ class _Cut:
                 f"{type(layer).__name__} takes no mask that could be changed",
                 remedy="leave out the dimension fusion",
             )
-        queries, keys = mask.shape[2:]
-        end = self.start + self.length
-        # A block that begins the row holds the picture itself; later ones are all text.
-        begins = queries == keys
-        first = end if begins else 0
-        hidden = mask.clone(memory_format=torch.contiguous_format)
-        hidden[:, :, first:, self.start : end] = (
-            False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
-        )
+        text, seen = [], []
+        for work in self._generator.engine.passing:
+            shown = np.zeros(len(work.sequence.ids), dtype=bool)
+            for picture in work.sequence.prompt.pictures:
+                shown[picture.start : picture.start + picture.length] = True
+            stop = work.sequence.computed + work.count
+            text.append(~shown[work.sequence.computed : stop])
+            seen.append(shown[:stop])
+        text_T, seen_K = (torch.from_numpy(np.concatenate(x)).to(mask.device) for x in (text, seen))
+        lowest = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+        hidden = mask.masked_fill(text_T[:, None] & seen_K, lowest)
         return args, {**kwargs, "attention_mask": hidden}

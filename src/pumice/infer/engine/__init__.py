@@ -17,6 +17,7 @@ stats       what it is doing and has done
 """
 
 from pumice.infer.engine.engine import Engine
+from pumice.infer.engine.prompt import Opened, Rendered
 from pumice.infer.engine.requests import (
     Delta,
     EngineClosed,
@@ -44,7 +45,9 @@ __all__ = [
     "Finished",
     "Likely",
     "Limits",
+    "Opened",
     "PromptTooLong",
+    "Rendered",
     "Running",
     "Stage",
     "Stats",

@@ -2,7 +2,8 @@
 
 A stretch is contiguous, so attention reads it where it lies. Stretches grow where the next places are free
 and move where they are not; free places that lie scattered are put together by moving all (``_compact``).
-So what is free can always be used, and nothing is ever allocated while requests run.
+So what is free can always be used. A server's arena is as large as it may be from the start, so nothing is
+allocated while requests run; one that serves a single job begins small and grows with it (``extend``).
 
 Legend: T new tokens, P places, H key-value heads, D width of a head.
 """
@@ -45,18 +46,22 @@ class Arena:
     Args:
         model: whose; one token is run through it to learn what its layers keep.
         places: tokens.
+        most_bytes: given where the arena may grow, up to so many bytes and beyond them for a single sequence.
 
     Raises:
         UsageError: the memory is not there; says what there is and what would fit.
     """
 
-    def __init__(self, model: VisionLanguageModel, places: int) -> None:
+    def __init__(self, model: VisionLanguageModel, places: int, most_bytes: int | None = None) -> None:
         self.places = places
+        self._device = model.device
         self.ragged: Ragged | None = None
         whole = not model.takes_ragged
         probe = _probed(model)
         self.token_bytes = sum(one.bytes for one in probe)
         _check_room(model.device, places, self.token_bytes)
+        self._most = places if most_bytes is None else most_bytes // self.token_bytes
+        self._grows = most_bytes is not None
         with torch.inference_mode():
             self._layers = [_ArenaLayer(self, one, gathers=whole) for one in probe if one.bytes]
         kept = iter(self._layers)
@@ -68,12 +73,19 @@ class Arena:
         """Places that no extent holds."""
         return self.places - sum(extent.capacity for extent in self._taken)
 
-    def take(self, places: int) -> Extent | None:
-        """A new extent; None where so many places are not free."""
+    @property
+    def taken(self) -> Sequence[Extent]:
+        """All extents by their place."""
+        return self._taken
+
+    def take(self, places: int, *, moves: bool = True) -> Extent | None:
+        """A new extent; None where so many places are not free, or not free together and nothing may move."""
         if places > self.free:
             return None
         start = self._gap(places)
         if start is None:
+            if not moves:
+                return None
             start = self._compact()
         extent = Extent(start, places)
         self._insert(extent)
@@ -108,6 +120,32 @@ class Arena:
                 extent.capacity = places
                 self._insert(extent)
         extent.capacity = places
+        return True
+
+    @torch.inference_mode()
+    def extend(self, places: int, *, alone: bool = False) -> bool:
+        """Make room for so many places more than are taken; False where the arena may not become so large.
+
+        Args:
+            places: wanted by one sequence, beyond what it has.
+            alone: no other sequence runs that could end and make room: it gets what it needs.
+
+        Raises:
+            UsageError: the memory for one that is alone is not there.
+        """
+        needed = self.places - self.free + places
+        if not self._grows or (needed > self._most and not alone):
+            return False
+        if needed > self.places:
+            size = max(needed, min(2 * self.places, self._most))
+            free = free_bytes(self._device)
+            # The old buffers of a layer stay until the new ones are filled.
+            if not alone and free is not None and size * self.token_bytes > free:
+                return False
+            _check_room(self._device, size - self.places, self.token_bytes)
+            for layer in self._layers:
+                layer.extend(size)
+            self.places = size
         return True
 
     @torch.inference_mode()
@@ -152,11 +190,16 @@ class Arena:
     def _move(self, moves: Sequence[tuple[Extent, int]]) -> None:
         """Give extents new starts, all at once: they may overlap."""
         moves = [(extent, start) for extent, start in moves if start != extent.start]
+        if not moves:
+            return
+        # One copy for all: of many short stretches the calls would cost more than the bytes.
+        source_P, target_P = (
+            torch.cat([torch.arange(first, first + one.filled) for one, first in runs]).to(self._device)
+            for runs in ([(one, one.start) for one, _ in moves], moves)
+        )
         for layer in self._layers:
             for buffer_HPD in (layer.keys, layer.values):
-                kept = [buffer_HPD[:, one.start : one.start + one.filled].clone() for one, _ in moves]
-                for (extent, start), old_HnD in zip(moves, kept, strict=True):
-                    buffer_HPD[:, start : start + extent.filled] = old_HnD
+                buffer_HPD.index_copy_(1, target_P, buffer_HPD.index_select(1, source_P))
         for extent, start in moves:
             extent.start = start
 
@@ -217,6 +260,14 @@ class _ArenaLayer(_Layer):  # type: ignore[no-untyped-call]
         self.keys, self.values = (
             like.new_zeros(like.shape[1], arena.places, like.shape[3]) for like in probe.shapes
         )
+
+    def extend(self, places: int) -> None:
+        """Make room for more places, behind those there are."""
+        for name in ("keys", "values"):
+            old_HPD: Tensor = getattr(self, name)
+            new_HPD = old_HPD.new_zeros(old_HPD.shape[0], places, old_HPD.shape[2])
+            new_HPD[:, : old_HPD.shape[1]] = old_HPD
+            setattr(self, name, new_HPD)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any

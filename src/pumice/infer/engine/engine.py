@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as Ordered
 from copy import deepcopy
 from typing import Any
 
@@ -22,7 +23,7 @@ from pumice.image.process import ImageProcessor
 from pumice.infer.ends import context_of, end_ids
 from pumice.infer.engine.arena import Arena
 from pumice.infer.engine.features import FeatureCache
-from pumice.infer.engine.prompt import Picture, Prompt, Prompts
+from pumice.infer.engine.prompt import Opened, Picture, Prompt, Prompts, Rendered
 from pumice.infer.engine.requests import (
     Delta,
     EngineClosed,
@@ -37,7 +38,7 @@ from pumice.infer.engine.requests import (
     Stage,
     TokenLogprobs,
 )
-from pumice.infer.engine.runner import Runner
+from pumice.infer.engine.runner import Runner, Work
 from pumice.infer.engine.sampler import Sampler, choose, logprobs_of
 from pumice.infer.engine.scheduler import Scheduler
 from pumice.infer.engine.schema import Schemas
@@ -94,11 +95,7 @@ class Engine:
         self.vocabulary = int(model.lm.get_output_embeddings().weight.shape[0])
         self._prompts = Prompts(self.pictures, tokenizer, self.template)
         self._schemas = Schemas(tokenizer, self._stop_ids)
-        arena = Arena(model, self.limits.tokens)
-        self._features = FeatureCache(self.limits.features_bytes)
-        barred = [model.config.image_token_id, *range(len(tokenizer), self.vocabulary)]
-        self._runner = Runner(model, arena, barred)
-        self._scheduler = Scheduler(arena, self.limits)
+        self._reserve()
         self._totals = Totals()
         self._changed = threading.Condition()
         self._inbox: list[Sequence] = []
@@ -111,19 +108,32 @@ class Engine:
 
     # What any thread may call.
 
+    def prepare(self, request: EngineRequest) -> Rendered:
+        """Render and check a request; of its pictures' files only headers are read.
+
+        Raises:
+            PromptTooLong, DataError, TemplateError, ImageError, UsageError: as ``submit``.
+        """
+        self._check(request)
+        ids, spans, shown = self._prompts.ids(request)
+        return Rendered(request, ids, spans, shown, self._limit(int(ids.size), request))
+
     def submit(
         self,
-        request: EngineRequest,
+        request: EngineRequest | Rendered,
         sink: Callable[[Event], None] | None = None,
         watch: Callable[[Stage], None] | None = None,
+        *,
+        opened: Opened | None = None,
     ) -> Running:
         """Put a request into the queue. Its pictures are opened here, in the caller's thread.
 
         Args:
-            request: what to answer.
+            request: what to answer; one that was prepared is not rendered again.
             sink: gets every event, from the thread that steps, and must return at once; without one they are
                 read with ``Running.events``.
             watch: is told, in the same way, which stage before the first token begins.
+            opened: pictures that earlier requests opened, of which none has changed since.
 
         Raises:
             EngineFull: too many wait already.
@@ -134,14 +144,13 @@ class Engine:
             UsageError: settings that this model cannot obey.
             MissingExtraError: a schema, and the library for it is not installed.
         """
-        self._check(request)
-        ids, spans, shown = self._prompts.ids(request)
-        limit = self._limit(int(ids.size), request)
-        tokens = int(ids.size) * request.n
+        rendered = self.prepare(request) if isinstance(request, EngineRequest) else request
+        request = rendered.request
+        tokens = int(rendered.ids.size) * request.n
         self._enter(request.n, tokens)
         try:
-            prompt = self._prompts.prompt(ids, spans, shown)
-            sequences = self._sequences(request, prompt, limit, sink, watch)
+            prompt = self._prompts.prompt(rendered, opened)
+            sequences = self._sequences(request, prompt, rendered.limit, sink, watch)
             with self._changed:
                 self._check_open()  # it may have closed while pictures were opened
                 self._inbox += sequences
@@ -172,6 +181,42 @@ class Engine:
                 features_bytes=self._features.bytes,
                 totals=totals,
             )
+
+    @property
+    def passing(self) -> Ordered[Work]:
+        """What the pass under way computes, in the order of its row; for hooks in the model."""
+        return self._runner.passing
+
+    def forget(self) -> None:
+        """Let go of what is kept of earlier requests. Only where nothing runs and no thread steps."""
+        assert self._thread is None
+        assert self._scheduler.idle
+        self._features.clear()
+        self._scheduler.prefixes.clear()
+
+    def resize(self, limits: Limits) -> None:
+        """Let go of all memory, then go on with other limits; as ``forget``.
+
+        Raises:
+            UsageError: the memory for ``limits.tokens`` is not there.
+        """
+        self.forget()
+        self.limits = limits
+        del self._runner, self._scheduler
+        self._reserve()
+
+    def _reserve(self) -> None:
+        arena = Arena(self.model, self.limits.tokens, self.limits.most_bytes)
+        self._features = FeatureCache(self.limits.features_bytes)
+        barred = [self.model.config.image_token_id, *range(len(self.tokenizer), self.vocabulary)]
+        self._runner = Runner(self.model, arena, barred)
+        self._scheduler = Scheduler(arena, self.limits)
+
+    def see_by(self, pictures: PictureEncoder) -> None:
+        """Let another encoder make the embeddings of pictures; as ``forget``."""
+        self.forget()
+        self.pictures = pictures
+        self._prompts.pictures = pictures
 
     def start(self) -> None:
         """Start the thread that steps."""
@@ -362,6 +407,8 @@ class Engine:
         room = self.limits.tokens - tokens + 1
         what = "the memory reserved for one answer"
         most = self.limits.tokens
+        if self.limits.most_bytes is not None:  # it grows
+            room = request.sampling.max_new_tokens
         if self.context is not None and self.context - tokens <= room:
             room, what, most = self.context - tokens, "the model's context", self.context
         if room < 1:

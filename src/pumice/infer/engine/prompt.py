@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,53 @@ class Prompt:
     pictures: tuple[Picture, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A request whose text is ready and whose pictures are not opened yet.
+
+    Attributes:
+        request: what was asked.
+        ids: int64 [T].
+        spans: (image, start, length) of each place of a picture.
+        shown: the pictures, laid out.
+        limit: the most tokens that are generated.
+    """
+
+    request: EngineRequest
+    ids: IntArray
+    spans: Sequence[tuple[int, int, int]]
+    shown: Sequence[Shown]
+    limit: int
+
+
+class Opened:
+    """The tower's inputs of pictures, for requests of one job that show the same ones.
+
+    Pictures are told apart by file or object: the job keeps its objects alive and its files as they are.
+
+    Args:
+        budget: bytes; the ones used longest ago go first.
+    """
+
+    def __init__(self, budget: int = 1 << 26) -> None:
+        self._budget = budget
+        self._bytes = 0
+        self._kept: OrderedDict[Hashable, tuple[NDArray[np.float32], bytes]] = OrderedDict()
+
+    def get(self, one: Shown, pictures: PictureEncoder) -> tuple[NDArray[np.float32], bytes]:
+        """The tower's inputs [N, C, H, W] of a picture, and their digest."""
+        found = self._kept.get(one.key)
+        if found is None:
+            tiles = pictures.tiles(one)
+            found = self._kept[one.key] = tiles, _digest(tiles, one.layout)
+            self._bytes += tiles.nbytes
+            while self._bytes > self._budget and len(self._kept) > 1:
+                _, (old, _) = self._kept.popitem(last=False)
+                self._bytes -= old.nbytes
+        self._kept.move_to_end(one.key)
+        return found
+
+
 class Prompts:
     """Makes prompts for one model.
 
@@ -75,7 +122,7 @@ class Prompts:
     """
 
     def __init__(self, pictures: PictureEncoder, tokenizer: Any, template: Template) -> None:
-        self._pictures = pictures
+        self.pictures = pictures
         self._tokenizer = tokenizer
         self._template = template
         self._image_id = pictures.model.config.image_token_id
@@ -91,8 +138,8 @@ class Prompts:
                 not know how to see.
             ImageError: a file that cannot be used.
         """
-        shown = self._pictures.lay_out(request.images)
-        lengths = [self._pictures.tokens(one) for one in shown]
+        shown = self.pictures.lay_out(request.images)
+        lengths = [self.pictures.tokens(one) for one in shown]
         if request.prompt is not None:
             ids, spans = self._plain(request.prompt, lengths)
             return ids, spans, shown
@@ -107,21 +154,22 @@ class Prompts:
         spans = [(span.image, span.start, span.length) for span in encoded.image_spans]
         return encoded.input_ids, spans, shown
 
-    def prompt(self, ids: IntArray, spans: Sequence[tuple[int, int, int]], shown: Sequence[Shown]) -> Prompt:
-        """The whole prompt: pictures are opened here.
+    def prompt(self, rendered: Rendered, opened: Opened | None = None) -> Prompt:
+        """The whole prompt: pictures that are not among the opened ones are opened here.
 
         Raises:
             ImageError: a file that cannot be decoded.
         """
-        keys = ids.copy()
-        tiles = [self._pictures.tiles(one) for one in shown]
-        digests = [_digest(pixels, one.layout) for pixels, one in zip(tiles, shown, strict=True)]
+        keys, shown = rendered.ids.copy(), rendered.shown
+        opened = Opened() if opened is None else opened
+        seen = [opened.get(one, self.pictures) for one in shown]
         pictures = []
-        for image, start, length in spans:
-            first = -1 - self._number(digests[image]) * _WIDEST
+        for image, start, length in rendered.spans:
+            tiles, digest = seen[image]
+            first = -1 - self._number(digest) * _WIDEST
             keys[start : start + length] = first - np.arange(length)
-            pictures.append(Picture(start, length, shown[image].layout, tiles[image], digests[image]))
-        return Prompt(ids, keys, tuple(pictures))
+            pictures.append(Picture(start, length, shown[image].layout, tiles, digest))
+        return Prompt(rendered.ids, keys, tuple(pictures))
 
     def _plain(self, text: str, lengths: Sequence[int]) -> tuple[IntArray, list[tuple[int, int, int]]]:
         """Pictures, then text as it stands; the tokenizer's BOS before both where it writes one."""

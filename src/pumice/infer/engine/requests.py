@@ -61,6 +61,9 @@ class Limits:
         queue_tokens: tokens of the prompts that may wait.
         chunk: the most prompt tokens of one step, so that answers under way wait no longer than this takes.
         features_bytes: of the pictures' embeddings that are kept for the next request that shows them.
+        most_bytes: where given, the memory of keys and values is not reserved: it begins with ``tokens``
+            places and grows with what is asked, up to so many bytes, and beyond them for an answer that is
+            alone.
     """
 
     running: int = 16
@@ -69,6 +72,7 @@ class Limits:
     queue_tokens: int = 1 << 18
     chunk: int = 512
     features_bytes: int = 1 << 28
+    most_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("running", 1), ("tokens", 2), ("queue", 1), ("queue_tokens", 1), ("chunk", 1)):

@@ -33,11 +33,15 @@ class Runner:
         model: what computes.
         arena: where its keys and values lie.
         barred: ids that are never drawn: the picture's, and rows of the vocabulary without a token.
+
+    Attributes:
+        passing: what the pass under way computes, in the order of its row; that of the last one between two.
     """
 
     def __init__(self, model: VisionLanguageModel, arena: Arena, barred: Ordered[int]) -> None:
         self.model = model
         self.arena = arena
+        self.passing: Ordered[Work] = ()
         self._barred = torch.tensor(list(barred), dtype=torch.int64, device=model.device)
 
     @torch.inference_mode()
@@ -46,7 +50,7 @@ class Runner:
 
         Every sequence has room for its tokens, and the embeddings of the pictures among them.
         """
-        ordered = sorted(work, key=lambda one: one.count > 1)
+        self.passing = ordered = sorted(work, key=lambda one: one.count > 1)
         device = self.model.device
         ids: list[int] = []
         positions: list[int] = []

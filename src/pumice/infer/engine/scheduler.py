@@ -11,15 +11,13 @@ from collections import deque
 from collections.abc import Iterator
 
 from pumice.infer.engine.arena import Arena, Extent
-from pumice.infer.engine.prefix import PrefixCache, common
+from pumice.infer.engine.prefix import WORTH, PrefixCache, telling
 from pumice.infer.engine.requests import Limits
 from pumice.infer.engine.runner import Work
 from pumice.infer.engine.sequence import Sequence
 
 ROOM = 64
 """Places that a stretch gets beyond what it needs now: it grows this much at a time."""
-WORTH = 16
-"""A prompt waits for another that is being read where that saves it so many tokens."""
 
 
 class Scheduler:
@@ -51,9 +49,12 @@ class Scheduler:
         for sequence in list(self.waiting):
             if len(self.running) >= self.limits.running:
                 return
-            if self._waits(sequence):
+            if self._follows(sequence):
                 continue
-            if not self._place(sequence):
+            source, length = self._source(sequence)
+            if self._waits(sequence, length):
+                continue
+            if not self._place(sequence, source, length):
                 return
             self.waiting.remove(sequence)
             self.running.append(sequence)
@@ -95,20 +96,23 @@ class Scheduler:
         else:
             self.arena.give(extent)
 
-    def _waits(self, sequence: Sequence) -> bool:
-        """Whether it waits for another one's prompt; looks for such a one where it waits for none."""
+    def _follows(self, sequence: Sequence) -> bool:
+        """Whether the one it waits for has not come far enough."""
         leader = sequence.leader
-        if leader is not None:
-            if leader in self.running and leader.computed < sequence.awaited:
-                return True
-            sequence.leader = None
+        if leader is not None and leader in self.running and leader.computed < sequence.awaited:
+            return True
+        sequence.leader = None
+        return False
+
+    def _waits(self, sequence: Sequence, have: int) -> bool:
+        """Whether it waits for another one's prompt, given how much of its beginning lies computed."""
         keys = sequence.keys()
+        place = telling(keys)
         wanted = keys.size - 1  # the last token is computed anew: the next one is drawn from it
-        _, have = self._source(sequence)
         for other in self.running:
             if other.left <= 1:
                 continue
-            shared = min(common(other.keys(), keys), wanted)
+            shared = min(other.shared(keys, place), wanted)
             if shared - have >= WORTH and other.computed < shared:
                 sequence.leader, sequence.awaited = other, shared
                 return True
@@ -117,26 +121,33 @@ class Scheduler:
     def _source(self, sequence: Sequence) -> tuple[Extent | None, int]:
         """Where most of its beginning lies computed, and how much of it."""
         keys = sequence.keys()
+        place = telling(keys)
         best, length = self.prefixes.best(keys)
         for other in self.running:
             if other.extent is None:
                 continue
-            shared = min(common(other.keys(), keys), other.computed)
+            shared = min(other.shared(keys, place), other.computed)
             if shared > length:
                 best, length = other.extent, shared
         return best, min(length, keys.size - 1)
 
-    def _place(self, sequence: Sequence) -> bool:
-        """Give a sequence its stretch, with all of its beginning that lies computed; False without room."""
-        source, length = self._source(sequence)
+    def _place(self, sequence: Sequence, source: Extent | None, length: int) -> bool:
+        """Give a sequence its stretch, with what ``source`` has of its beginning; False without room."""
         known = len(sequence.ids)
         places = min(known + ROOM, max(known, sequence.longest))
-        extent = self.arena.take(places)
+        extent = self.arena.take(places, moves=False)
+        if extent is None and self.prefixes.make_gap(places, spared=source):
+            extent = self.arena.take(places)
+        extent = extent or self.arena.take(places)
         while extent is None and self.prefixes.evict(spared=source):
+            extent = self.arena.take(places)
+        if extent is None and self.arena.extend(places):
             extent = self.arena.take(places)
         if extent is None and not self.running:  # the source is all that is left to give
             self.prefixes.clear()
             source, extent = None, self.arena.take(places)
+            if extent is None and self.arena.extend(places, alone=True):
+                extent = self.arena.take(places)
         if extent is None:
             return False
         if source is not None and length:
@@ -153,6 +164,8 @@ class Scheduler:
         wanted = min(places + ROOM, max(places, sequence.longest))
         while not self.arena.grow(sequence.extent, wanted):
             if self.prefixes.evict():
+                continue
+            if self.arena.extend(wanted - sequence.extent.capacity, alone=self.running == [sequence]):
                 continue
             if wanted > places:
                 wanted = places

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from pumice.infer.engine.arena import Extent
-from pumice.infer.engine.prefix import as_keys
+from pumice.infer.engine.prefix import alike, as_keys, common
 from pumice.infer.engine.prompt import Picture, Prompt
 from pumice.infer.engine.requests import Running, Usage
 from pumice.infer.engine.sampler import Sampler
@@ -82,6 +82,10 @@ class Sequence:
         """Keys of all known tokens."""
         size = int(self.prompt.ids.size)
         return as_keys(self.prompt.keys, self.ids[size:]) if self.generated else self.prompt.keys
+
+    def shared(self, keys: IntArray, place: int) -> int:
+        """How many keys another prompt has in common with it from the beginning on (``prefix.telling``)."""
+        return common(self.keys(), keys) if alike(self.prompt.keys, keys, place) else 0
 
     def pictures(self, start: int, stop: int) -> list[Picture]:
         """Those that have tokens between two places."""
