@@ -11,7 +11,8 @@ import pytest
 
 from pumice.errors import ImageError
 from pumice.evaluate.fingerprints import Fingerprint, Index
-from pumice.evaluate.overlap import NEAR, Lookup, overlap
+from pumice.evaluate.overlap import NEAR, Lookup, overlap, verdict
+from pumice.evaluate.results import Overlap
 from pumice.evaluate.samples import Picture, Sample, Stored
 
 from .test_fingerprints import index_of, photo, row
@@ -53,7 +54,8 @@ def test_pictures_and_questions_are_counted(tmp_path: Path, index: Index) -> Non
     found = overlap(samples, [index], lambda *told: said.append(told))
     assert found == {
         "pictures": 3, "pictures_same": 1, "pictures_near": 1,
-        "questions": 6, "questions_same": 5, "questions_with_picture": 2, "examples": ["1", "3"],
+        "questions": 6, "questions_same": 5, "questions_with_picture": 2,
+        "questions_with_same_picture": 1, "examples": ["1", "3"],
         "training": index.head["sources"],
     }  # fmt: skip
     assert said[-1] == ("pictures held against training", 3, 3)
@@ -123,3 +125,33 @@ def test_nothing_in_common(tmp_path: Path) -> None:
 def test_a_picture_that_cannot_be_read_is_named(index: Index) -> None:
     with pytest.raises(ImageError, match="broken"):
         overlap([ask("1", "Is it red?", Stored("broken", lambda: b"no picture"))], [index])
+
+
+@pytest.mark.parametrize(
+    ("counts", "word", "share"),
+    [
+        ({"questions_with_picture": 30, "questions_with_same_picture": 12}, "seen", "6.0%"),
+        ({"questions_with_picture": 30, "pictures_near": 20}, "alike", "15.0%"),
+        ({"pictures_same": 25, "questions_same": 90}, "pictures", "25.0%"),
+        ({"questions_same": 180, "pictures_near": 3}, "words", "90.0%"),
+        ({"pictures_near": 3}, "alike", "3.0%"),
+        ({}, "none", ""),
+    ],
+)
+def test_the_verdict_says_what_overlaps_and_what_that_means(
+    counts: dict[str, int], word: str, share: str
+) -> None:
+    found = Overlap(
+        pictures=100, pictures_same=0, pictures_near=0, questions=200, questions_same=0,
+        questions_with_picture=0, questions_with_same_picture=0, examples=[], training=[],
+    )  # fmt: skip
+    said = verdict({**found, **counts})  # type: ignore[typeddict-item]
+    assert said.startswith(f"{word}: ")
+    assert share in said
+
+
+def test_a_near_picture_is_not_the_same(tmp_path: Path, index: Index) -> None:
+    near = Stored("near", lambda: png(photo(2).resize((100, 80)), "JPEG"))
+    found = overlap([ask("3", "Is it red?", near)], [index])
+    assert (found["questions_with_picture"], found["questions_with_same_picture"]) == (1, 0)
+    assert verdict(found).startswith("alike: 100.0%")

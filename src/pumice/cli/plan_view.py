@@ -74,6 +74,21 @@ def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
     _packing(summary)
     _features(summary["features"], summary["cost"])
     _cost(summary["cost"])
+    if "asked" in summary:
+        _asked(summary["asked"])
+
+
+def _asked(told: Mapping[str, Any]) -> None:
+    """Questions on the way, whose time is not in the stage's: nobody knows how long answers will be."""
+    if told["times"]:
+        out.print(
+            f"  asked on the way: {counted(told['times'], 'time')}, about {told['questions']:,} questions "
+            "in all, besides the time above",
+            markup=False,
+            soft_wrap=True,
+        )
+    for text in told["notes"]:
+        note(f"  Note: {text}.")
 
 
 def _refused(rows: list[dict[str, Any]]) -> None:

@@ -120,9 +120,12 @@ def _cautions(scored: Sequence[TaskResult], published: Sequence[str]) -> list[st
 
 
 def _overlap(found: Overlap) -> str:
+    from pumice.evaluate.overlap import verdict
+
     return (
-        f"{found['pictures_same']:,} of {found['pictures']:,} pictures, {found['pictures_near']:,} more "
-        f"near; {found['questions_same']:,} of {found['questions']:,} questions, "
+        f"{verdict(found)}. Counted: {found['pictures_same']:,} of {found['pictures']:,} pictures, "
+        f"{found['pictures_near']:,} more near; "
+        f"{found['questions_same']:,} of {found['questions']:,} questions, "
         f"{found['questions_with_picture']:,} of them with such a picture"
     )
 

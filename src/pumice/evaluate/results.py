@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypedDict, cast, get_args, get_type_hints
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args, get_type_hints
 
 from pumice.data.lines import to_line, write_lines
 from pumice.errors import DataError
@@ -111,6 +111,8 @@ class Overlap(TypedDict):
     """With the words of a question of training, whatever picture stood there."""
     questions_with_picture: int
     """Asked of the same or a near picture in the same words."""
+    questions_with_same_picture: NotRequired[int]
+    """Of these, those whose very picture stood there (not in results of earlier versions)."""
     examples: list[str]
     """Ids of the first few of ``questions_with_picture``."""
     training: list[dict[str, Any]]

@@ -27,6 +27,7 @@ from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
 from pumice.processes import runner
 from pumice.recipes import load_recipe, recipe_names
+from pumice.recipes.evaluation import Evaluation
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
 from pumice.train.attending import check_attention, will_lay_flat
 from pumice.train.lean import lean_sizes
@@ -189,6 +190,8 @@ def _stage(
             "pictures_read": ("pixels" if options.decode else "headers") if options.images else None,
             "cost": _cost(shape, load, setup, stage, planned, options.per_node),
         }
+        if recipe.evaluation is not None and recipe.evaluation.every is not None:
+            summary["asked"] = _asked(recipe.evaluation, stage.name, counted.facts["steps"])
     if spread is not None:
         load = counted.load if counted is not None else _assumed(stage, told, planned, options)
         setup = _Place.of(options, told, shape, load, stage).setup(stage, load, additions)
@@ -200,6 +203,14 @@ def _stage(
     if options.published and told is not None:
         summary["published"] = _published(recipe, stage, told, planned, shape, additions, partly, options)
     return StageForecast(summary, counted)
+
+
+def _asked(plan: Evaluation, stage: str, steps: int) -> dict[str, Any]:
+    """How often the model in training is asked, and how many questions that is at most, about."""
+    kinds = len(plan.tasks) + (plan.questions is not None)
+    times = plan.asked(steps)
+    questions = times * kinds * plan.every_limit
+    return {"every": plan.every, "times": times, "questions": questions, "notes": plan.never(stage, steps)}
 
 
 def _trained(

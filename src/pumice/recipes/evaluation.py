@@ -51,6 +51,19 @@ class Evaluation(Strict):
         "how many of each task, drawn with whole pictures.",
     )
 
+    def asked(self, steps: int) -> int:
+        """How often the model in training is asked in a stage of so many steps."""
+        return 0 if self.every is None else steps // self.every
+
+    def never(self, stage: str, steps: int) -> list[str]:
+        """A warning where ``every`` is more than a stage has steps."""
+        if self.every is None or self.every <= steps:
+            return []
+        return [
+            f"evaluation.every is {self.every:,} and the stage {stage} has {steps:,} steps: nothing is asked "
+            "on its way"
+        ]
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         no_repeats(self.variants, "variants")

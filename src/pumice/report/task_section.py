@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from pumice.evaluate.results import TaskResult, TaskState
+from pumice.evaluate.overlap import verdict
+from pumice.evaluate.results import Overlap, TaskResult, TaskState
 from pumice.report.album import Album
 from pumice.report.evaluated import Evaluated, Shown
 from pumice.report.examples import HOW, MAX_NAME, MAX_WORDS, gallery
@@ -171,6 +172,11 @@ def _judge(judge: Mapping[str, Any] | None) -> Markup | None:
     return tag("div", tag("h3", "Judge"), tag("dl", rows, class_="facts"), class_="judge")
 
 
+_COUNTED = (
+    "pictures", "pictures_same", "pictures_near", "questions", "questions_same", "questions_with_picture",
+)  # fmt: skip
+
+
 def _overlap(result: TaskResult) -> Markup | None:
     """What of the task stood in the training data, where that was looked at."""
     found = cast("Mapping[str, Any]", result).get("overlap")
@@ -182,7 +188,8 @@ def _overlap(result: TaskResult) -> Markup | None:
         return f"{value:,}" if isinstance(value, int) else "?"
 
     files = [str(one.get("path", "?")) for one in found.get("training") or [] if isinstance(one, Mapping)]
-    said = (
+    known = all(isinstance(found.get(key), int) for key in _COUNTED)
+    said = (f"{verdict(cast('Overlap', found)).capitalize()}. " if known else "") + (
         f"Of {count('pictures')} pictures {count('pictures_same')} stand in the training data, and "
         f"{count('pictures_near')} more are near to one there. Of {count('questions')} questions "
         f"{count('questions_same')} stand there in the same words, {count('questions_with_picture')} of them "

@@ -305,7 +305,7 @@ def _run_one(
         "half": half,
         "ranks": ranks.world,
         "features": features,
-        "notes": machine_notes(stage, ranks.device),
+        "notes": [*machine_notes(stage, ranks.device), *_never_asked(running, stage, len(ready.plan))],
     }
     if stage.kind == "prefer":
         path = place / REFERENCE
@@ -389,6 +389,11 @@ def _best(
     before = running.record["best"].get(stage.name)
     note = partial(running.note_best, stage)
     return Best(whole.model, worker, write, note, place, running.ranks, before and before["loss"])
+
+
+def _never_asked(running: Running, stage: Stage, steps: int) -> list[str]:
+    plan = running.recipe.evaluation
+    return [] if plan is None or running.ask is None else plan.never(stage.name, steps)
 
 
 def _asking(running: Running, stage: Stage, worker: VisionLanguageModel) -> Asking | None:
