@@ -87,3 +87,15 @@ def test_defaults_of_the_table_are_those_of_the_code() -> None:
 
 def test_all_metrics_are_on_the_page() -> None:
     assert set(re.findall(r"`(pumice_\w+)`", TEXT)) == {*COUNTERS, *GAUGES, *TIMES}
+
+
+def test_holes_have_the_tests_that_the_page_names() -> None:
+    section = TEXT[TEXT.index("## What it keeps out") :]
+    here, seen = "", 0
+    for name in re.findall(r"`([\w/]+\.py|test_\w+)`", section):
+        if name.endswith(".py"):
+            here = (Path(__file__).parent / name).read_text("utf-8")
+        else:
+            assert f"def {name}(" in here, name
+            seen += 1
+    assert seen > 30

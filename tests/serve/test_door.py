@@ -62,6 +62,16 @@ def test_each_key_opens_and_has_its_name_in_the_log(locked: Live) -> None:
     assert KEY not in text
 
 
+def test_the_log_says_who_was_turned_away_and_why(locked: Live) -> None:
+    assert locked.client.get("/v1/models", headers={"Host": "evil.example"}).status_code == 403
+    assert locked.client.get("/v1/models").status_code == 401
+    until(lambda: locked.log.read_text().count("\n") == 2)
+    entries = [json.loads(line) for line in locked.log.read_text().splitlines()]
+    assert [(one["caller"], one["error"]) for one in entries] == [
+        ("127.0.0.1", "host_not_allowed"), ("127.0.0.1", "invalid_api_key")
+    ]  # fmt: skip
+
+
 def test_two_authorizations_are_none(locked: Live) -> None:
     headers = [("Authorization", f"Bearer {KEY}"), ("Authorization", f"Bearer {KEY}")]
     assert locked.client.get("/v1/models", headers=headers).status_code == 401

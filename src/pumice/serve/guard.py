@@ -68,7 +68,9 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = _headers(scope)
-        call = Call(path=scope["path"], accept=headers.get("accept", ""))
+        client = scope.get("client")
+        caller = client[0] if client else "unknown"
+        call = Call(path=scope["path"], caller=caller, accept=headers.get("accept", ""))
         scope[CALL] = call
         extra: list[tuple[bytes, bytes]] = [(b"x-request-id", call.id.encode())]
 
@@ -89,6 +91,7 @@ class Guard:
                 return
             await self.app(scope, receive, noted)
         except Failure as failure:
+            call.log["error"] = failure.code or failure.status
             await failed(failure, call).send(noted)
         finally:
             self.service.open -= 1
@@ -108,8 +111,6 @@ class Guard:
                 ("access-control-max-age", "600"),
             )
             return Whole("", 204, "text/plain", asked)
-        client = scope.get("client")
-        call.caller = client[0] if client else "unknown"
         if scope["path"] == OPEN or is_page(scope, call.accept):
             return None
         if self.door.keys:
