@@ -81,3 +81,49 @@ def test_the_last_seed_serves_every_turn(generator: Generator) -> None:
     session = ChatSession(generator, sampling=sampling, max_new_tokens=8)
     session.messages = [text_message("user", "a"), text_message("assistant", "b")]
     assert isinstance("".join(session.ask("What ?")), str)
+
+
+def test_a_turn_taken_back_is_asked_again_by_another_seed(generator: Generator) -> None:
+    session = ChatSession(generator, sampling=Sampling(temperature=3.0, seed=5), max_new_tokens=12)
+    session.add_image(picture(0))
+    first = "".join(session.ask("What ?"))
+    assert (session.turns[0].seed, session.turns[0].ended.finish) == (5, "length")
+    assert session.used == session.turns[0].ended.usage.prompt_tokens + 12  # type: ignore[union-attr]
+    assert session.context == 256
+    turn = session.undo(again=True)
+    assert (turn.question, turn.answer) == ("What ?", first)
+    assert (session.messages, session.images, len(session.pending)) == ([], [], 1)
+    again = "".join(session.ask(turn.question))
+    assert session.turns[0].seed == 6
+    assert again != first
+    session.sampling = Sampling(temperature=3.0, seed=session.turns[0].seed)
+    session.reset()
+    session.add_image(picture(0))
+    assert "".join(session.ask("What ?")) == again, "the seed that is told gives the same text"
+    session.undo()
+    with pytest.raises(UsageError, match="no turn"):
+        session.undo()
+
+
+def test_an_answer_is_stopped_while_its_prompt_is_read(session: ChatSession) -> None:
+    session.add_image(picture(0))
+    assert list(session.ask("What ?", lambda: True)) == []
+    assert session.turns == []
+    assert len(session.pending) == 1
+    pieces: list[str] = []
+    for piece in session.ask("What ?", lambda: len(pieces) > 1):
+        pieces.append(piece)
+    assert len(pieces) == 2
+    assert session.turns[0].ended.finish == "abort"
+    assert session.messages[-1] == text_message("assistant", "".join(pieces))
+
+
+def test_many_turns_keep_no_more_than_their_budget(session: ChatSession) -> None:
+    """Earlier turns are not read again, and what is kept stays within one conversation's tokens."""
+    session.max_new_tokens = 2
+    for number in range(12):
+        "".join(session.ask(f"What {number} ?"))
+    usage = session.turns[-1].ended.usage
+    assert usage is not None
+    assert usage.cached_tokens > 0.8 * session.turns[-2].ended.usage.prompt_tokens  # type: ignore[union-attr]
+    assert session.generator.engine.stats().places < 4 * session.used

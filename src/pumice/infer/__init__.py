@@ -4,7 +4,7 @@ from pumice.infer.engine.requests import PromptTooLong
 from pumice.infer.generate import Completion, Ended, Generator, Request
 from pumice.infer.pictures import ImageSource
 from pumice.infer.sampling import GREEDY, Sampling
-from pumice.infer.session import ChatSession
+from pumice.infer.session import ChatSession, Turn
 
 __all__ = [
     "GREEDY",
@@ -16,4 +16,5 @@ __all__ = [
     "PromptTooLong",
     "Request",
     "Sampling",
+    "Turn",
 ]

@@ -6,7 +6,7 @@ ones take what the rows that run at once need.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -230,7 +230,12 @@ class Generator:
                     del under_way[answer.place]
                     yield answer.place, answer.completion()
 
-    def stream(self, request: Request, ended: Ended | None = None) -> Iterator[str]:
+    def stream(
+        self,
+        request: Request,
+        ended: Ended | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> Iterator[str]:
         """The answer to one request, piece by piece; the pieces join to ``generate``'s text.
 
         Leaving the iterator ends the answer.
@@ -238,18 +243,22 @@ class Generator:
         Args:
             request: what to answer.
             ended: told how the answer ended, with its counts and times.
+            stopped: asked before each step, while the prompt is read, too; True ends the answer.
         """
         running, answer = self._submit(0, self.engine.prepare(_asked(request)), None)
         given = 0
         try:
             with _given_up_at_the_end(self.engine, {0: (running, answer)}):
                 while answer.end is None:
+                    if stopped is not None and stopped():
+                        running.abort()
                     self.engine.step()
                     piece = "".join(answer.text[given:])
                     given = len(answer.text)
                     if piece:
                         yield piece
-                answer.completion()
+                if answer.end.error is not None:
+                    raise answer.end.error
         finally:
             if ended is not None and answer.end is not None:
                 ended.finish = answer.end.reason
