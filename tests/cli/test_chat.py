@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
+import os
+import pty
+import re
+import select
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +157,8 @@ class FakeSession:
     """Answers with what it has been shown and asked; can be stopped while it speaks."""
 
     def __init__(self) -> None:
+        self.last = self.context = None
+        self.used = 0
         self.images: list[Path] = []
         self.asked: list[str] = []
         self.closed = False
@@ -159,15 +171,15 @@ class FakeSession:
         self.images.clear()
         self.asked.clear()
 
-    def ask(self, text: str) -> Iterator[str]:
+    def ask(self, text: str, stopped: Callable[[], bool]) -> Iterator[str]:
         self.asked.append(text)
-        try:
-            for number in range(3):
-                if self.interrupt and number == 1:
-                    signal.raise_signal(signal.SIGINT)
-                yield f"word{number} "
-        finally:
-            self.closed = True
+        for number in range(3):
+            if self.interrupt and number == 2:
+                signal.raise_signal(signal.SIGINT)
+            if stopped():
+                break
+            yield f"word{number} "
+        self.closed = True
 
 
 def _talk(session: Any, lines: list[str | BaseException]) -> None:
@@ -244,3 +256,166 @@ def test_a_real_session_keeps_its_turns(trained: Any, picture: Path) -> None:
     assert session.images == [picture]
     with pytest.raises(UsageError):
         talk.take("/nothing")
+
+
+def talk_with(trained: Any, **settings: Any) -> Conversation:
+    from pumice.cli.models import load_generator
+    from pumice.infer import ChatSession, Sampling
+
+    sampling = Sampling(temperature=settings.pop("temperature", 0.0), seed=7)
+    session = ChatSession(load_generator(trained.folder / "model"), sampling=sampling, **settings)
+    return Conversation(session, model="small")
+
+
+def test_a_conversation_is_saved_and_taken_back(
+    trained: Any, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = talk_with(trained, temperature=1.5, max_new_tokens=4)
+    with pytest.raises(UsageError, match="nothing was said"):
+        talk.take(f"/save {tmp_path / 'early.md'}")
+    talk.take(f"/image {picture}")
+    talk.take("What is it?")
+    talk.take("And its colour?")
+    talk.take("/retry")
+    talk.take("/stats")
+    talk.take(f"/save {tmp_path / 'talk.json'}")
+    saved = json.loads((tmp_path / "talk.json").read_text("utf-8"))
+    assert (saved["model"], saved["settings"]["seed"], saved["settings"]["temperature"]) == ("small", 7, 1.5)
+    assert [turn["question"] for turn in saved["turns"]] == ["What is it?", "And its colour?"]
+    assert [turn["seed"] for turn in saved["turns"]] == [7, 9], "the second one was drawn again"
+    assert saved["turns"][0]["images"] == [str(picture)]
+    assert saved["turns"][0]["answer"] == talk.session.turns[0].answer
+    assert re.search(r"seed 9\n", capsys.readouterr().out)
+    talk.take("/undo")
+    talk.take(f"/save {tmp_path / 'talk.md'}")
+    page = (tmp_path / "talk.md").read_text("utf-8")
+    assert f"- shown: `{picture}`" in page
+    assert "And its colour?" not in page
+    talk.take(f"/save {tmp_path / 'talk.json'}")  # its own file is written anew
+    (tmp_path / "mine.md").write_text("mine")
+    for name, words in (("mine.md", "already"), ("talk.txt", ".json or .md"), ("no/talk.md", "no folder")):
+        with pytest.raises(UsageError, match=words):
+            talk.take(f"/save {tmp_path / name}")
+    assert (tmp_path / "mine.md").read_text() == "mine"
+    talk.take("/undo")
+    assert (talk.session.turns, talk.session.pending) == ([], (picture,))
+
+
+def test_a_question_of_several_lines() -> None:
+    session = FakeSession()
+    _talk(session, ["one \\", "two\\", "three", '"""first', "second", 'third"""', '"""alone"""'])
+    assert session.asked == ["one\ntwo\nthree", "first\nsecond\nthird", "alone"]
+
+
+def test_a_context_that_fills_is_told(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    talk = talk_with(trained, max_new_tokens=3)
+    context = talk.session.context
+    assert context is not None
+    talk.take("x " * int(0.45 * context))
+    said = capsys.readouterr().err
+    assert f"of the {context} tokens" in said or "is full" in said
+    with pytest.raises(UsageError, match=str(context)) as caught:
+        talk.take("x " * context)
+    assert "/undo" in str(caught.value.remedy)
+    assert len(talk.session.turns) == 1
+
+
+def test_lines_of_json(pumice: Any, trained: Any, picture: Path) -> None:
+    words = ["chat", trained.folder, "--image", picture, "--max-new-tokens", "4", "--temperature", "2"]
+    told = pumice(*words, "--lines", "--json", stdin="What is it?\n\nWhat color?\n")
+    assert told.code == 0, told.both
+    first, second = [json.loads(line) for line in told.out.splitlines()]
+    assert (first["question"], second["question"]) == ("What is it?", "What color?")
+    assert (first["images"], second["images"]) == ([str(picture)], [])
+    assert second["prompt_tokens"] > first["prompt_tokens"]
+    again = pumice(*words, "--lines", "--seed", first["seed"], stdin="What is it?\nWhat color?\n")
+    assert again.out == f"{first['answer']}\n{second['answer']}\n", "the seed that is told"
+    other = pumice(*words, "--lines", "--json", stdin="What is it?\n")
+    assert json.loads(other.out)["seed"] != first["seed"], "a seed is drawn where none is given"
+
+
+def test_what_an_answer_took(pumice: Any, trained: Any, picture: Path) -> None:
+    told = pumice("chat", trained.folder, "--image", picture, "What?", "--max-new-tokens", "6", "--stats")
+    assert re.search(r"tokens, [\d.]+ a second; the first after [\d.]+ s; prompt \d+\n$", told.err), told.err
+
+
+def test_lines_and_json_are_for_pipes(pumice: Any, trained: Any) -> None:
+    both = pumice("chat", trained.folder, "What?", "--lines", stdin="What?")
+    assert both.code == 2
+    assert "one of them" in both.err
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, words: list[Any]) -> None:
+        self.master, slave = pty.openpty()
+        env = {**os.environ, "TERM": "dumb", "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-m", "pumice", *(str(word) for word in words)]
+
+        def take_terminal() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        self.process = subprocess.Popen(
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=env,
+            start_new_session=True,
+            preexec_fn=take_terminal,
+        )
+        os.close(slave)
+        self.said = ""
+
+    def until(self, pattern: str, seconds: float = 60) -> str:
+        """Read until something is said; what stood before it, and it."""
+        end = time.monotonic() + seconds
+        while (found := re.search(pattern, self.said)) is None:
+            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"{pattern!r} was never said: {self.said!r}"
+            self.said += os.read(self.master, 4096).decode("utf-8", "replace").replace("\r", "")
+        said, self.said = self.said[: found.end()], self.said[found.end() :]
+        return said
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    opened: list[Terminal] = []
+
+    def start(*words: Any) -> Terminal:
+        opened.append(Terminal([*words]))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.process.kill()
+        one.process.wait()
+        os.close(one.master)
+
+
+@pytest.mark.slow
+def test_at_a_terminal(trained: Any, picture: Path, tmp_path: Path, terminal: Any) -> None:
+    """Ctrl-C ends an answer and not the program; Ctrl-D leaves."""
+    window = terminal("chat", trained.folder, "--max-new-tokens", "4000", "--stats")
+    window.until("Ctrl-D leaves")
+    window.until("> ")
+    window.type(f"/image {picture}\n")
+    window.until("pixels: ask about it")
+    window.until("> ")
+    window.type("Describe it.\n")
+    window.until(r"a second|cut")
+    window.until("> ")
+    window.type("\x03")  # at the prompt it says how to leave
+    window.until("/quit leaves")
+    window.until("> ")
+    window.type(f"/save {tmp_path / 'talk.json'}\n")
+    window.until("Saved to")
+    window.until("> ")
+    window.type("\x04")
+    assert window.process.wait(30) == 0
+    assert json.loads((tmp_path / "talk.json").read_text("utf-8"))["turns"][0]["question"] == "Describe it."

@@ -204,6 +204,7 @@ def test_the_log_has_no_content_by_default(live: Live) -> None:
         "/v1/chat/completions", 200, "one", 1
     )  # fmt: skip
     assert (entry["prompt_tokens"], entry["completion_tokens"], entry["finish"]) == (101, 3, ["stop"])
+    assert entry["seed"] >= 0, "drawn for it, and told"
     assert "secret" not in text
     assert picture[-20:] not in text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +24,10 @@ EPILOG = examples(
         'pumice chat runs/clips --video walk.mp4 "What happens?"',
     ),
     ("in a pipe", 'echo "What is this?" | pumice chat runs/tiny/model --image a.png'),
+    (
+        "a question in each line, an object of JSON for each answer",
+        "pumice chat tiny --image a.png --lines --json < questions.txt",
+    ),
 )
 
 
@@ -56,7 +62,14 @@ def chat(
         typer.Option(help="Draw among the likeliest words of this total probability, over 0 and up to 1."),
     ] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Draw among so many likeliest words; 0 is no limit.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the draws; at temperature 0 there are none.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Decides the draws; at temperature 0 there are none. --stats, --json and /save tell it.",
+            show_default="another one each time",
+        ),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 512,
     system: Annotated[
         str | None, typer.Option(help="A system prompt.", show_default="the conversation template's")
@@ -69,6 +82,24 @@ def chat(
             show_default="the model's own",
         ),
     ] = None,
+    lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines",
+            help="Each line of standard input is a question of one conversation; empty lines are left out.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="For scripts: a line of JSON for each answer, with its counts, times and seed.",
+        ),
+    ] = False,
+    stats: Annotated[
+        bool,
+        typer.Option("--stats", help="Tell after each answer what it took, on standard error."),
+    ] = False,
 ) -> None:
     """Ask a model about pictures: once with QUESTION, or in a conversation without."""
     from pumice.cli.models import find_model
@@ -85,12 +116,12 @@ def chat(
 
         check_template_name(template)
     talk = question is None and sys.stdin.isatty()
-    if question is None and not talk:
-        question = sys.stdin.read().strip()
-        if not question:
-            raise UsageError(
-                "there is no question", where="standard input", remedy="give one: pumice chat MODEL QUESTION"
-            )
+    if talk and (as_json or lines):
+        raise UsageError(
+            f"{'--json' if as_json else '--lines'} is not for a conversation at the terminal",
+            remedy="give a QUESTION, or questions on standard input",
+        )
+    questions = [] if talk else _questions(question, lines=lines)
     # What was typed is right: now what takes seconds.
     from pumice.cli.console import answer_piece, hint, note
 
@@ -101,7 +132,9 @@ def chat(
     from pumice.infer import ChatSession, Sampling
     from pumice.types import Video
 
-    sampling = Sampling(temperature, top_k, top_p, seed)
+    # Short enough to be typed again.
+    drawn = secrets.randbits(32) if seed is None else seed
+    sampling = Sampling(temperature, top_k, top_p, drawn)
     generator = load_generator(folder, template=template)
     session = ChatSession(generator, system=system, sampling=sampling, max_new_tokens=max_new_tokens)
     for image in images or ():
@@ -114,9 +147,41 @@ def chat(
     if talk:
         from pumice.cli.converse import Conversation
 
-        Conversation(session).run()
-    else:
-        assert question is not None
-        for piece in session.ask(question):
-            answer_piece(piece)
-        sys.stdout.write("\n")
+        Conversation(session, model=model, stats=stats).run()
+        return
+    from pumice.cli.converse import tell_end
+    from pumice.cli.transcript import turn_row
+
+    for one in questions:
+        for piece in session.ask(one):
+            if not as_json:
+                answer_piece(piece)
+        if as_json:
+            assert session.last is not None
+            row = {"model": model, **turn_row(session.last)}
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            sys.stdout.write("\n")
+            tell_end(session, cut=False, stats=stats)
+
+
+def _questions(question: str | None, *, lines: bool) -> list[str]:
+    """What is asked outside of a terminal.
+
+    Raises:
+        UsageError: nothing is, or it is asked in two ways.
+    """
+    if question is not None:
+        if lines:
+            raise UsageError(
+                "--lines reads standard input, and a QUESTION is given", remedy="give one of them"
+            )
+        return [question]
+    text = sys.stdin.read()
+    found = [line.strip() for line in (text.splitlines() if lines else [text]) if line.strip()]
+    if not found:
+        raise UsageError(
+            "there is no question", where="standard input", remedy="give one: pumice chat MODEL QUESTION"
+        )
+    return found

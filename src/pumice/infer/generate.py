@@ -7,6 +7,7 @@ ones take what the rows that run at once need.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator as Generated
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -235,7 +236,7 @@ class Generator:
         request: Request,
         ended: Ended | None = None,
         stopped: Callable[[], bool] | None = None,
-    ) -> Iterator[str]:
+    ) -> Generated[str, None, None]:
         """The answer to one request, piece by piece; the pieces join to ``generate``'s text.
 
         Leaving the iterator ends the answer.

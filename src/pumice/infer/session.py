@@ -47,7 +47,8 @@ class ChatSession:
     Attributes:
         messages: the conversation; one that began elsewhere can be put here.
         images: all that was shown, by the index that messages use.
-        turns: what was asked here.
+        turns: what was asked here, without questions that got no word for an answer.
+        last: what was asked last, with or without one.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ChatSession:
         self.messages: list[Message] = []
         self.images: list[ImageSource] = []
         self.turns: list[Turn] = []
+        self.last: Turn | None = None
         self._pending: list[ImageSource] = []
         self._again = 0  # answers that were taken back to be drawn anew
 
@@ -174,6 +176,7 @@ class ChatSession:
 
     def _remember(self, turn: Turn) -> None:
         """Enter a turn into the history; without an answer there is no turn, and pictures stay pending."""
+        self.last = turn
         if not turn.answer.strip():
             return
         question = self._question(turn.question, len(self.images), len(turn.images))

@@ -128,6 +128,7 @@ class Service:
             Failure: the model is not there yet, the queue is full, or a request cannot be carried out.
         """
         call.log["model"] = served.name
+        call.log["seed"] = asks[0].settings.seed
         if self.log.content:
             call.log["asked"] = [content_of(ask) for ask in asks]
         if len(asks) * asks[0].n > self.limits.answers:
