@@ -32,26 +32,28 @@ def open_side(spec: Ask) -> Any:
 
 def _ours(folder: Path, weights: str) -> Any:
     from pumice.bench.weights import load_as, weight_bytes
-    from pumice.infer.engine import Delta, Engine, Limits
+    from pumice.infer.engine import Delta, Engine, Event, Finished, Limits
 
     made = load_as(folder, weights)
     engine = Engine(*made, limits=Limits(tokens=2048))
     read = weight_bytes(engine.model)
 
     def answer(asked: Question) -> dict[str, float]:
-        began = time.perf_counter()
-        running = engine.submit(asked.request())
         times: list[float] = []
-        events = running.events(timeout=0)
-        for _ in range(asked.tokens):
-            before = len(times)
-            while len(times) == before:
-                engine.step()
-                event = next(events)
-                assert isinstance(event, Delta)
+        ends: list[Finished] = []
+
+        def see(event: Event) -> None:
+            if isinstance(event, Delta):
                 times.append(time.perf_counter())
+            else:
+                ends.append(event)
+
+        began = time.perf_counter()
+        running = engine.submit(asked.request(), see)
         while engine.step():
             pass
+        if ends[0].error is not None:
+            raise ends[0].error
         return {"first": times[0] - began, "prompt": running.prompt_tokens, **_pace(times)}
 
     return _twice(answer, weight_bytes=read)

@@ -1,7 +1,7 @@
 """Many questions at once beside one at a time, on the same engine: requests a second, and first tokens.
 
-Legend: a way is how requests come (``one``, ``together``), a kind what they show (``image``, ``text``,
-``mixed``).
+Legend: a way is how requests come (``one``, ``together``), a kind what they show: a picture each (``image``),
+all of a round the same one (``shared``), nothing (``text``), or every other one a picture (``mixed``).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pumice.bench.asked import Question, question
 from pumice.bench.weights import load_as
 from pumice.infer.engine import Delta, Engine, Event, Finished, Limits
 
-Kind = Literal["image", "text", "mixed"]
-KINDS: tuple[Kind, ...] = ("image", "mixed", "text")
+Kind = Literal["image", "shared", "mixed", "text"]
+KINDS: tuple[Kind, ...] = ("image", "shared", "mixed", "text")
 GOAL = 4.0
 """How many times the requests a second of one at a time 16 image requests together mean to reach."""
 
@@ -122,7 +122,7 @@ def _measure(engine: Engine, kinds: Sequence[Kind], settings: Settings, tell: Te
         for kind in kinds:
             for way, count in ways:
                 tell(f"{kind}, {way}, round {turn + 1}", done, total)
-                asked = [question(seed + n, settings.tokens, picture=_shows(kind, n)) for n in range(count)]
+                asked = _questions(kind, seed, count, settings.tokens)
                 seed += count
                 found.setdefault((kind, way), []).append(_ask(engine, asked, at_once=way == "together"))
                 done += 1
@@ -132,8 +132,13 @@ def _measure(engine: Engine, kinds: Sequence[Kind], settings: Settings, tell: Te
     return [replace(one, ratio=one.rate / alone[one.kind]) if one.way == "together" else one for one in loads]
 
 
-def _shows(kind: Kind, number: int) -> bool:
-    return kind == "image" or (kind == "mixed" and number % 2 == 0)
+def _questions(kind: Kind, seed: int, count: int, tokens: int) -> list[Question]:
+    """Questions that nobody asked before."""
+    shown = [kind in ("image", "shared") or (kind == "mixed" and n % 2 == 0) for n in range(count)]
+    found = [question(seed + n, tokens, picture=shows) for n, shows in enumerate(shown)]
+    if kind == "shared":
+        return [Question(one.text, found[0].picture, tokens) for one in found]
+    return found
 
 
 class _Asked:

@@ -23,6 +23,7 @@ class KindChoice(StrEnum):
     """What requests show."""
 
     image = "image"
+    shared = "shared"
     mixed = "mixed"
     text = "text"
 
@@ -87,7 +88,11 @@ def infer(
 def serve(
     kinds: Annotated[
         list[KindChoice] | None,
-        typer.Option("--kind", help="What requests show; repeatable.", show_default="all"),
+        typer.Option(
+            "--kind",
+            help="What requests show: a picture each, all the same one, every other one a picture, none.",
+            show_default="all",
+        ),
     ] = None,
     weights: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "bfloat16",
     requests: Annotated[int, typer.Option(min=2, help="Requests that come at once.")] = 16,
@@ -101,7 +106,7 @@ def serve(
     small: _Small = False,
     out_file: _Json = None,
 ) -> None:
-    """Many requests at once beside one at a time on the same engine, each with its own picture and words.
+    """Many requests at once beside one at a time on the same engine, each with words of its own.
 
     Random weights in the shapes of CLIP-L/336 and TinyLlama 1.1B; answers of fixed length.
     """

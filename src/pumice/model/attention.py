@@ -20,6 +20,7 @@ from pumice.model.block_attention import block_attention
 from pumice.model.flex import block_mask, flex_packed
 from pumice.model.kernels import Kernel, best, need_of, unfit
 from pumice.model.packing import Packing
+from pumice.model.query_blocks import attend_in_blocks, suits_blocks
 from pumice.model.ragged import CarriedRagged, Ragged, ragged_attention
 from pumice.model.tiles import Group, groups_of
 
@@ -300,6 +301,12 @@ def plain_attention(
     softcap: float | None = None,
 ) -> Tensor:
     """Matrix product, softmax in float32, matrix product: [B, Q, H, D]. The mask is boolean, True = seen."""
+    if mask_BxQK is None and not dropout and suits_blocks(query_BHQD, value_BHKD):
+        rows = [
+            attend_in_blocks(query_HQD, key_HKD, value_HKD, causal=False, scaling=scaling, softcap=softcap)
+            for query_HQD, key_HKD, value_HKD in zip(query_BHQD, key_BHKD, value_BHKD, strict=True)
+        ]
+        return torch.stack(rows).transpose(1, 2).contiguous()
     groups = query_BHQD.shape[1] // key_BHKD.shape[1]
     if groups > 1:
         key_BHKD = key_BHKD.repeat_interleave(groups, dim=1)

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pumice.model.query_blocks import attend_in_blocks, suits_blocks
+
 GATHER_BYTES = 1 << 18
 """Keys and values of one sequence and layer up to which one-token sequences are computed together on a CPU:
 a copy of so little is cheaper than a call for each."""
@@ -193,6 +195,17 @@ def _stretch(
     if count == 1:  # all keys that are left are seen
         query_1hGD = _grouped(query_HnD.transpose(0, 1), kv_heads)
         return _attend(query_1hGD, key_hKD[None], value_hKD[None], None, scaling, softcap).flatten(1, 2)
+    if suits_blocks(query_HnD, value_hKD):
+        found_HnD = attend_in_blocks(
+            query_HnD,
+            key_hKD,
+            value_hKD,
+            causal=True,
+            scaling=scaling,
+            softcap=softcap,
+            window=carried.window,
+        )
+        return found_HnD.transpose(0, 1)
     whole = count == keys and (carried.window is None or keys <= carried.window)
     if count > FOLD or (whole and groups == 1):
         key_HKD, value_HKD = (
@@ -252,5 +265,8 @@ def _attend(
         scores_BHQK = softcap * torch.tanh(scores_BHQK / softcap)
     if seen is not None:
         scores_BHQK = scores_BHQK.masked_fill(~seen, -torch.inf)
-    weights_BHQK = torch.softmax(scores_BHQK, dim=-1, dtype=torch.float32).to(value_BHKD.dtype)
+    if scores_BHQK.dtype == value_BHKD.dtype:  # computed in float32 inside, rounded once
+        weights_BHQK = torch.softmax(scores_BHQK, dim=-1)
+    else:
+        weights_BHQK = torch.softmax(scores_BHQK, dim=-1, dtype=torch.float32).to(value_BHKD.dtype)
     return torch.matmul(weights_BHQK, value_BHKD)

@@ -18,6 +18,9 @@ from pumice.infer.engine.sequence import Sequence
 
 ROOM = 64
 """Places that a stretch gets beyond what it needs now: it grows this much at a time."""
+ALONE = 2
+"""A step that keeps no answer waiting may have so many times the prompt tokens. A prompt with one picture is
+then read at once; products of the few rows that a cut leaves are slow for their number."""
 
 
 class Scheduler:
@@ -69,6 +72,8 @@ class Scheduler:
         """
         work: list[Work] = []
         budget = self.limits.chunk
+        if all(one.left > 1 for one in self.running):  # no answer waits for this step
+            budget *= ALONE
         for sequence in list(self.running):
             if sequence not in self.running:
                 continue  # preempted for one before it
