@@ -17,6 +17,7 @@ from transformers.masking_utils import sdpa_mask
 
 from pumice.errors import CheckpointError, suggest
 from pumice.model.block_attention import block_attention
+from pumice.model.filling import CARRIED, FilledUp
 from pumice.model.flex import block_mask, flex_packed
 from pumice.model.kernels import Kernel, best, need_of, unfit
 from pumice.model.packing import Packing
@@ -25,14 +26,12 @@ from pumice.model.ragged import CarriedRagged, Ragged, ragged_attention
 from pumice.model.tiles import Group, groups_of
 
 ATTENTION_CHOICES = ("auto", "sdpa", "eager", "flex", "varlen")
+
 AUTO = "pumice_auto"
 """What transformers knows our attention by."""
 
 KERNELS: dict[str, Kernel] = {"pumice_flex": "flex", "pumice_varlen": "varlen"}
 """Those of our attentions that take one kernel for packed rows, by what transformers knows them by."""
-
-CARRIED = "_pumice_packing"
-"""The attribute of a mask that holds the packing it stands for (``Carried``)."""
 
 PLAIN_SCORES = 1 << 26
 """The most scores (rows x heads x queries x keys) that one layer holds at once in plain attention."""
@@ -147,10 +146,13 @@ def auto_attention(
     15.1 ms (forward alone 10.1 and 6.6); in float32 25.4 and 26.3 ms, so there SDPA stays, which needs
     less memory. For the same reason it stays where the scores are many.
     """
-    carried: Carried | CarriedRagged | None = getattr(attention_mask, CARRIED, None)
+    carried: Carried | CarriedRagged | FilledUp | None = getattr(attention_mask, CARRIED, None)
     if isinstance(carried, CarriedRagged):
         return ragged_attention(query_BHQD, key_BHKD, value_BHKD, carried, scaling, softcap), None
-    if carried is not None:
+    if isinstance(carried, FilledUp):
+        key_BHKD, value_BHKD = key_BHKD[:, :, : carried.tokens], value_BHKD[:, :, : carried.tokens]
+        attention_mask = None
+    elif carried is not None:
         found = _packed(query_BHQD, key_BHKD, value_BHKD, carried, dropout, scaling, softcap)
         if found is not None:
             return found, None

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pumice.errors import CheckpointError, suggest
+from pumice.model.attention import AUTO
+from pumice.model.filling import filled_mask, filled_up, fills_up
 
 SelectFeature = Literal["patch", "cls_patch"]
 
@@ -233,11 +235,17 @@ class VisionTower(Tower):
         if self.family.pre_norm is not None:
             hidden_NSV = getattr(core, self.family.pre_norm)(hidden_NSV)
         positional, named = self._layer_arguments(core, pixels_NCHW)
+        tokens = hidden_NSV.shape[1]
+        ours = self.family.call == "mask" and self.config._attn_implementation == AUTO
+        if ours and fills_up(hidden_NSV):
+            hidden_NSV = filled_up(hidden_NSV)
+            positional = (filled_mask(hidden_NSV, tokens),)
         states = {0: hidden_NSV}
         for number, layer in enumerate(core.get_submodule(self.family.layers)[: max(self.depths)], start=1):
             hidden_NSV = layer(hidden_NSV, *positional, **named)
             if number in self.depths:
                 states[number] = hidden_NSV
+        states = {number: state_NSV[:, :tokens] for number, state_NSV in states.items()}
         chosen = [states[depth] for depth in self.depths]
         features_NSV = chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=2)
         if self.select_feature == "patch":
