@@ -192,7 +192,7 @@ def _line(name: str, took: Sequence[Answer], bandwidth: float) -> Line:
         name,
         int(took[0]["prompt"]),
         median("first"),
-        median("again") if "again" in took[0] and name.startswith("pumice") else None,
+        median("again") if "again" in took[0] else None,
         median("rate"),
         took[0].get("weight_bytes"),
         max(one["peak_bytes"] for one in took),
