@@ -17,6 +17,7 @@ from pumice.cli import (
     evaluate,
     export,
     judge,
+    look,
     merge,
     plan,
     recipes,
@@ -55,6 +56,7 @@ app.command("eval compare", epilog=compare.EPILOG)(compare.compare)
 app.command("judge", epilog=judge.EPILOG)(judge.judge)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("chat", epilog=chat.EPILOG)(chat.chat)
+app.command("look", epilog=look.EPILOG)(look.look)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(runs.app, name="runs")

@@ -26,7 +26,19 @@ class PumiceGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Verbs in the order in which one needs them, groups among them."""
         order = [
-            *("world", "data", "plan", "train", "eval", "eval compare", "judge", "score", "chat", "serve"),
+            *(
+                "world",
+                "data",
+                "plan",
+                "train",
+                "eval",
+                "eval compare",
+                "judge",
+                "score",
+                "chat",
+                "look",
+                "serve",
+            ),
             *("report", "runs", "merge", "export", "recipes", "bench"),
         ]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))

@@ -3,7 +3,7 @@
 import { Trouble, relevance } from "./api.js";
 import { make } from "./markdown.js";
 
-const HOT = [255, 72, 0], FADED = 0.72, SHARPENED = 0.6, WIDEST = 640, LITTLE = 0.1;
+const HOT = [255, 72, 0], FADED = 0.72, SHARPENED = 0.6, WIDEST = 640, LITTLE = 0.1, MUCH = 3;
 
 /** Draws a picture faded where nothing is hot; the same rule as pumice/image/heat.py. */
 function draw(canvas, image, map) {
@@ -35,14 +35,13 @@ function between(glow, { rows, columns }, x, y) {
   return (at(r, c) * (1 - u) + at(r, c + 1) * u) * (1 - v) + (at(r + 1, c) * (1 - u) + at(r + 1, c + 1) * u) * v;
 }
 
-/** What a gain in nats means. */
+/** What a gain in nats means: beside the same picture with all its details evened out. */
 function meaning(gain) {
   if (gain === null || gain === undefined) return "";
-  if (Math.abs(gain) < LITTLE) return "The picture made no difference: the model would have said this anyway.";
-  const times = Math.exp(Math.min(Math.abs(gain), 30));
-  const told = times >= 1e6 ? "over a million" : times >= 100 ? Math.round(times).toLocaleString("en") : times.toFixed(times < 10 ? 1 : 0);
-  return gain > 0 ? `What is seen made this ${told} times as likely as the same picture's mean colour and texture alone.`
-    : `What is seen made this ${told} times less likely: the words came from elsewhere.`;
+  if (gain < -LITTLE) return "The picture's details speak against these words: they came from the text.";
+  if (gain < LITTLE) return "The picture made no difference: the model would have said this anyway.";
+  if (gain > MUCH) return "Without the picture's details the model would hardly have said this.";
+  return `The picture's details made this ${Math.exp(gain).toFixed(1)} times as likely.`;
 }
 
 /** A panel for one answer. `question` gives the call's body; `pictures` are those shown up to the answer. */

@@ -7,13 +7,12 @@ const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]{0,30})[^`]*$/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)(?:\s+#+)?\s*$/;
 const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 const ITEM = /^( {0,12})([-*+]|\d{1,9}[.)])(?:\s+(.*)|)$/;
-const ROW = /^\s*\|?(.*\|.*?)\|?\s*$/;
 const ALIGNS = /^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$/;
 
 const LONGEST = 1000;
 // Headings, rules and tables are short lines. In long ones their patterns would look at each place again and again.
 const short = (line) => (line.length > LONGEST ? "" : line);
-const isRow = (line) => line.includes("|") && ROW.test(short(line));
+const isRow = (line) => short(line).includes("|");
 const isAligns = (line) => line.includes("-") && line.includes("|") && ALIGNS.test(short(line));
 
 /** Elements by name, with children that are nodes or text. */
@@ -150,7 +149,7 @@ function listed(lines, k, depth) {
 }
 
 function tabled(lines, k) {
-  const cells = (line) => ROW.exec(short(line))?.[1].split("|").map((cell) => cell.trim()) ?? [line.trim()];
+  const cells = (line) => line.trim().replace(/^\|/, "").replace(/\|$/, "").split("|").map((cell) => cell.trim());
   const heads = cells(lines[k]);
   const row = (name, texts) => make("tr", {}, ...heads.map((_, at) => make(name, {}, ...inline(texts[at] ?? "", 0))));
   const body = make("tbody");
