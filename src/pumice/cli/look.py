@@ -54,7 +54,7 @@ def look(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 128,
     steps: Annotated[
         int, typer.Option(min=1, help="Points of the path along which gradients are summed.")
-    ] = 8,
+    ] = 4,
     template: Annotated[
         str | None,
         typer.Option(help="The conversation template, as for pumice chat.", show_default="the model's own"),

@@ -35,9 +35,9 @@ from pumice.text.render import render
 from pumice.text.template import Template
 from pumice.types import Message, Video, text_message
 
-STEPS = 8
-"""Points of the path. On 120 questions of the embedded world 4, 8 and 16 put as much into the object asked
-about (docs/LOG.md)."""
+STEPS = 4
+"""Points of the path. On 120 questions of the embedded world 1 to 16 put about as much into the object asked
+about (docs/looking.md); with one the hottest place is a little less often on it."""
 
 
 class Abandoned(Exception):
