@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pumice.errors import DataError, RunError
+from pumice.evaluate import answers
 from pumice.evaluate.answers import AnswersFile, Said
 from pumice.evaluate.asking import record_of
 from pumice.evaluate.results import ANSWERS, RECORD, AnswersRecord
@@ -166,3 +167,43 @@ def test_half_a_surrogate_is_kept_as_it_came(samples: tuple[Sample, ...], tmp_pa
         add(file.left[0], Said("half \ud83d \\ süß"), 0.5)
     again = AnswersFile(tmp_path / "out", record(samples, tmp_path / "data"), samples)
     assert again.text(samples[0]) == "half \ud83d \\ süß"
+
+
+def test_a_record_never_stands_beside_what_an_earlier_file_said(
+    samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(digest: str) -> AnswersFile:
+        kind = record(samples, tmp_path / "data")
+        model = {"kind": "file", "name": "somebody", "digest": digest}
+        return AnswersFile(tmp_path / "out", AnswersRecord(**{**kind, "model": model}), samples)  # type: ignore[typeddict-item]
+
+    some(of("a"), len(samples))
+    beside: list[bytes] = []
+    monkeypatch.setattr(
+        answers, "write_json", lambda *_: beside.append((tmp_path / "out" / ANSWERS).read_bytes())
+    )
+    some(of("b"), 1)
+    assert beside == [b""], "a kill in between must not leave old answers under the new record"
+
+
+def test_answers_outlive_a_kill_while_refused_questions_are_put_again(
+    samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, own = tmp_path / "out", record(samples, tmp_path / "data")
+    with AnswersFile(out, own, samples).writing() as add:
+        for number, sample in enumerate(samples):
+            add(sample, Said("", "refused") if number < 2 else Said("paid for"), 0.5)
+    whole = (out / ANSWERS).read_bytes()
+
+    def killed(row: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, "encoded", killed)
+        with pytest.raises(KeyboardInterrupt):
+            some(AnswersFile(out, own, samples), 1)
+    assert (out / ANSWERS).read_bytes() == whole
+    again = AnswersFile(out, own, samples)
+    some(again, 2)
+    assert again.complete
+    assert AnswersFile(out, own, samples).complete

@@ -385,6 +385,7 @@ def test_a_mended_file_of_answers_is_taken_in_place_of_the_one_before(tmp_path: 
     assert state["result"]["scores"]["metrics"]["accuracy"] == 100
     assert len((tmp_path / "out" / "pope" / "answers.jsonl").read_text("utf-8").splitlines()) == 4
     assert go(**right)[1] == "", "the same file again is nothing new"
+    assert go(q0="no")[1] == "", "of a file that was not taken nothing is told"
 
 
 @pytest.mark.parametrize(("missing", "n", "accuracy"), [("skip", 3, 100), ("wrong", 4, 75)])

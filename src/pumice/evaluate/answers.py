@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from pumice.errors import DataError, PumiceError, RunError
 from pumice.evaluate.results import ANSWERS, RECORD, REFUSED, AnswersRecord, encoded
@@ -127,7 +127,7 @@ class AnswersFile:
 
     def changes(self) -> str:
         """What became of the answers of an earlier file; empty where there was none, or none differs."""
-        if self.replaced is None:
+        if self.replaced is None or not self.complete:
             return ""
         now = {name: str(row["text"]) for name, row in self.rows.items()}
         both = now.keys() & self.replaced.keys()
@@ -147,21 +147,17 @@ class AnswersFile:
             RunError: another process is answering into this file.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as stream:
-            if lock(stream) is False:
-                raise RunError(
-                    "another process is answering these questions",
-                    where=str(self.path),
-                    remedy="wait for it, or measure into another folder with --out",
-                )
+        with ExitStack() as open_files:
+            stream = open_files.enter_context(self._held())
             # Somebody may have answered between the first look and the lock. Behind it, a row without its
             # end is nobody's any more.
             self._check(mend=True)
+            if self._again:
+                # Rows that are to be answered again go, the others never: they are in one of the two files.
+                # The record comes behind, for it would call what an earlier file said this one's.
+                self._write_rows()
+                stream = open_files.enter_context(self._held())
             write_json(self.folder / RECORD, self.record)
-            if self._again:  # rows that are to be answered again go
-                stream.truncate(0)
-                stream.writelines(map(encoded, self.rows.values()))
-                stream.flush()
 
             def add(sample: Sample, said: Said, seconds: float) -> None:
                 row = {**sample.row, "text": said.text, SAMPLE: sample.id, SECONDS: round(seconds, 3)}
@@ -180,6 +176,26 @@ class AnswersFile:
         if list(self.rows) == order:
             return
         self.rows = {name: self.rows[name] for name in order}
+        self._write_rows()
+
+    @contextmanager
+    def _held(self) -> Iterator[BinaryIO]:
+        """The file, to add to, while no other process does.
+
+        Raises:
+            RunError: another one does.
+        """
+        with self.path.open("ab") as stream:
+            if lock(stream) is False:
+                raise RunError(
+                    "another process is answering these questions",
+                    where=str(self.path),
+                    remedy="wait for it, or measure into another folder with --out",
+                )
+            yield stream
+
+    def _write_rows(self) -> None:
+        """The rows as a new file in place of the one that is there."""
         with replacing(self.path) as partial, partial.open("wb") as file:
             for row in self.rows.values():
                 file.write(encoded(row))
