@@ -32,7 +32,7 @@ def test_rows_are_found_by_the_id_of_their_question(tmp_path: Path) -> None:
     assert heard(answerer, sample("x", 1), sample("y", 2)) == ["a", "b"]
     assert answerer.model["kind"] == "file"
     assert len(answerer.model["digest"]) == 64
-    assert answerer.remarks(1) == ["1 rows of answers.jsonl answer no question that was asked"]
+    assert answerer.remarks(1) == ["1 row of answers.jsonl answers no question that was asked"]
     assert answerer.remarks(2) == []
 
 
@@ -55,6 +55,12 @@ def test_an_id_may_be_that_of_the_picture(tmp_path: Path) -> None:
         {"question_id": "pic", "prompt": "who?", "text": "b"},
     )
     assert heard(answerer, sample("x", 34602, prompt="who?")) == ["b"]
+
+
+def test_a_question_without_an_answer_is_not_given_that_of_its_pictures_number(tmp_path: Path) -> None:
+    answerer = wrote(tmp_path, {"question_id": "pic", "text": "of question pic"})
+    with pytest.raises(DataError, match="have no answer: y"):
+        heard(answerer, sample("y", 2, prompt="who?"))
 
 
 def test_what_is_missing_or_double_is_told(tmp_path: Path) -> None:

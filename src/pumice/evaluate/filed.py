@@ -110,7 +110,10 @@ class FileAnswerer:
     def remarks(self, asked: int) -> list[str]:
         """What a reader of the figures must know: rows that were not used."""
         left = sum(map(len, self.rows.values())) - asked
-        return [f"{left:,} rows of {self.path.name} answer no question that was asked"] if left > 0 else []
+        if left <= 0:
+            return []
+        rows = f"{left:,} row{'s' if left > 1 else ''} of {self.path.name}"
+        return [f"{rows} answer{'' if left > 1 else 's'} no question that was asked"]
 
     def _row(self, sample: Sample) -> Row | None:
         """The row that answers a sample: the only one of its id, or the one that also agrees in the rest.
@@ -120,9 +123,7 @@ class FileAnswerer:
         rows = self.rows.get(str(sample.row.get("question_id", sample.id)), [])
         if len(rows) == 1:
             return rows[0]
-        stems = [image.stem for image in sample.images if isinstance(image, Path)]
-        rows = rows or [row for stem in stems for row in self.rows.get(stem, [])]
-        same = [row for row in rows if _agrees(sample, row)]
+        same = [row for row in rows if _agrees(sample, row)] if rows else self._by_picture(sample)
         if len(same) > 1:
             raise DataError(
                 f"{counted(len(same), 'answer')} to question {sample.id}",
@@ -130,6 +131,13 @@ class FileAnswerer:
                 remedy="keep one answer to each question (two runs may have been written into one file)",
             )
         return same[0] if same else None
+
+    def _by_picture(self, sample: Sample) -> list[Row]:
+        """The rows whose id is that of a picture, and whose prompt is the sample's: without one, a row of
+        another question that is numbered as the picture is would do."""
+        stems = [image.stem for image in sample.images if isinstance(image, Path)]
+        found = [row for stem in stems for row in self.rows.get(stem, []) if "prompt" in row.value]
+        return [row for row in found if "prompt" in sample.row and _agrees(sample, row)]
 
 
 def _agrees(sample: Sample, row: Row) -> bool:
