@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pumice.evaluate.dimensions.intervals import drop, group, share, slope, sums
+from pumice.score.result import wilson
 
 
 def test_sums_are_of_each_picture_in_order() -> None:
@@ -17,6 +18,19 @@ def test_share_and_its_interval() -> None:
     assert value == 80
     assert low == pytest.approx(72, abs=2)
     assert high == pytest.approx(88, abs=2)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_figures_that_are_all_alike_are_not_certain(right: bool) -> None:
+    keys = [0, 0, 1, 1, 2, 2]
+    value, (low, high) = share(keys, [right] * 6)
+    least = 100 * wilson(3, 3)[0]
+    assert (value, low, high) == (100, least, 100) if right else (0, 0, 100 - least)
+    value, (low, high) = drop(keys, [right] * 6, [right] * 6)
+    assert (value, low, high) == (0, pytest.approx(least - 100), pytest.approx(100 - least))
+    value, (low, high) = drop(keys, [right] * 6, [not right] * 6)
+    assert (low, high) == pytest.approx((least, 100) if right else (-100, -least))
+    assert value == (100 if right else -100)
 
 
 def test_questions_about_one_picture_stand_together() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pumice.score.result import Floats, ends, resample
+from pumice.score.result import Floats, ends, resample, wilson, wilson_ends
 
 Interval = tuple[float, float]
 
@@ -38,8 +38,14 @@ def ratio(first_R: Floats, second_R: Floats) -> Floats:
 
 
 def share(keys: Iterable[Hashable], scores: Sequence[float] | Sequence[bool]) -> tuple[float, Interval]:
-    """The mean score of questions in per cent, with its interval over their pictures."""
+    """The mean score of questions in per cent, with its interval over their pictures.
+
+    Where all are right or all are wrong, resamples are all alike and would claim to be certain: then it is
+    Wilson's interval of as many pictures.
+    """
     sums_N2 = sums(keys, [(float(score), 1.0) for score in scores])
+    if scores[0] in (0, 1) and all(score == scores[0] for score in scores):
+        return 100 * float(scores[0]), wilson_ends(int(scores[0]) * len(sums_N2), len(sums_N2))
     return with_interval(sums_N2, lambda means_R2: ratio(means_R2[:, 0], means_R2[:, 1]))
 
 
@@ -48,9 +54,16 @@ def drop(
     before: Sequence[float] | Sequence[bool],
     after: Sequence[float] | Sequence[bool],
 ) -> tuple[float, Interval]:
-    """By how many points the mean score of the same questions falls."""
+    """By how many points the mean score of the same questions falls.
+
+    Where nothing differs, or all questions go from right to wrong (or back), its ends are Wilson's, too.
+    """
     rows = [(float(a) - float(b), 1.0) for a, b in zip(before, after, strict=True)]
     sums_N2 = sums(keys, rows)
+    first = rows[0][0]
+    if first in (-1, 0, 1) and all(row[0] == first for row in rows):
+        width = 100 * wilson(0, len(sums_N2))[1]
+        return 100 * first, (max(-100.0, 100 * first - width), min(100.0, 100 * first + width))
     return with_interval(sums_N2, lambda means_R2: ratio(means_R2[:, 0], means_R2[:, 1]))
 
 
