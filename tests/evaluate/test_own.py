@@ -17,6 +17,8 @@ from pumice.evaluate.results import read_result
 from pumice.evaluate.sides import read_side
 from pumice.evaluate.trial import Terms
 from pumice.report import write_evaluation_page
+from pumice.report.evaluated import read_evaluation
+from pumice.report.papers import figures_sheet
 from pumice.score import Inputs, Item
 from pumice.score.answers import read_answers
 from pumice.score.result import means
@@ -69,6 +71,22 @@ def test_asked_scored_resumed_compared_and_shown(tmp_path: Path) -> None:
     assert found.tasks["parts"].first.paired.difference == pytest.approx(-200 / 3)
     page = write_evaluation_page(tmp_path / "a").read_text()
     assert page.count("data:image/jpeg") == 3
+
+
+def test_groups_may_be_called_as_figures_are(tmp_path: Path) -> None:
+    rows = CSV.replace("warm", "accuracy").replace("cold", "recall")
+    run(make(tmp_path, "questions: q.csv\nscorer: exact\ncolumns: {group: kind}\n", rows), tmp_path / "a")
+    sheet = figures_sheet([read_evaluation(tmp_path / "a")])
+    assert [row[:3] for row in sheet.rows] == [["parts", "accuracy", "100.00"]]
+    page = write_evaluation_page(tmp_path / "a").read_text()
+    assert page.count(">accuracy<") > page.count(">recall<") > 0, "as a figure and as a group"
+
+
+def test_an_empty_cell_of_numbers_is_no_answer(tmp_path: Path) -> None:
+    rows = '[{"question": "q", "image": "0.png", "answer": NaN}]'
+    benchmark, folder = read_own(make(tmp_path, "questions: q.json\nscorer: exact\n", rows, "q.json"))
+    with pytest.raises(DataError, match="no true answer"):
+        benchmark.load(folder, {})
 
 
 ROWS = [
@@ -136,6 +154,12 @@ def test_prompts(tmp_path: Path) -> None:
         ("questions: q.csv\nscorer: exact\n", CSV.replace("1.png", "9.png"), ["missing", "q.csv, line 3"]),
         ("questions: q.csv\nscorer: exact\n", CSV.replace("1.png", "../1.png"), ["leaves", "q.csv, line 3"]),
         ("name: pope\nquestions: q.csv\nscorer: exact\n", CSV, ["'pope'"]),
+        ("name: results.json\nquestions: q.csv\nscorer: exact\n", CSV, ["'results.json'", "results"]),
+        (f"name: {'a' * 65}\nquestions: q.csv\nscorer: exact\n", CSV, ["folder's name", "64"]),
+        ("questions: photos\nscorer: exact\n", CSV, ["is a folder"]),
+        ("questions: q.csv\nscorer: exact\nprompt: ''\n", CSV, ["no {question}"]),
+        ("questions: q.csv\nscorer: exact\nprompt: '{question} {options}'\n", CSV,
+         ["'options'", "Choices: answer, image, kind, question"]),
         ("name: ../x\nquestions: q.csv\nscorer: exact\n", CSV, ["folder's name"]),
         ("questions: q.cvs\nscorer: exact\n", CSV, ["no question file", "q.csv"]),
     ],

@@ -39,7 +39,7 @@ def test_figures_of_one_model(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (group["group"], group["value"], group["high"], group["n"]) == ("random", "81.5", "90", "2")
     text = as_latex(sheet)
-    assert r"POPE & f1 & $80.12$ & $[78.12, 82.12]$ & $66.67$ & $3$ \\" in text
+    assert r"POPE & f1 & $80.12$ & $[78.12,\ 82.12]$ & $66.67$ & $3$ \\" in text
     assert r"a\_b \& 50\% \{x\} \textbackslash{}input\textbar{}\#1" in text
     assert r"pope (3 of 9 questions)" in text
     assert [text.count(word) for word in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
@@ -58,6 +58,7 @@ def test_every_row_of_latex_has_as_many_cells_as_the_table_has_columns(tmp_path:
         rows = [line for line in text.splitlines() if line.endswith(r"\\")]
         assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(align[1])}
     assert len(both.rows) == 2
+    assert r"$1.00\ [-1.00,\ 3.00]$" in as_latex(both), "a plain space would be none in mathematics"
     assert both.rows[1][-2:] == ["100.00 [98.00, 102.00]", "1"]
     assert both.rows[1][2] == ""
 

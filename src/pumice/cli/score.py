@@ -145,14 +145,14 @@ def _table(title: str) -> Table:
 
 
 def _figures(title: str, result: Result) -> Table:
+    from pumice.score.result import of_all
+
     table = _table(f"{title}, {result.n:,} questions")
     table.add_column("figure", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("95%", no_wrap=True, style="dim", header_style="dim bold")
-    for name, value in result.metrics.items():
-        if name in result.groups:
-            continue
-        table.add_row(name, f"{value:.2f}", _ends(result.intervals.get(name)))
+    for name in of_all(result.metrics, {name: group.metrics for name, group in result.groups.items()}):
+        table.add_row(name, f"{result.metrics[name]:.2f}", _ends(result.intervals.get(name)))
     return table
 
 

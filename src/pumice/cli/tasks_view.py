@@ -175,8 +175,9 @@ def _n(result: TaskResult) -> str:
 
 def _shown(result: TaskResult) -> list[str]:
     """The figures of all questions; those that are of a group alone stay in the file."""
-    scores = result["scores"]
-    return [name for name in scores["metrics"] if name not in scores["groups"]]
+    from pumice.score.result import of_all
+
+    return of_all(result["scores"]["metrics"], result["scores"]["groups"])
 
 
 def _score(scores: Scores, figure: str, beside: Sequence[Baseline | None], *, first: bool) -> Text:

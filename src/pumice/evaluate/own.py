@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pumice.errors import DataError, RecipeError, suggest
-from pumice.evaluate.own_rows import FIELDS, Layout, read_own_rows
+from pumice.evaluate.own_rows import Layout, read_own_rows
 from pumice.evaluate.samples import Benchmark, Loaded, Scorer
 from pumice.evaluate.tasks import TASKS
 from pumice.evaluate.tasks.prompts import LETTER, SHORT
@@ -24,7 +24,9 @@ INSIDE = "task.yaml"
 """The file of a task that is given as a folder."""
 SIDES = ("retrieval", "instructions", "reasoning", "domain", "fusion", "efficiency", "scaling")
 """The dimensions, whose results lie beside those of tasks."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_TAKEN = re.compile(r".*\.(jsonl?|html|partial)|limit-\d+|blind")
+"""Names that lie in a folder of results besides those of tasks."""
 _SHORT = "{question}\n" + SHORT
 PROMPTS = {
     "choice": "{question}\n{options}\n" + LETTER,
@@ -78,13 +80,15 @@ def read_own(path: Path) -> tuple[Benchmark, Path]:
     file = path / INSIDE if path.is_dir() else path
     own = _read(file)
     stem = path.name if path.is_dir() else file.stem
-    name = own.name or re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._") or "own"
-    if not _NAME.fullmatch(name) or name in TASKS or name in SIDES:
-        why = "is a task of its own" if name in TASKS or name in SIDES else "cannot be a folder's name"
+    name = own.name or re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:64] or "own"
+    if not _NAME.fullmatch(name) or name in TASKS or name in SIDES or _TAKEN.fullmatch(name):
+        known = name in TASKS or name in SIDES
+        taken = "is that of a file or folder of results" if _TAKEN.fullmatch(name) else ""
+        why = "is a task of its own" if known else taken or "cannot be a folder's name"
         raise DataError(
             f"the name {name!r} {why}",
             where=str(file),
-            remedy="write name: with small letters, digits and - as no other task is called",
+            remedy="write name: with small letters, digits and - as no other task is called, 64 at most",
         )
     images = file.parent / own.images
     # results name pictures by a folder that holds them all, and the page shows none from outside of it
@@ -157,7 +161,7 @@ def _read(file: Path) -> Own:
 
 def _prompt(own: Own, file: Path) -> str:
     """The template; what stands in braces is checked when the columns are known."""
-    prompt = own.prompt or PROMPTS.get(own.scorer, _SHORT)
+    prompt = PROMPTS.get(own.scorer, _SHORT) if own.prompt is None else own.prompt
     for needed in ("question", *(("options",) if own.scorer == "choice" else ())):
         if f"{{{needed}}}" not in prompt:
             raise DataError(
@@ -192,6 +196,3 @@ def _place(file: Path, document: Document, key: Key) -> str:
         (document.lines[key[:i]] for i in range(len(key), 0, -1) if key[:i] in document.lines), None
     )
     return f"{file}, line {line}" if line else str(file)
-
-
-__all__ = ["FIELDS", "is_own", "read_own"]

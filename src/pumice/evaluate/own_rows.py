@@ -96,6 +96,8 @@ def _truth(layout: Layout, row: Row) -> Truth:
 
 
 def _prompt(layout: Layout, row: Row, truth: Truth) -> str:
+    fields = FIELDS if layout.options else FIELDS[:1]
+
     def put(found: re.Match[str]) -> str:
         name = found[1]
         if name == "question":
@@ -106,7 +108,7 @@ def _prompt(layout: Layout, row: Row, truth: Truth) -> str:
             raise DataError(
                 f"the prompt names {name!r}, and the row has no such column",
                 where=row.where,
-                remedy=suggest(name, [*FIELDS, *map(str, row.value)]),
+                remedy=suggest(name, dict.fromkeys([*fields, *map(str, row.value)])),
             )
         return _text(row.value[name], name, row)
 
@@ -127,7 +129,7 @@ def _many(row: Row, columns: tuple[str, ...]) -> list[str]:
 
 
 def _text(value: Any, column: str, row: Row) -> str:
-    if value is None:
+    if value is None or value != value:  # an empty cell of a column of numbers is NaN
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -10,6 +10,7 @@ from pumice.evaluate.results import TaskResult
 from pumice.report.evaluated import Evaluated
 from pumice.report.standing import standings
 from pumice.report.typeset import Column, Sheet
+from pumice.score.result import of_all
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 BOOTSTRAP = "Per cent (points for MME); in brackets the 95% interval"
@@ -64,9 +65,8 @@ def _records(one: Evaluated, result: TaskResult) -> Iterator[Mapping[str, Any]]:
             "low": low, "high": high, "n": n, **beside, "asked": result["asked"], "total": result["total"],
         }  # fmt: skip
 
-    for figure, value in scores["metrics"].items():
-        if figure not in scores["groups"]:
-            yield row(figure, "", value, scores["interval"].get(figure), scores["n"])
+    for figure in of_all(scores["metrics"], scores["groups"]):
+        yield row(figure, "", scores["metrics"][figure], scores["interval"].get(figure), scores["n"])
     for group, figures in scores["groups"].items():
         named = [name for name in figures if name not in ("n", "interval")]
         for place, figure in enumerate(named):

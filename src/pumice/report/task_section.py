@@ -14,6 +14,7 @@ from pumice.report.examples import HOW, MAX_NAME, MAX_WORDS, gallery
 from pumice.report.html import Markup, tag
 from pumice.report.sections import scrolling
 from pumice.report.standing import ends_text, number, words
+from pumice.score.result import of_all
 
 MAX_GROUPS = 120
 """Rows of a table of groups; so many tasks have at most."""
@@ -87,7 +88,7 @@ def _figures(models: Sequence[tuple[str, TaskResult]]) -> Markup:
     """Every figure of the task but those of single groups, with chance and blind."""
     first = models[0][1]
     scores = first["scores"]
-    names = [name for name in scores["metrics"] if name not in scores["groups"]]
+    names = of_all(scores["metrics"], scores["groups"])
     heads = [tag("th", "Figure", scope="col")]
     for model, _ in models:
         heads += [tag("th", model, scope="col", class_="num"), tag("th", "95%", scope="col")]

@@ -71,7 +71,11 @@ def as_latex(sheet: Sheet) -> str:
     align = "".join("r" if column.numbers else "l" for column in sheet.columns)
     heads = [latex(column.head) for column in sheet.columns]
     rows = [
-        [f"${cell}$" if column.numbers and cell else latex(cell) for column, cell in _cells(sheet, row)]
+        # in mathematics a space is none
+        [
+            f"${cell.replace(' ', chr(92) + ' ')}$" if column.numbers and cell else latex(cell)
+            for column, cell in _cells(sheet, row)
+        ]
         for row in sheet.rows
     ]
     return "\n".join(

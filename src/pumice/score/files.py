@@ -111,6 +111,8 @@ def is_object(path: Path, what: str) -> bool:
 
 def missing_file(path: Path, what: str) -> DataError:
     """The error for a file that is not there."""
+    if path.is_dir():
+        return DataError(f"the {what} is a folder", where=str(path), remedy="name the file in it")
     near = path.parent
     there = sorted(entry.name for entry in near.iterdir()) if near.is_dir() else []
     remedy = suggest(path.name, there[:20]) if there else "check the path"

@@ -8,7 +8,7 @@ Shape letters: N questions, K columns that a figure is made of, R resamples, U d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -85,6 +85,18 @@ class Result:
             "counts": dict(self.counts),
             "notes": list(self.notes),
         }
+
+
+def of_all(metrics: Iterable[str], groups: Mapping[str, Container[str]]) -> list[str]:
+    """The figures of all questions: without those that say a group's figure again (MME's categories).
+
+    A group of one's own questions may be called as a figure is; it has that figure itself then.
+
+    Args:
+        metrics: names of figures.
+        groups: by name, the names of the figures that each has.
+    """
+    return [name for name in metrics if name not in groups or name in groups[name]]
 
 
 def percent(values: Sequence[float] | Sequence[bool]) -> float:
