@@ -101,3 +101,23 @@ def test_what_cannot_be_carried_out(pumice: Pumice, files: dict[str, Path]) -> N
     result = pumice("score", "pope", "--answers", files["answers"])
     assert (result.code, "--labels" in result.err) == (2, True)
     assert pumice("score", "pope", "--missing", "ignore").code == 2
+
+
+def test_a_task_of_ones_own(pumice: Pumice, tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("question,answer,kind\nWhat?,red,accuracy\nWhich?,blue,other\n")
+    own = tmp_path / "parts.yaml"
+    own.write_text("questions: q.csv\nscorer: exact\ntitle: Parts\ncolumns: {image: null, group: kind}\n")
+    answers = lines(tmp_path / "answers.jsonl", [{"question_id": 1, "text": "Red."}])
+    command: list[str | Path] = ["score", own, "--answers", answers]
+    result = pumice(*command)
+    assert result.code == 1
+    assert "no answer" in result.err
+    found = json.loads(pumice(*command, "--missing", "wrong", "--json").out)
+    assert (found["accuracy"], found["n"]) == (50, 2)
+    shown = pumice(*command, "--missing", "skip")
+    assert "Parts, 1 question" in shown.out
+    assert "100.00" in shown.out.split("By group")[0], "a group's name takes no figure away"
+    useless = pumice(*command, "--labels", answers)
+    assert useless.code != 0
+    assert "--labels does nothing" in useless.err
+    assert "no such task file" in pumice("score", tmp_path / "part.yaml", "--answers", answers).err

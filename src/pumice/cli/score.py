@@ -13,6 +13,7 @@ from pumice.cli.help import examples
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pumice.evaluate.samples import Scorer
     from pumice.score import Result
 
 EPILOG = examples(
@@ -28,6 +29,7 @@ EPILOG = examples(
         "three runs of a judge",
         "pumice score llava-bench --reviews a.jsonl --reviews b.jsonl --reviews c.jsonl",
     ),
+    ("a task of your own", "pumice score parts.yaml --answers answers.jsonl"),
     (
         "what VQAv2's server takes",
         "pumice score vqav2 --answers answers.jsonl --questions llava_vqav2_mscoco_test2015.jsonl "
@@ -50,7 +52,8 @@ def score(
         typer.Argument(
             metavar="TASK",
             help="vqav2, gqa, vizwiz, scienceqa, textvqa, pope, mme, mmbench, mmbench-cn, seed, llava-bench, "
-            "mm-vet, mmmu, mmstar, chartqa, docvqa, ai2d, vqa-rad, slake or pathvqa.",
+            "mm-vet, mmmu, mmstar, chartqa, docvqa, ai2d, vqa-rad, slake or pathvqa; or the YAML file of a "
+            "task of your own (docs/evaluation-tasks.md).",
         ),
     ],
     answers: Annotated[
@@ -90,12 +93,23 @@ def score(
     ] = None,
 ) -> None:
     """Score a file of answers by a benchmark's official rules, quirks included."""
-    from pumice.cli.console import hint, out
+    from pumice.cli.console import out
     from pumice.errors import UsageError
-    from pumice.score import Inputs, task_of
+    from pumice.score import TASKS, Inputs, task_of
     from pumice.score import score as run
     from pumice.score import submit as write
 
+    if task not in TASKS and (scored := _own(task)) is not None:
+        elsewhere = {"--questions": questions, "--labels": labels, "--reviews": reviews, "--grades": grades}
+        for name, value in (elsewhere | {"--submission": submission}).items():
+            if value:
+                raise UsageError(
+                    f"{name} does nothing for a task of your own",
+                    where=name,
+                    remedy="leave it out: the task's file says where its questions are, and rules score them",
+                )
+        _show(scored.title, scored.score(Inputs(answers, missing=missing.value)), as_json, details)
+        return
     known = task_of(task)
     inputs = Inputs(answers, questions, labels, tuple(reviews or ()), grades, missing.value)
     if submission is not None:
@@ -109,7 +123,27 @@ def score(
         count = write(task, inputs, submission)
         out.print(f"{submission}: {count:,} answers for {known.title}", soft_wrap=True, markup=False)
         return
-    result = run(task, inputs)
+    _show(known.title, run(task, inputs), as_json, details)
+
+
+def _own(word: str) -> Scorer | None:
+    """What scores a task of one's own; None where the word is none.
+
+    Raises:
+        DataError: its files are wrong.
+    """
+    from pumice.evaluate.own import is_own, read_own
+
+    if not is_own(word):
+        return None
+    benchmark, folder = read_own(Path(word))
+    return benchmark.load(folder, {}).scorer
+
+
+def _show(title: str, result: Result, as_json: bool, details: Path | None) -> None:
+    """The figures on the terminal; of every question in a file, where one is named."""
+    from pumice.cli.console import hint, out
+
     if details is not None:
         _write(details, result)
     if as_json:
@@ -117,7 +151,7 @@ def score(
 
         typer.echo(json.dumps(result.as_json(), indent=1, ensure_ascii=False))
         return
-    out.print(_figures(known.title, result))
+    out.print(_figures(title, result))
     if result.groups:
         out.print()
         out.print(_groups(result))
