@@ -205,6 +205,7 @@ def test_names() -> None:
 
     assert set(SIDES) == set(DIMENSIONS)
     assert is_own("mine.yaml")
+    assert is_own("folder/of-mine")
     assert not is_own("pope")
 
 
@@ -212,7 +213,7 @@ def test_asked_during_training(tmp_path: Path) -> None:
     from pumice.cli.measure_tasks import open_tasks
     from pumice.recipes.evaluation import Evaluation
 
-    plan = Evaluation(tasks=(str(make(tmp_path)),), data=str(tmp_path), every=5, every_limit=2)
+    plan = Evaluation(tasks=(str(make(tmp_path / "a,b")),), every=5, every_limit=2)
     (task,) = open_tasks(plan, seed=0)
     assert task.wish.benchmark.name == "parts"
     assert len(task.few) == 2

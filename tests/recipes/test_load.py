@@ -211,6 +211,19 @@ def test_paths_of_further_towers_start_at_the_recipe(here: Path) -> None:
     assert typed.model.more_vision == (str(here / "work" / "parts" / "dino"),)
 
 
+def test_own_tasks_start_at_the_recipe_and_names_of_benchmarks_stay(here: Path) -> None:
+    block = "evaluation: {tasks: [pope, parts.yaml, sub/mine], data: benchmarks, variants: [tuned]}\n"
+    name = write(here, "small:\n", block + "small:\n")
+    asked = load_recipe(name, variables=DATA).evaluation
+    assert asked is not None
+    beside = here / "recipes"
+    assert asked.tasks == ("pope", str(beside / "parts.yaml"), str(beside / "sub" / "mine"))
+    own = ["evaluation.tasks=[parts.yaml]", "evaluation.data=null"]
+    typed = load_recipe(name, own, variables=DATA).evaluation
+    assert typed is not None
+    assert (typed.tasks, typed.data) == ((str(here / "work" / "parts.yaml"),), None)
+
+
 def test_which_variables_a_recipe_holds() -> None:
     assert variables_in(load_recipe("llava-1.5-7b")) == {"data"}
     assert variables_in(load_recipe("llava-1.5-7b", small=True)) == {"world"}

@@ -139,6 +139,8 @@ def test_rows_from_tokens() -> None:
         ),
         ({"evaluation": {}}, "asks nothing", ("questions",)),
         ({"evaluation": {"tasks": ["pope"]}}, "tasks need their files", ("data",)),
+        ({"evaluation": {"tasks": ["pope", "a.yaml"]}}, "tasks need their files", ("data",)),
+        ({"evaluation": {"tasks": ["a.yaml", "b/c"], "data": "d"}}, "data is of benchmarks", ("data",)),
         (
             {"evaluation": {"tasks": ["pope"] * 2, "data": "d"}},
             "'pope' stands twice",

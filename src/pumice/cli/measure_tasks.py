@@ -39,9 +39,8 @@ def open_tasks(plan: Evaluation, seed: int) -> list[RunTask]:
     """
     from pumice.evaluate.asking import some_of
 
-    assert plan.data is not None
     opened = []
-    for wish in _wanted(plan, Path(plan.data)):
+    for wish in _wanted(plan):
         name = wish.benchmark.name
         loaded = wish.benchmark.load(wish.folder, wish.choices)
         if wish.benchmark.judge or not loaded.scored:
@@ -55,10 +54,10 @@ def open_tasks(plan: Evaluation, seed: int) -> list[RunTask]:
     return opened
 
 
-def _wanted(plan: Evaluation, data: Path) -> list[Wish]:
+def _wanted(plan: Evaluation) -> list[Wish]:
     """The tasks of the block; errors name its keys and not the options of a command."""
     try:
-        return wanted(",".join(plan.tasks), data, plan.task_options)
+        return wanted(plan.tasks, None if plan.data is None else Path(plan.data), plan.task_options)
     except UsageError as error:
         option, _, rest = (error.where or "").partition(" ")
         key = {"--tasks": "tasks", "--set": "task_options", "--data": "data"}.get(option, "tasks")

@@ -91,7 +91,7 @@ def evaluate_tasks(
     from pumice.evaluate.trial import Terms, Trial
     from pumice.report import write_evaluation_page
 
-    wishes = wanted(tasks, data, choices)
+    wishes = wanted(_names(tasks), data, choices)
     if judge.said and server.url is None and not model.startswith(ADDRESSES):
         # what is said of how a server is asked is said of the judge's alone
         server = dataclasses.replace(server, concurrency=None, timeout=None)
@@ -144,8 +144,8 @@ def default_folder(name: str, limit: int | None, *, local: bool = True) -> Path:
     return place / f"limit-{limit}" if limit else place
 
 
-def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
-    """The tasks of a list, each with its folder and options.
+def wanted(words: Sequence[str], data: Path | None, choices: Sequence[str]) -> list[Wish]:
+    """Tasks by their words, each with its folder and options.
 
     Raises:
         UsageError: an unknown name, no folder of data, or an option that no task of the list has.
@@ -153,7 +153,6 @@ def wanted(tasks: str, data: Path | None, choices: Sequence[str]) -> list[Wish]:
     from pumice.evaluate.own import is_own, read_own
     from pumice.evaluate.trial import Wish
 
-    words = _names(tasks)
     own = [Wish(*read_own(Path(word))) for word in words if is_own(word)]
     official = [word for word in words if not is_own(word)]
     if not official and choices:

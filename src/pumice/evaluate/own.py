@@ -17,6 +17,7 @@ from pumice.evaluate.tasks import TASKS
 from pumice.evaluate.tasks.prompts import LETTER, SHORT
 from pumice.recipes.fields import Key
 from pumice.recipes.text import Document, read_yaml
+from pumice.recipes.values import is_task_path
 from pumice.score.rules import RULES, Rule, by_rule
 
 ENDINGS = (".yaml", ".yml")
@@ -65,7 +66,7 @@ class Own(_Strict):
 
 def is_own(word: str) -> bool:
     """Whether a word of ``--tasks`` is a file (or a folder with ``task.yaml``) and no benchmark's name."""
-    return word.endswith(ENDINGS) or (word not in TASKS and (Path(word) / INSIDE).is_file())
+    return is_task_path(word) or (word not in TASKS and (Path(word) / INSIDE).is_file())
 
 
 def read_own(path: Path) -> tuple[Benchmark, Path]:

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from pumice.recipes.values import Count, Names, PathText, Problem, Strict, Variants, no_repeats
+from pumice.recipes.values import Count, Names, PathText, Problem, Strict, Variants, is_task_path, no_repeats
 
 
 class Evaluation(Strict):
@@ -18,11 +18,13 @@ class Evaluation(Strict):
     images: PathText | None = Field(default=None, description="The folder that image names are relative to.")
     tasks: Names = Field(
         default=(),
-        description="Benchmarks by name, as pumice eval --list shows them, or all that are in data. The "
-        "finished model answers them, and without the pictures where variants has blind.",
+        description="Benchmarks by name, as pumice eval --list shows them, or all that are in data; a task "
+        "of your own by its YAML file (or its folder, with a / in it). The finished model answers them, and "
+        "without the pictures where variants has blind.",
     )
     data: PathText | None = Field(
-        default=None, description="With tasks: the folder of the official files, those of each in DIR/NAME."
+        default=None,
+        description="With benchmarks among tasks: the folder of the official files, each one's in DIR/NAME.",
     )
     task_options: Names = Field(
         default=(), description="Options of tasks, as for pumice eval --set: TASK.OPTION=VALUE."
@@ -74,8 +76,11 @@ class Evaluation(Strict):
             )
         if self.questions is None and self.images is not None:
             raise Problem("images are of questions, and there are none", "leave images out", ("images",))
-        if self.tasks and self.data is None:
+        named = not all(map(is_task_path, self.tasks))
+        if named and self.data is None:
             raise Problem("tasks need their files", "say in data which folder holds them", ("data",))
+        if self.tasks and not named and self.data is not None:
+            raise Problem("data is of benchmarks, and there are none", "leave data out", ("data",))
         for name, value in (("data", self.data), ("task_options", self.task_options)):
             if value and not self.tasks:
                 raise Problem(f"{name} is of tasks, and there are none", f"leave {name} out", (name,))

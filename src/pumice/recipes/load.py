@@ -31,7 +31,7 @@ from pumice.recipes.fields import Key
 from pumice.recipes.problems import Where, translate
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml, write_yaml
-from pumice.recipes.values import PREFIXES
+from pumice.recipes.values import PREFIXES, is_task_path
 
 WORLD = "world"
 """The variable that stands for a small generated world, which the command line makes when it is needed."""
@@ -232,6 +232,9 @@ def _paths(value: dict[str, Any]) -> Iterator[tuple[Any, Key]]:
             places += [(block, (name, key)) for key in keys]
     if isinstance(model := value.get("model"), dict) and isinstance(more := model.get("more_vision"), list):
         places += [(more, ("model", "more_vision", number)) for number in range(len(more))]
+    if isinstance(asked := value.get("evaluation"), dict) and isinstance(tasks := asked.get("tasks"), list):
+        own = [at for at, word in enumerate(tasks) if isinstance(word, str) and is_task_path(word)]
+        places += [(tasks, ("evaluation", "tasks", number)) for number in own]
     if isinstance(sources := value.get("data"), dict):
         for name, source in sources.items():
             if isinstance(source, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -112,6 +113,11 @@ Variants = Annotated[tuple[Variant, ...], BeforeValidator(as_tuple)]
 Betas = Annotated[
     tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], BeforeValidator(as_tuple)
 ]
+
+
+def is_task_path(word: str) -> bool:
+    """Whether a word among tasks is the file or folder of one's own, and no benchmark's name."""
+    return word.endswith((".yaml", ".yml")) or "/" in word or os.sep in word
 
 
 def no_repeats(values: Iterable[str], key: str) -> None:
