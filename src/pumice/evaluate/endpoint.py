@@ -395,7 +395,8 @@ def _reply(value: dict[str, Any]) -> Reply:
     message = choice["message"]
     content = message.get("content") or message.get("refusal") or ""
     if isinstance(content, list):  # parts, as some servers write them
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "".join(text for text in texts if isinstance(text, str))
     counts = value.get("usage")
     usage = counts.items() if isinstance(counts, dict) else ()
     return Reply(
