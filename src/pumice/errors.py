@@ -37,6 +37,11 @@ class PumiceError(Exception):
         self.remedy = remedy
         super().__init__(what)
 
+    @property
+    def line(self) -> str:
+        """What happened, and where, on one line."""
+        return self.what + (f" ({self.where})" if self.where else "")
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:

@@ -18,8 +18,10 @@ import pytest
 from pumice.errors import EndpointError, ImageError, UsageError
 from pumice.evaluate.address import address_of
 from pumice.evaluate.attachment import JPEG, PNG, attach
-from pumice.evaluate.endpoint import Endpoint, Reply, Request
+from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.refusal import LONGEST
+from pumice.evaluate.reply import Reply
+from pumice.evaluate.request import Request
 
 from .stand_in import Action, StandIn, cuts, fails, replies, says
 
@@ -241,7 +243,8 @@ def test_leaving_cancels_what_is_in_flight() -> None:
 def test_ctrl_c_stops_at_once() -> None:
     program = """
 import signal, sys
-from pumice.evaluate.endpoint import Endpoint, Request
+from pumice.evaluate.endpoint import Endpoint
+from pumice.evaluate.request import Request
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits deafness
 print("asking", flush=True)
 for _ in Endpoint(sys.argv[1], "m", timeout=600).complete_all([Request("?")] * 20): pass
@@ -319,7 +322,7 @@ def test_a_server_without_seeds_gets_none() -> None:
     [
         ({"content": None}, ""),
         ({"content": None, "refusal": "I can't."}, "I can't."),
-        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "ab"),
+        ({"content": [{"type": "text", "text": "a"}, {"text": None}, {"type": "text", "text": "b"}]}, "ab"),
         ({}, ""),
     ],
 )

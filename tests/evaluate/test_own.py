@@ -15,7 +15,7 @@ from pumice.evaluate.compare import compare
 from pumice.evaluate.own import SIDES, is_own, read_own
 from pumice.evaluate.results import read_result
 from pumice.evaluate.sides import read_side
-from pumice.evaluate.trial import Terms
+from pumice.evaluate.wish import Terms
 from pumice.report import write_evaluation_page
 from pumice.report.evaluated import read_evaluation
 from pumice.report.papers import figures_sheet

@@ -23,7 +23,8 @@ from pumice.evaluate.results import (
     read_results,
 )
 from pumice.evaluate.samples import Benchmark, Loaded, Sample
-from pumice.evaluate.trial import Ruling, Terms, Trial, Wish
+from pumice.evaluate.trial import Ruling, Trial
+from pumice.evaluate.wish import Terms, Wish
 from pumice.score import Inputs
 from pumice.score.answers import Missing
 
@@ -332,6 +333,20 @@ def test_a_picture_that_cannot_be_decoded_stops_its_task_or_is_left_out_and_coun
     mended = Seeing(truly)
     _, failed = trial(tmp_path, mended, Terms(allow_bad=2), wish).prepare()
     assert "to other questions" in str(failed["pope"]), "another picture of that name: its size differs"
+
+
+def test_a_picture_that_broke_before_the_grey_one_was_asked_is_left_out_there_alone(tmp_path: Path) -> None:
+    class Breaking(Telling):
+        def answers(self, samples, max_new_tokens, *, blind):  # type: ignore[no-untyped-def]
+            for place, said in super().answers(samples, max_new_tokens, blind=blind):
+                broke = blind and samples[place].id == "q2"
+                yield place, Said("", bad=ImageError("it broke")) if broke else said
+
+    result = run(trial(tmp_path, Breaking(truly), Terms(allow_bad=1, blind=True)))["tasks"]["pope"]["result"]
+    assert result is not None
+    blind = result["baselines"]["blind"]
+    assert blind is not None
+    assert (result["scores"]["n"], blind["scores"]["n"]) == (8, 7)
 
 
 def test_seconds_are_those_of_all_sittings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,8 @@ def test_answers_are_those_of_the_model(server: Process, own: Any) -> None:
 
 def test_our_own_client(server: Process, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pumice.evaluate.attachment import attach
-    from pumice.evaluate.endpoint import Endpoint, Request
+    from pumice.evaluate.endpoint import Endpoint
+    from pumice.evaluate.request import Request
 
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.judging import Terms
     from pumice.evaluate.samples import Benchmark, Loaded
-    from pumice.evaluate.trial import Judge, Wish
+    from pumice.evaluate.trial import Judge
+    from pumice.evaluate.wish import Wish
 
 _ELSEWHERE = re.compile(r"(.+?)@(https?://.+)")
 

@@ -15,7 +15,7 @@ from pumice.errors import PumiceError, UsageError
 if TYPE_CHECKING:
     from pumice.evaluate.results import Results
     from pumice.evaluate.samples import Loaded, Sample
-    from pumice.evaluate.trial import Wish
+    from pumice.evaluate.wish import Wish
     from pumice.model import Checkpoint
     from pumice.recipes.evaluation import Evaluation
     from pumice.train.best import Ask
@@ -106,7 +106,8 @@ def measure_tasks(plan: Evaluation, tasks: Sequence[RunTask], model: Path, out: 
     from pumice.evaluate.local import LocalAnswerer
     from pumice.evaluate.results import ModelRecord
     from pumice.evaluate.run import model_digest
-    from pumice.evaluate.trial import Terms, Trial
+    from pumice.evaluate.trial import Trial
+    from pumice.evaluate.wish import Terms
 
     record = ModelRecord(kind="local", name=str(model), digest=model_digest(model))
     settings = {"template": None, "dtype": answer_dtype()}

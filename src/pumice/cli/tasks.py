@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pumice.cli.judging import Judging
     from pumice.evaluate.asking import Answerer, Progress
     from pumice.evaluate.endpoint import Endpoint
-    from pumice.evaluate.trial import Wish
+    from pumice.evaluate.wish import Wish
     from pumice.score.answers import Missing
 
 ADDRESSES = ("http://", "https://")
@@ -88,7 +88,8 @@ def evaluate_tasks(
     from pumice.cli.judging import judge_of
     from pumice.cli.tasks_view import print_results
     from pumice.evaluate.fingerprints import Index
-    from pumice.evaluate.trial import Terms, Trial
+    from pumice.evaluate.trial import Trial
+    from pumice.evaluate.wish import Terms
     from pumice.report import write_evaluation_page
 
     wishes = wanted(_names(tasks), data, choices)
@@ -151,7 +152,7 @@ def wanted(words: Sequence[str], data: Path | None, choices: Sequence[str]) -> l
         UsageError: an unknown name, no folder of data, or an option that no task of the list has.
     """
     from pumice.evaluate.own import is_own, read_own
-    from pumice.evaluate.trial import Wish
+    from pumice.evaluate.wish import Wish
 
     own = [Wish(*read_own(Path(word))) for word in words if is_own(word)]
     official = [word for word in words if not is_own(word)]
@@ -170,7 +171,7 @@ def wanted(words: Sequence[str], data: Path | None, choices: Sequence[str]) -> l
 def _official(names: list[str], data: Path | None, choices: Sequence[str]) -> list[Wish]:
     """The published benchmarks of a list."""
     from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of, folder_of
-    from pumice.evaluate.trial import Wish
+    from pumice.evaluate.wish import Wish
 
     if is_hub(data):
         return _of_hub(names, choices)
@@ -219,7 +220,7 @@ def _of_hub(names: list[str], choices: Sequence[str]) -> list[Wish]:
     """The tasks of a list, as they are read from the hub."""
     from pumice.evaluate.hub import NAMES, from_hub, place_of
     from pumice.evaluate.tasks import TASKS, benchmark_of, choices_of
-    from pumice.evaluate.trial import Wish
+    from pumice.evaluate.wish import Wish
 
     if names == [ALL]:
         names = [name for name in TASKS if name in NAMES]

@@ -113,7 +113,7 @@ def _ask(
         for place, said in answerer.answers(left, limit, blind=blind):
             now = time.monotonic()
             if said.bad is not None:
-                file.leave_out(left[place], _told(said.bad))
+                file.leave_out(left[place], said.bad.line)
                 bad = len(file.left_out)
                 if allow_bad is not None and bad > allow_bad:
                     del file.left_out[left[place].id]
@@ -123,10 +123,6 @@ def _ask(
                 before = now
             if progress:
                 progress(name, len(file.rows) + len(file.left_out), total)
-
-
-def _told(error: PumiceError) -> str:
-    return error.what + (f" ({error.where})" if error.where else "")
 
 
 def _too_many(sample: Sample, error: PumiceError, bad: int, allowed: int) -> DataError:

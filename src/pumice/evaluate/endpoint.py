@@ -13,7 +13,7 @@ import os
 import queue
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,75 +25,19 @@ import httpx2
 from pumice.errors import EndpointError, PumiceError, UsageError, suggest
 from pumice.evaluate.address import Address, address_of
 from pumice.evaluate.at_work import AtWork
-from pumice.evaluate.attachment import Attachment
 from pumice.evaluate.refusal import Key, Refusal, as_error, refused, refused_inside, trimmed
+from pumice.evaluate.reply import Reply, is_reply, reply_of
+from pumice.evaluate.request import LENGTHS, Request
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before the second attempt, which double from one to the next, and the most they come to."""
 CONNECTING = 20.0
 """Seconds within which a connection must stand."""
-LENGTHS = ("max_tokens", "max_completion_tokens")
-"""What servers call the longest answer: all of them the first, OpenAI's newer models the second alone."""
 LARGEST = 32 * 2**20
 """Bytes of a reply; a server that sends more has something else to say than an answer."""
 FILTERED = frozenset({"content_filter", "content_policy_violation"})
 """Codes of refusals that are about the content of one request."""
 _SEED = re.compile(r"\bseed\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is put to the model.
-
-    Attributes:
-        text: the words of the user's turn.
-        pictures: they stand before the text, in this order.
-        system: the system message; none where it is empty.
-        max_tokens: the longest answer; None leaves it to the server.
-        temperature: 0 takes the likeliest token; None leaves it to the server.
-        seed: of the sampling, for servers that heed it.
-        extra: further members of the call, ``{"top_p": 0.9}``.
-    """
-
-    text: str
-    pictures: tuple[Attachment, ...] = ()
-    system: str = ""
-    max_tokens: int | None = None
-    temperature: float | None = 0.0
-    seed: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def body(self, model: str, length: str = LENGTHS[0]) -> dict[str, Any]:
-        """The JSON of the call."""
-        content: Any = self.text
-        if self.pictures:
-            parts = [{"type": "image_url", "image_url": {"url": one.url()}} for one in self.pictures]
-            content = [*parts, {"type": "text", "text": self.text}]
-        turns = [{"role": "system", "content": self.system}] if self.system else []
-        settings = {length: self.max_tokens, "temperature": self.temperature, "seed": self.seed}
-        return {
-            "model": model,
-            "messages": [*turns, {"role": "user", "content": content}],
-            **{name: value for name, value in settings.items() if value is not None},
-            **self.extra,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back.
-
-    Attributes:
-        text: the answer, as it was sent; empty where the model gave none.
-        finish_reason: ``stop``, ``length`` (it was cut off) and so on; empty where the server is silent.
-        usage: tokens by name.
-        model: what the server calls the model, which may be more exact than what it was asked for.
-    """
-
-    text: str
-    finish_reason: str = ""
-    usage: Mapping[str, int] = field(default_factory=dict)
-    model: str = ""
 
 
 @dataclass
@@ -270,7 +214,7 @@ class Endpoint:
         length = self._length
         try:
             body = request.body(self.model, length)
-            return _reply(await self._call(client, "POST", "/chat/completions", body))
+            return reply_of(await self._call(client, "POST", "/chat/completions", body))
         except EndpointError as error:
             cause = error.__cause__
             if not isinstance(cause, Refusal):
@@ -351,7 +295,7 @@ class Endpoint:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise Refusal(200, trimmed(f"it is no JSON: {text!r}", key), passing=True) from error
-        if not isinstance(value, dict) or (path != "/models" and not _choices(value)):
+        if not isinstance(value, dict) or (path != "/models" and not is_reply(value)):
             inside = refused_inside(value, key) if isinstance(value, dict) else None
             raise inside or Refusal(200, trimmed(f"it has no choices: {text!r}", key), passing=True)
         return value
@@ -378,30 +322,3 @@ def _authorised(key: str) -> dict[str, str]:
 def _json(body: dict[str, Any] | None) -> bytes | None:
     # In ASCII, for half a surrogate in an answer has no UTF-8.
     return None if body is None else json.dumps(body).encode()
-
-
-def _choices(value: dict[str, Any]) -> bool:
-    choices = value.get("choices")
-    return bool(
-        isinstance(choices, list)
-        and choices
-        and isinstance(choices[0], dict)
-        and isinstance(choices[0].get("message"), dict)
-    )
-
-
-def _reply(value: dict[str, Any]) -> Reply:
-    choice = value["choices"][0]
-    message = choice["message"]
-    content = message.get("content") or message.get("refusal") or ""
-    if isinstance(content, list):  # parts, as some servers write them
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "".join(text for text in texts if isinstance(text, str))
-    counts = value.get("usage")
-    usage = counts.items() if isinstance(counts, dict) else ()
-    return Reply(
-        str(content),
-        str(choice.get("finish_reason") or ""),
-        {name: number for name, number in usage if type(number) is int},
-        str(value.get("model") or ""),
-    )

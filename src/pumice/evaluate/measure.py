@@ -9,7 +9,8 @@ from pumice.evaluate.asking import Answerer, Progress
 from pumice.evaluate.results import Results
 from pumice.evaluate.samples import Benchmark
 from pumice.evaluate.tasks import choices_of
-from pumice.evaluate.trial import Terms, Trial, Wish
+from pumice.evaluate.trial import Trial
+from pumice.evaluate.wish import Terms, Wish
 
 
 def measure(

@@ -9,9 +9,10 @@ from typing import Any
 from pumice.errors import EndpointError, ImageError
 from pumice.evaluate.answers import Said
 from pumice.evaluate.attachment import Attachment, attach
-from pumice.evaluate.endpoint import Endpoint, Request
+from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.pictures import grey_sight
 from pumice.evaluate.refusal import Refusal
+from pumice.evaluate.request import Request
 from pumice.evaluate.results import ModelRecord
 from pumice.evaluate.samples import Picture, Sample, Stored
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pumice
 from pumice.errors import DataError, EndpointError, ImageError, Interrupted, PumiceError, RunError
-from pumice.evaluate.answers import MOST_PROBLEMS, PROBLEM, AnswersFile
+from pumice.evaluate.answers import AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
 from pumice.evaluate.fingerprints import Index
@@ -24,8 +24,6 @@ from pumice.evaluate.pictures import check_pictures, open_sight
 from pumice.evaluate.results import (
     BLIND,
     FORMAT,
-    REFUSED,
-    RESULT,
     RESULTS,
     Baseline,
     Baselines,
@@ -41,9 +39,11 @@ from pumice.evaluate.results import (
 )
 from pumice.evaluate.samples import Benchmark, Loaded, Sample
 from pumice.evaluate.scored import figures_of, predictions, scores_json
+from pumice.evaluate.states import check_problems, left_out, submission, told, waiting
+from pumice.evaluate.wish import Ready, Terms, Wish
 from pumice.files import write_json
 from pumice.score import Inputs, Result, task_of
-from pumice.score.answers import Missing, names
+from pumice.score.answers import Missing
 
 
 @dataclass(frozen=True)
@@ -60,58 +60,7 @@ Judge = Callable[[Benchmark, Loaded, Path, Path], Ruling]
 An EndpointError says that the judge could not be asked, or said nothing that can be read: the answers wait.
 """
 
-SUBMITTED = {"mmbench": ".xlsx", "mmbench-cn": ".xlsx"}
-"""Endings of the files that servers take, where they are not JSON."""
 BLIND_HOW = "the same model, grey pictures of the same size"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A task as it was asked for: where its files lie, and its options, all of them.
-
-    ``source`` names what is no folder: the hub.
-    """
-
-    benchmark: Benchmark
-    folder: Path
-    choices: Mapping[str, str] = field(default_factory=dict)
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How all tasks of a trial are asked.
-
-    Attributes:
-        limit: ask a drawn part, about so many questions; None for all.
-        seed: decides which.
-        max_new_tokens: the longest answer; each task's own when None.
-        blind: whether the model without sight is measured, too.
-        allow_bad: so many questions of each task may be left out, for their pictures cannot be decoded.
-        missing: what becomes of questions that a file of answers lacks.
-    """
-
-    limit: int | None = None
-    seed: int = 0
-    max_new_tokens: int | None = None
-    blind: bool = False
-    allow_bad: int = 0
-    missing: Missing = "error"
-
-
-@dataclass
-class Ready:
-    """A task whose files are there and right."""
-
-    wish: Wish
-    loaded: Loaded
-    samples: tuple[Sample, ...]
-    own: AnswersFile
-    blind: AnswersFile | None
-
-    @property
-    def name(self) -> str:
-        return self.wish.benchmark.name
 
 
 @dataclass(frozen=True)
@@ -121,7 +70,7 @@ class Trial:
     wishes: Sequence[Wish]
     answerer: Answerer
     out: Path
-    terms: Terms = Terms()
+    terms: Terms = field(default_factory=Terms)
     judge: Judge | None = None
     training: Sequence[Index] = ()
     """Fingerprints of what the model was trained on; the overlap is counted where there are some."""
@@ -173,18 +122,18 @@ class Trial:
             problem = failed.get(name)
             results["tasks"].pop(name, None)
             state: State = "unfinished" if problem is None else "failed"
-            results["tasks"][name] = _told(state, problem)
+            results["tasks"][name] = told(state, problem)
         if any(not file.complete for one in ready.values() for file in (one.own, one.blind) if file):
             self.answerer.ready()
         for name, one in ready.items():
             try:
                 results["tasks"][name] = self._task(one, progress)
             except Interrupted as error:
-                results["tasks"][name] = _told("unfinished", error)
+                results["tasks"][name] = told("unfinished", error)
                 raise
             except PumiceError as error:
                 state = "failed" if one.own.complete else "unfinished"
-                results["tasks"][name] = _told(state, error)
+                results["tasks"][name] = told(state, error)
             finally:
                 results["date"] = _now()
                 write_json(self.out / RESULTS, results)
@@ -255,12 +204,12 @@ class Trial:
                     one.blind.leave_out(sample, one.own.left_out[sample.id])
             ask(f"{one.name} blind", one.blind, self.answerer, progress, blind=True, allow_bad=allowed)
         folder = one.own.folder
-        _check_problems(one)
-        waits = _submission(one) if not one.loaded.scored else None
+        check_problems(one)
+        waits = submission(one) if not one.loaded.scored else None
         if one.wish.benchmark.judge and self.judge is None:
             waits = ("a judge must read the answers", "the same command with --judge URL --judge-model NAME")
         if waits is not None:
-            return _waiting(one, *waits)
+            return waiting(one, *waits)
         blind = guessed = None
         try:
             result, ruling = self._score(one, one.own)
@@ -268,10 +217,10 @@ class Trial:
                 unseeing, _ = self._score(one, one.blind)
                 blind = Baseline(how=BLIND_HOW, scores=scores_json(unseeing), uniform=None)
         except EndpointError as error:  # of the judge: the answers are there, and wait for it
-            return _waiting(one, f"not judged: {_said(error)}", error.remedy or "")
+            return waiting(one, f"not judged: {error.line}", error.remedy or "")
         if ruling is None:
             guessing = one.samples if self.terms.missing == "wrong" else one.own.answered
-            guessed = chance(guessing, one.loaded.guesses, lambda file: self._figures(one, file))
+            guessed = chance(guessing, one.loaded.guesses, lambda file: self._figures(one, one.own, file))
         made = self._result(one, result, Baselines(chance=guessed, blind=blind), ruling)
         if one.own.left_out:
             made["left_out"] = len(one.own.left_out)
@@ -289,15 +238,15 @@ class Trial:
             assert self.judge is not None
             asked = dataclasses.replace(one.loaded, samples=file.answered)
             ruling = self.judge(one.wish.benchmark, asked, file.path, file.folder)
-        result = self._figures(one, file.path if ruling is None else ruling.inputs)
+        result = self._figures(one, file, file.path if ruling is None else ruling.inputs)
         write_predictions(
             file.folder, predictions(one.samples, file.text, result, one.wish.folder, file.left_out)
         )
         return result, ruling
 
-    def _figures(self, one: Ready, of: Path | Inputs) -> Result:
+    def _figures(self, one: Ready, file: AnswersFile, of: Path | Inputs) -> Result:
         missing: Missing = "error"
-        if one.own.left_out:
+        if file.left_out:
             missing = "wrong" if self.terms.missing == "wrong" else "skip"
         return figures_of(one.loaded, len(one.samples), of, missing)
 
@@ -305,7 +254,7 @@ class Trial:
         drawn, asked, total = len(one.samples), len(one.own.answered), len(one.loaded.samples)
         notes = list(one.loaded.notes)
         if one.own.left_out:
-            notes.insert(0, _left_out(one, self.terms.missing))
+            notes.insert(0, left_out(one, self.terms.missing))
         if drawn < total:
             notes.insert(0, f"{drawn:,} of {total:,} questions, drawn by chance: no official figure")
         notes += self.answerer.remarks(asked)
@@ -337,26 +286,6 @@ class Trial:
         )
 
 
-def _waiting(one: Ready, problem: str, remedy: str) -> TaskState:
-    """The state of a task that has answers and no figures; figures that were there before go."""
-    (one.own.folder / RESULT).unlink(missing_ok=True)
-    write_predictions(
-        one.own.folder, predictions(one.samples, one.own.text, None, one.wish.folder, one.own.left_out)
-    )
-    return TaskState(state="answered", result=None, problem=problem, remedy=remedy)
-
-
-def _left_out(one: Ready, missing: Missing) -> str:
-    """The note about questions that have no answer."""
-    bad = one.own.left_out
-    count = f"{len(bad):,} of {len(one.samples):,} questions"
-    if one.own.record["model"]["kind"] == "file":
-        how = "count as wrong" if missing == "wrong" else "were left out: no official figure"
-        return f"{count} have no answer in the file and {how} ({REFUSED}): {names(bad)}"
-    why = "were left out, for their pictures cannot be decoded: no official figure"
-    return f"{count} {why} ({REFUSED}): {names(bad)}"
-
-
 def _why_bad(sample: Sample) -> str:
     """Why a picture of a question cannot be shown; empty where all can."""
     try:
@@ -367,52 +296,8 @@ def _why_bad(sample: Sample) -> str:
     return ""
 
 
-def _check_problems(one: Ready) -> None:
-    """Refuse to score a task of which many questions could not be put.
-
-    Raises:
-        RunError: the first of them says why.
-    """
-    problems = one.own.problems
-    if len(problems) > MOST_PROBLEMS * len(one.samples):
-        first = problems[0]
-        raise RunError(
-            f"{len(problems):,} of {len(one.samples):,} questions could not be put",
-            where=f"{one.own.path}, question {first}: {one.own.rows[first][PROBLEM]}",
-            remedy="mend the cause and run the same command again: these are put again, and no others; to be "
-            f"rid of the task, remove {one.own.folder}",
-        )
-
-
-def _submission(one: Ready) -> tuple[str, str]:
-    """Write what the task's server takes; what there is to tell, and what to do."""
-    what = "only the benchmark's server has the true answers"
-    if one.own.left_out:
-        left = f"; {len(one.own.left_out):,} questions have no answer ({one.own.folder / REFUSED})"
-        return what + left, "a submission needs all: mend their pictures and run the same command again"
-    if len(one.samples) < len(one.loaded.samples):
-        return what, "ask all questions for a submission: leave out --limit"
-    task = task_of(one.loaded.task)
-    assert task.submit is not None, f"{task.name} has no server"
-    target = one.own.folder / f"submission{SUBMITTED.get(task.name, '.json')}"
-    count = task.submit(one.loaded.inputs(one.own.path), target)
-    return what, f"upload {target} ({count:,} answers)"
-
-
 def _by_name(model: ModelRecord) -> dict[str, str]:
     return {key: str(value) for key, value in model.items()}
-
-
-def _told(state: State, error: PumiceError | None) -> TaskState:
-    if error is None:
-        return TaskState(
-            state=state, result=None, problem="it was not reached", remedy="run the same command again"
-        )
-    return TaskState(state=state, result=None, problem=_said(error), remedy=error.remedy or "")
-
-
-def _said(error: PumiceError) -> str:
-    return error.what + (f" ({error.where})" if error.where else "")
 
 
 def _now() -> str:

@@ -151,6 +151,9 @@ def test_results_of_another_model_are_refused_and_tasks_stay(
     content = json.loads((tmp_path / "results.json").read_text("utf-8"))
     content["tasks"]["pope"] = {"state": "failed", "result": None, "problem": "x", "remedy": ""}
     (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "pope" not in measure_all(dims, own, data, tmp_path, Terms(limit=6))["tasks"], "its folder is gone"
+    (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "pope").mkdir()
     assert "pope" in measure_all(dims, own, data, tmp_path, Terms(limit=6))["tasks"]
     other = Subject(ModelRecord(kind="local", name="other", digest="def"), load, {"dtype": "float32"})
     with pytest.raises(RunError, match="another model, tiny"):

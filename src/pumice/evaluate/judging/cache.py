@@ -10,7 +10,9 @@ from typing import IO, Any
 
 from pumice.data.lines import to_line
 from pumice.errors import DataError, RunError
-from pumice.evaluate.endpoint import Endpoint, Reply, Request
+from pumice.evaluate.endpoint import Endpoint
+from pumice.evaluate.reply import Reply
+from pumice.evaluate.request import Request
 from pumice.files import lock
 
 
