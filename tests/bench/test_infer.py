@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -157,3 +160,17 @@ def test_together_and_alone_lose_nothing(folder: Path) -> None:
     assert together.token_rate == pytest.approx(4 * together.rate)
     assert together.first_p50 <= together.first_p95
     assert told[-1] == ("measured", 8, 8)
+
+
+@pytest.mark.slow
+def test_the_script_for_gpus_goes_its_whole_way_in_small(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu_infer.py"
+    out = tmp_path / "figures.json"
+    options = ["--small", "--batch", "3", "--tokens", "3", "--rounds", "1", "--json", str(out)]
+    done = subprocess.run(
+        [sys.executable, str(script), *options], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(out.read_text("utf-8"))
+    assert told["ratio"] == pytest.approx(told["together"] / told["transformers"])
+    assert 0 < told["of_limit"] < 1
