@@ -17,6 +17,7 @@ from pumice.report.typeset import as_csv, as_latex, as_markdown
 from ..evaluate.results_made import evaluation, gqa, prediction, task_result
 
 HOSTILE = r"a_b & 50% {x} \input|#1"
+BREAKING = "a|b\r\nc $x$"
 
 
 def pope(folder: Path, model: str, value: float = 80.125) -> Path:
@@ -87,3 +88,10 @@ def test_several_sides_are_named_by_letters(tmp_path: Path) -> None:
     assert [row[0] for row in sheet.rows] == ["B", "C"]
     assert sheet.columns[-2].head == "p, Holm"
     assert as_markdown(sheet).count("\n| ") == 3
+
+
+def test_no_name_breaks_a_row(tmp_path: Path) -> None:
+    both = [read_evaluation(pope(tmp_path / name, BREAKING + name)) for name in ("a", "b")]
+    head, *_ = as_markdown(figures_sheet(both)).split("\n")
+    assert r"a\|b  c \$x\$a" in head
+    assert "\r" not in as_latex(figures_sheet(both))

@@ -11,10 +11,11 @@ from typing import Any
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " ",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " ", "\r": " ",
 })  # fmt: skip
 _MARKDOWN = str.maketrans({
-    "\\": "\\\\", "|": r"\|", "*": r"\*", "_": r"\_", "`": r"\`", "[": r"\[", "<": "&lt;", "\n": " ",
+    "\\": "\\\\", "|": r"\|", "*": r"\*", "_": r"\_", "`": r"\`", "[": r"\[", "$": r"\$", "<": "&lt;",
+    "\n": " ", "\r": " ",
 })  # fmt: skip
 
 
