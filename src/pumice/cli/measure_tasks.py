@@ -36,8 +36,10 @@ def open_tasks(plan: Evaluation, seed: int) -> list[RunTask]:
     Raises:
         UsageError: there is no such task or option, or no rule can score it.
         DataError: a file is missing or wrong.
+        ImageError: a picture that is shown on the way cannot be decoded.
     """
     from pumice.evaluate.asking import some_of
+    from pumice.evaluate.pictures import check_pictures, open_sight
 
     opened = []
     for wish in _wanted(plan):
@@ -50,7 +52,11 @@ def open_tasks(plan: Evaluation, seed: int) -> list[RunTask]:
                 where="evaluation.tasks",
                 remedy=f"leave it out, and ask the finished model: pumice eval RUN --tasks {name}",
             )
-        opened.append(RunTask(wish, loaded, some_of(loaded.samples, plan.every_limit, seed)))
+        check_pictures(loaded.samples, wish.folder)
+        few = some_of(loaded.samples, plan.every_limit, seed)
+        for picture in dict.fromkeys(one for sample in few for one in sample.images) if plan.every else ():
+            open_sight(picture)
+        opened.append(RunTask(wish, loaded, few))
     return opened
 
 
