@@ -28,13 +28,15 @@ def common(first: IntArray, second: IntArray) -> int:
 
 
 def telling(keys: IntArray) -> int:
-    """The place of the first picture where hardly anything stands before it, else 0.
+    """The place that tells most prompts apart: of the first picture, where hardly anything stands before it.
 
     Prompts with other keys there have nothing in common that is worth having. Looking at one place takes a
     tenth of comparing all, and an engine with hundreds of answers compares all the time.
     """
     pictures = keys[:WORTH] < 0
-    return int(pictures.argmax()) if pictures.size else 0
+    if pictures.any():
+        return int(pictures.argmax())
+    return WORTH - 1 if keys.size >= WORTH else 0
 
 
 def alike(first: IntArray, second: IntArray, place: int) -> bool:
