@@ -96,6 +96,24 @@ def test_waits_double_and_end() -> None:
     assert "asked 4 times" in str(caught.value.where)
 
 
+def test_a_server_that_loads_its_model_is_waited_for() -> None:
+    busy = [{"message": "the model 'm' is being loaded; try again", "code": "model_loading"},
+            {"message": "Loading model", "type": "unavailable_error"}]  # fmt: skip
+    script: list[str | Action] = [replies(503, {"error": error}) for error in busy for _ in range(20)]
+    with StandIn([*script, "yes"]) as server:
+        asked = endpoint(server, retries=1)
+        assert asked.complete(Request("?")).text == "yes", "forty times, where one other failure is allowed"
+    assert all(2 <= wait <= 2.5 for wait in asked.wait)  # type: ignore[attr-defined]
+
+
+def test_a_server_that_never_ends_loading_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumice.evaluate.endpoint.LOADING_WAIT", 10.0)
+    with StandIn([fails(503, "Loading model")]) as server:
+        with pytest.raises(EndpointError, match="Loading model"):
+            endpoint(server, retries=1).complete(Request("?"))
+        assert 5 < len(server.bodies) < 9
+
+
 def test_a_reply_that_never_comes_is_given_up() -> None:
     script: list[str | Action] = []
     with StandIn(script) as server:

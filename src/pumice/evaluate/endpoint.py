@@ -31,6 +31,10 @@ from pumice.evaluate.request import LENGTHS, Request
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before the second attempt, which double from one to the next, and the most they come to."""
+LOADING_WAIT = 900.0
+"""Seconds of pauses that a server is given to load its model, besides the attempts: large ones take minutes."""
+LOADING_PAUSE = 2.0
+"""Seconds between two attempts then, where the server names none."""
 CONNECTING = 20.0
 """Seconds within which a connection must stand."""
 LARGEST = 32 * 2**20
@@ -258,12 +262,17 @@ class Endpoint:
         *,
         refused_is_final: bool = False,
     ) -> dict[str, Any]:
-        """One call until it is answered, with growing waits."""
-        attempt = 0
+        """One call until it is answered, with growing waits; a server that loads its model is waited for."""
+        attempt, loading = 0, 0.0
         while True:
             try:
                 return await self._attempt(client, method, path, body)
             except Refusal as refusal:
+                if refusal.loading and loading < LOADING_WAIT:
+                    pause = (refusal.after or LOADING_PAUSE) * random.uniform(1.0, 1.25)
+                    loading += pause
+                    await self.wait(pause)
+                    continue
                 attempt += 1
                 unreachable = refused_is_final and isinstance(refusal.__cause__, httpx2.ConnectError)
                 if not refusal.passing or attempt > self.retries or unreachable:

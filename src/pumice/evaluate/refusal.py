@@ -21,6 +21,7 @@ LONGEST = 120.0
 """Seconds of a Retry-After that are waited; a server that names more is asked again after these."""
 SHOWN = 400
 """Characters of a server's words in an error."""
+_LOADING = re.compile(r"\bloading (the )?model\b|\bmodel\b.{0,120}\b(is|being) (being )?load(ed|ing)\b", re.I)
 _IMAGES = re.compile(r"image|vision|multi-?modal|content part", re.I)
 
 
@@ -41,6 +42,11 @@ class Refusal(Exception):
     passing: bool
     after: float | None = None
     code: str = ""
+
+    @property
+    def loading(self) -> bool:
+        """Whether the server is well and only loads its model yet, as this program's and llama.cpp's say."""
+        return self.status == 503 and (self.code == "model_loading" or bool(_LOADING.search(self.words)))
 
 
 @dataclass(frozen=True, slots=True)

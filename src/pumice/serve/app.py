@@ -50,7 +50,7 @@ class Endpoint:
         except Exception as error:
             failure = failure_of(error)
             call.log["error"] = failure.code or failure.status
-            if failure.status >= 500:
+            if failure.status >= 500 and failure.code != "model_loading":  # waiting is no fault
                 logger.error("call %s failed", call.id, exc_info=_cause(error))
             if call.status:  # half an answer is out: nothing can be added to it
                 raise

@@ -40,6 +40,15 @@ def test_questions_about_one_picture_stand_together() -> None:
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
 
 
+def test_pictures_that_are_all_alike_claim_no_certainty() -> None:
+    wide = 100 * wilson(0, 6)[1]
+    assert share(range(6), [True] * 6) == (100, (pytest.approx(100 - wide), 100))
+    assert share(range(6), [False] * 6) == (0, (0, pytest.approx(wide)))
+    assert drop(range(6), [True] * 6, [True] * 6) == (0, (pytest.approx(-wide), pytest.approx(wide)))
+    value, (low, high) = share(["one picture"] * 7, [True] * 4 + [False] * 3)
+    assert low <= 0 < value < 100 <= high, "of one picture nothing is known of others"
+
+
 def test_slope_is_that_of_least_squares() -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(1, 7, 300).astype(float)

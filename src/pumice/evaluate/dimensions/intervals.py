@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pumice.score.result import Floats, ends, resample, wilson, wilson_ends
+from pumice.score.result import Floats, ends, flat, resample, wilson
 
 Interval = tuple[float, float]
 
@@ -37,16 +37,28 @@ def ratio(first_R: Floats, second_R: Floats) -> Floats:
     )
 
 
+def _bounded(
+    sums_N2: Floats, figure: Callable[[Floats], Floats], lowest: float, highest: float
+) -> tuple[float, Interval]:
+    """As ``with_interval``, of a figure between two ends.
+
+    Where all pictures are alike, or there is only one, resamples are alike, too, and would claim to be
+    certain: then the interval is as wide to each side as Wilson's is where all of so many are wrong.
+    """
+    value, interval = with_interval(sums_N2, figure)
+    if not flat(interval):
+        return value, interval
+    width = 100 * wilson(0, len(sums_N2))[1]
+    return value, (max(lowest, value - width), min(highest, value + width))
+
+
 def share(keys: Iterable[Hashable], scores: Sequence[float] | Sequence[bool]) -> tuple[float, Interval]:
     """The mean score of questions in per cent, with its interval over their pictures.
 
-    Where all are right or all are wrong, resamples are all alike and would claim to be certain: then it is
-    Wilson's interval of as many pictures.
+    Where all are right or all are wrong, it is Wilson's interval of as many pictures.
     """
     sums_N2 = sums(keys, [(float(score), 1.0) for score in scores])
-    if scores[0] in (0, 1) and all(score == scores[0] for score in scores):
-        return 100 * float(scores[0]), wilson_ends(int(scores[0]) * len(sums_N2), len(sums_N2))
-    return with_interval(sums_N2, lambda means_R2: ratio(means_R2[:, 0], means_R2[:, 1]))
+    return _bounded(sums_N2, lambda means_R2: ratio(means_R2[:, 0], means_R2[:, 1]), 0, 100)
 
 
 def drop(
@@ -60,11 +72,7 @@ def drop(
     """
     rows = [(float(a) - float(b), 1.0) for a, b in zip(before, after, strict=True)]
     sums_N2 = sums(keys, rows)
-    first = rows[0][0]
-    if first in (-1, 0, 1) and all(row[0] == first for row in rows):
-        width = 100 * wilson(0, len(sums_N2))[1]
-        return 100 * first, (max(-100.0, 100 * first - width), min(100.0, 100 * first + width))
-    return with_interval(sums_N2, lambda means_R2: ratio(means_R2[:, 0], means_R2[:, 1]))
+    return _bounded(sums_N2, lambda means_R2: ratio(means_R2[:, 0], means_R2[:, 1]), -100, 100)
 
 
 def slope(
