@@ -9,6 +9,7 @@ from pumice.errors import DataError, UsageError
 from pumice.evaluate.compare import compare
 from pumice.evaluate.results import BLIND, write_predictions
 from pumice.evaluate.sides import Side, read_side
+from pumice.evaluate.wording import ends_text
 
 from .results_made import evaluation, gqa, prediction, task_result
 
@@ -175,6 +176,26 @@ def test_pope_is_compared_by_f1_and_mme_by_pictures(tmp_path: Path) -> None:
     # half of the answers right, no picture whole: 50 points of 200
     assert (mme_found.first.paired.a, mme_found.first.paired.b) == (50.0, 200.0)
     assert mme_found.n == 40
+
+
+def test_samples_that_are_all_alike_claim_no_certainty(tmp_path: Path) -> None:
+    """All right against all wrong: F1 is the same in every sample, which says nothing of how sure it is."""
+
+    def side(name: str, right: bool) -> Path:
+        rows = [
+            prediction(str(i), float(right), group="random", truth="yes", parsed="yes" if right else "no")
+            for i in range(20)
+        ]
+        result = task_result("pope", "f1", 100.0 * right, 20)
+        result["scores"]["interval"] = {"f1": [90.0, 100.0] if right else [0.0, 15.0]}
+        return evaluation(tmp_path / name, {"pope": (result, rows)})
+
+    one = compare(sides(side("a", False), side("b", True)))[0].tasks["pope"]
+    pair = one.first.paired
+    assert (pair.interval_a, pair.interval_b) == ((0.0, 15.0), (90.0, 100.0)), "those of the scorer"
+    assert "better" in one.verdict("A", "B")
+    assert "95%" not in one.verdict("A", "B")
+    assert ends_text(pair.interval, " to ") == "no spread"
 
 
 def test_a_figure_that_is_not_the_written_one_is_said(tmp_path: Path) -> None:

@@ -40,12 +40,12 @@ def test_figures_of_one_model(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (group["group"], group["value"], group["high"], group["n"]) == ("random", "81.5", "90", "2")
     text = as_latex(sheet)
-    assert r"POPE & f1 & $80.12$ & $[78.12,\ 82.12]$ & $66.67$ & $3$ \\" in text
+    assert r"POPE & F1 & $80.12$ & $[78.12,\ 82.12]$ & $66.67$ & $3$ \\" in text
     assert r"a\_b \& 50\% \{x\} \textbackslash{}input\textbar{}\#1" in text
     assert r"pope (3 of 9 questions)" in text
     assert [text.count(word) for word in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     marked = as_markdown(sheet)
-    assert "| POPE | f1 | 80.12 | [78.12, 82.12] | 66.67 | 3 |" in marked
+    assert "| POPE | F1 | 80.12 | [78.12, 82.12] | 66.67 | 3 |" in marked
 
 
 def test_every_row_of_latex_has_as_many_cells_as_the_table_has_columns(tmp_path: Path) -> None:
@@ -62,6 +62,8 @@ def test_every_row_of_latex_has_as_many_cells_as_the_table_has_columns(tmp_path:
     assert r"$1.00\ [-1.00,\ 3.00]$" in as_latex(both), "a plain space would be none in mathematics"
     assert both.rows[1][-2:] == ["100.00 [98.00, 102.00]", "1"]
     assert both.rows[1][2] == ""
+    # the space before a bracket is lost inside a formula
+    assert r"$100.00\ [98.00,\ 102.00]$" in as_latex(both)
 
 
 def compared(folder: Path, *answers: list[bool]) -> Any:
@@ -76,7 +78,7 @@ def test_a_comparison(tmp_path: Path) -> None:
         "60.0", "90.0", "30.0", "100", "1",
     )  # fmt: skip
     (cells,) = sheet.rows
-    assert cells[:3] == ["gqa", "accuracy", "60.00"]
+    assert cells[:3] == ["GQA", "accuracy", "60.00"]
     assert cells[-4] == "+30.00"
     assert cells[-2] == "<0.001"
     assert "$<0.001$" in as_latex(sheet)

@@ -44,9 +44,15 @@ def test_scoring_loads_no_torch(answers: Any, lines: Any, tmp_path: Path) -> Non
 def test_a_file_that_a_task_does_not_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="MM-Vet is not scored with --answers") as caught:
         score("mm-vet", Inputs(answers=tmp_path / "a"))
-    assert caught.value.remedy == "it takes --grades, --questions"
+    assert caught.value.remedy == "it takes --grades, --questions; pumice judge mm-vet makes such of answers"
     with pytest.raises(UsageError, match="POPE is not scored with --reviews"):
         score("pope", Inputs(reviews=(tmp_path / "r",)))
+
+
+def test_a_missing_file_is_called_by_its_published_name(answers: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        score("pope", Inputs(answers=answers({1: "yes"})))
+    assert caught.value.remedy == "say --labels FILE: coco_pope_CATEGORY.json, or their folder"
 
 
 def test_unknown_tasks_and_tasks_without_a_server(tmp_path: Path) -> None:

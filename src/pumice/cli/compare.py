@@ -153,7 +153,7 @@ def _plain(title: str | None = None) -> Table:
 
 
 def _table(one: Comparison, letter: str) -> Table:
-    from pumice.evaluate.compare import p_text
+    from pumice.evaluate.wording import p_text
 
     table = _plain()
     table.add_column("task", no_wrap=True)
@@ -178,11 +178,11 @@ def _table(one: Comparison, letter: str) -> Table:
 
 
 def _figures(one: Difference) -> tuple[str, str, str, str]:
-    from pumice.evaluate.compare import points
+    from pumice.evaluate.wording import ends_text, points
 
     pair = one.paired
-    low, high = (points(end, signed=True) for end in pair.interval)
-    return points(pair.a), points(pair.b), points(pair.difference, signed=True), f"{low} to {high}"
+    sure = ends_text(pair.interval, " to ", signed=True)
+    return points(pair.a), points(pair.b), points(pair.difference, signed=True), sure
 
 
 def _counts(task: TaskComparison) -> Sequence[str]:

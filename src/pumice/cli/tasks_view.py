@@ -20,7 +20,8 @@ STAR = "*"
 CHANCE = "chance: the best answer that is the same to every question."
 BESIDE = " 1.5-7B and -13B: LLaVA's as published, of other questions in places (docs/scoring.md)."
 
-OTHERS = "those figures are of the whole official questions, and where a judge reads, of GPT-4."
+OTHERS = "those figures are of all official questions"
+OTHER_JUDGE = ", with GPT-4 as the judge"
 
 
 def print_tasks(data: Path | None) -> None:
@@ -79,13 +80,15 @@ def print_results(results: Results, names: Sequence[str]) -> None:
         published = [model for model in PUBLISHED if _any_published(model, scored)]
         out.print(_table(scored, published))
         note(CHANCE + (BESIDE if published else ""))
-        if others := [result["task"] for result in scored if _of_others(result)]:
-            note(f"Nothing published stands beside {', '.join(others)}: {OTHERS}")
+        if others := [result for result in scored if _of_others(result)]:
+            judged = OTHER_JUDGE if any(result["judge"] for result in others) else ""
+            these = ", ".join(result["task"] for result in others)
+            note(f"Nothing published stands beside {these}: {OTHERS}{judged}.")
         for line in _cautions(scored, published):
             note(line)
+    for text, tasks in _noted(scored).items():
+        note(visible(f"{', '.join(tasks)}: {text}"))
     for result in scored:
-        for text in (*result["notes"], *result["scores"]["notes"]):
-            note(visible(f"{result['task']}: {text}"))
         if result["judge"]:
             note(visible(f"{result['task']}: {_judged(result['judge'])}"))
         if "overlap" in result:
@@ -96,6 +99,15 @@ def print_results(results: Results, names: Sequence[str]) -> None:
         out.print(Text(f"\n{name}: {state['state']}: {visible(state['problem'])}", "yellow"), soft_wrap=True)
         if state["remedy"]:
             out.print(Text(f"  to do: {visible(state['remedy'])}", "dim"), soft_wrap=True)
+
+
+def _noted(scored: Sequence[TaskResult]) -> dict[str, list[str]]:
+    """Each note with the tasks that it is of: what is true of several is said once."""
+    notes: dict[str, list[str]] = {}
+    for result in scored:
+        for text in dict.fromkeys((*result["notes"], *result["scores"]["notes"])):
+            notes.setdefault(text, []).append(result["task"])
+    return notes
 
 
 def _judged(judge: Mapping[str, Any]) -> str:
@@ -185,8 +197,16 @@ def _score(scores: Scores, figure: str, beside: Sequence[Baseline | None], *, fi
     value = scores["metrics"][figure]
     reached = [one["scores"]["metrics"].get(figure) for one in beside if one is not None]
     known = [other for other in reached if other is not None]
-    low = scores["interval"].get(figure, [value])[0]
-    style = "" if not first else "bold" if not known else "bold green" if low > max(known) else "bold yellow"
+    low, high = scores["interval"].get(figure, [value, value])
+    style = (
+        ""
+        if not first
+        else "bold"
+        if not known
+        else "bold green"
+        if high > low > max(known)
+        else "bold yellow"
+    )
     return Text(f"{value:.2f}", style)
 
 
@@ -197,7 +217,9 @@ def _of(one: Baseline | None, figure: str) -> str:
 
 def _ends(scores: Scores, figure: str) -> str:
     ends = scores["interval"].get(figure)
-    return "" if ends is None else f"{ends[0]:.2f}–{ends[1]:.2f}"  # noqa: RUF001 - the dash of ranges
+    if ends is None:
+        return ""
+    return f"{ends[0]:.2f}–{ends[1]:.2f}" if ends[1] > ends[0] else "no spread"  # noqa: RUF001 - the dash of ranges
 
 
 def _of_others(result: TaskResult) -> bool:

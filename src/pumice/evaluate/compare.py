@@ -15,7 +15,8 @@ from pumice.evaluate.results import TaskResult
 from pumice.evaluate.shapes import Answered, Shape, score_of, shapes_of
 from pumice.evaluate.sides import Side, common_tasks
 from pumice.evaluate.statistics import PairedTest, mcnemar, mcnemar_detectable
-from pumice.score.result import Floats, mean_interval, wilson
+from pumice.evaluate.wording import p_text, points
+from pumice.score.result import Floats, flat, mean_interval, wilson
 
 NAMED = 5
 """Questions that are named where many differ."""
@@ -110,7 +111,9 @@ class TaskComparison:
         if self.told:
             better, worse = (b, a) if pair.difference > 0 else (a, b)
             low, high = pair.interval if pair.difference > 0 else (-pair.interval[1], -pair.interval[0])
-            sure = f"95% {points(low)} to {points(high)}, {p_text(self.p_holm)}"
+            sure = p_text(self.p_holm)
+            if not flat(pair.interval):
+                sure = f"95% {points(low)} to {points(high)}, {sure}"
             return (
                 f"{better} is better than {worse} by {points(abs(pair.difference))} points ({sure}; {size})."
             )
@@ -229,6 +232,7 @@ def compare_task(task: str, a: Side, b: Side, *, common: bool = False) -> TaskCo
             remedy="take more of them; MME needs both questions of a picture",
         )
     figure, shape = next((name, shape) for name, shape in shapes.items() if name in kept)
+    kept[figure] = _as_written(kept[figure], figure, a.results.get(task), b.results.get(task))
     for side in (a, b):
         notes += _check(side, task, figure, shape, [pair[side is b] for pair in pairs])
     names = dict.fromkeys(group for one, _ in pairs for group in one.groups)
@@ -336,6 +340,18 @@ def _exact(found: Paired, test: PairedTest, scores: Sequence[tuple[float, float]
     return replace(found, interval_a=own[0], interval_b=own[1], interval=interval, detectable=smallest)
 
 
+def _as_written(one: Difference, figure: str, a: TaskResult | None, b: TaskResult | None) -> Difference:
+    """A side whose resamples are all alike has the interval that its scorer gave the same questions."""
+    ends = [one.paired.interval_a, one.paired.interval_b]
+    for place, (result, value) in enumerate(((a, one.paired.a), (b, one.paired.b))):
+        if result is None or not flat(ends[place]) or result["scores"]["n"] != one.n:
+            continue
+        low, high = result["scores"]["interval"].get(figure, ends[place])
+        if low <= value <= high:
+            ends[place] = (low, high)
+    return replace(one, paired=replace(one.paired, interval_a=ends[0], interval_b=ends[1]))
+
+
 def _alike(first_NK: Floats, second_NL: Floats) -> tuple[Floats, Floats]:
     """As many columns on both sides: a judge may have run more often on one. Repeating all keeps the mean."""
     width = math.lcm(first_NK.shape[1], second_NL.shape[1])
@@ -375,17 +391,3 @@ def _settings(a: TaskResult | None, b: TaskResult | None) -> list[str]:
 
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
-
-
-def points(value: float, *, signed: bool = False) -> str:
-    """A figure or a difference as it is read: the same two places in sentences and in tables.
-
-    >>> points(-2.05), points(2.049, signed=True)
-    ('-2.05', '+2.05')
-    """
-    return f"{value:+.2f}" if signed else f"{value:.2f}"
-
-
-def p_text(p: float) -> str:
-    """A p value as it is read."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -32,7 +32,7 @@ from pumice.evaluate.request import LENGTHS, Request
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before the second attempt, which double from one to the next, and the most they come to."""
 LOADING_WAIT = 900.0
-"""Seconds of pauses that a server is given to load its model, besides the attempts: large ones take minutes."""
+"""Seconds of pauses that a server has to load its model, besides the attempts: large ones take minutes."""
 LOADING_PAUSE = 2.0
 """Seconds between two attempts then, where the server names none."""
 CONNECTING = 20.0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pumice.evaluate.compare import Comparison, TaskComparison, points
+from pumice.evaluate.compare import Comparison, TaskComparison
 from pumice.evaluate.results import TaskResult
+from pumice.evaluate.wording import ends_text, points
 from pumice.report.evaluated import Evaluated
 from pumice.report.standing import standings
 from pumice.report.typeset import Column, Sheet
-from pumice.score.result import of_all
+from pumice.score.result import flat, of_all
+from pumice.score.tasks import TASKS
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 BOOTSTRAP = "Per cent (points for MME); in brackets the 95% interval"
@@ -83,7 +85,7 @@ def _one(model: Evaluated, records: Sequence[Mapping[str, Any]]) -> Sheet:
     )  # fmt: skip
     rows = [
         [
-            _task(model, record), record["figure"].replace("_", " "), points(record["value"]),
+            _task(model, record), _figure(record["figure"]), points(record["value"]),
             _ends(record), *(_number(record[kind]) for kind in beside), str(record["n"]),
         ]
         for record in whole
@@ -107,7 +109,7 @@ def _several(models: Sequence[Evaluated], records: Sequence[Mapping[str, Any]]) 
         sizes = dict.fromkeys(str(record["n"]) for record in own if record is not None)
         cells = ["" if record is None else f"{points(record['value'])} {_ends(record)}".strip()
                  for record in own]  # fmt: skip
-        rows.append([titles[task], figure.replace("_", " "), *cells, "/".join(sizes)])
+        rows.append([titles[task], _figure(figure), *cells, "/".join(sizes)])
     return Sheet(columns, rows, records, f"{BOOTSTRAP}." + _parts(records))
 
 
@@ -117,13 +119,23 @@ def _reported(models: Sequence[Evaluated], records: Sequence[Mapping[str, Any]])
     return [r for r in records if not r["group"] and (r["task"], r["figure"]) in keys]
 
 
+def _title(task: str) -> str:
+    """As papers write it; one's own benchmarks and dimensions keep their names."""
+    return TASKS[task].title if task in TASKS else task
+
+
+def _figure(name: str) -> str:
+    """A figure's name as papers write it."""
+    return {"f1": "F1", "anls": "ANLS"}.get(name, name.replace("_", " "))
+
+
 def _task(model: Evaluated, record: Mapping[str, Any]) -> str:
     return model.scored[record["task"]]["title"]
 
 
 def _ends(record: Mapping[str, Any]) -> str:
     low, high = record["low"], record["high"]
-    return "" if low is None else f"[{points(low)}, {points(high)}]"
+    return "" if low is None or flat((low, high)) else f"[{ends_text((low, high), ', ')}]"
 
 
 def _number(value: float | None) -> str:
@@ -153,10 +165,10 @@ def _compared(task: TaskComparison) -> list[str]:
     p = "<0.001" if task.p_holm < 0.001 else f"{task.p_holm:.3f}"
 
     def ends(both: tuple[float, float], *, signed: bool = False) -> str:
-        return f"[{points(both[0], signed=signed)}, {points(both[1], signed=signed)}]"
+        return "" if flat(both) else f"[{ends_text(both, ', ', signed=signed)}]"
 
     return [
-        task.task, task.figure.replace("_", " "), points(pair.a), ends(pair.interval_a), points(pair.b),
+        _title(task.task), _figure(task.figure), points(pair.a), ends(pair.interval_a), points(pair.b),
         ends(pair.interval_b), points(pair.difference, signed=True), ends(pair.interval, signed=True), p,
         str(one.n),
     ]  # fmt: skip

@@ -178,7 +178,7 @@ def _answer(row: Row) -> Answer:
                 )
             return Answer(id, text, row.where, row.value)
     raise DataError(
-        f"the row of question {id} has no answer",
+        f"the row of question {id} has no answer: its keys are {', '.join(map(repr, row.value))}",
         where=row.where,
         remedy='write it as {"question_id": 1, "text": "the answer"}',
     )

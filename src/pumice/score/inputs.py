@@ -22,6 +22,7 @@ class Inputs:
         reviews: files of a judge's reviews, one a run.
         grades: a judge's grades.
         missing: what becomes of questions without an answer.
+        known_as: what the file with the true answers is called where it is published, for errors.
     """
 
     answers: Path | None = None
@@ -30,6 +31,7 @@ class Inputs:
     reviews: tuple[Path, ...] = ()
     grades: Path | None = None
     missing: Missing = "error"
+    known_as: str = ""
 
     def given(self) -> list[str]:
         """Which there are."""
@@ -93,5 +95,8 @@ class Inputs:
             UsageError: it was not given.
         """
         if path is None:
-            raise UsageError(f"the file of {name} is missing", where=f"--{name}", remedy=f"say --{name} FILE")
+            file = f": {self.known_as}" if self.known_as and name in ("labels", "questions") else ""
+            raise UsageError(
+                f"the file of {name} is missing", where=f"--{name}", remedy=f"say --{name} FILE{file}"
+            )
         return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pumice.errors import UsageError, suggest
@@ -109,7 +109,7 @@ def score(name: str, inputs: Inputs) -> Result:
     check_takes(task, inputs)
     if "answers" in task.takes:
         inputs.need(inputs.answers, "answers")
-    return task.score(inputs)
+    return task.score(replace(inputs, known_as=task.truth))
 
 
 def submit(name: str, inputs: Inputs, target: Path) -> int:
@@ -142,7 +142,10 @@ def check_takes(task: Task, inputs: Inputs) -> None:
         if option not in task.takes:
             takes = ", ".join(f"--{name}" for name in task.takes)
             raise UsageError(
-                f"{task.title} is not scored with --{option}", where=f"--{option}", remedy=f"it takes {takes}"
+                f"{task.title} is not scored with --{option}",
+                where=f"--{option}",
+                remedy=f"it takes {takes}"
+                + (f"; pumice judge {task.name} makes such of answers" if option == "answers" else ""),
             )
     judged = "answers" not in task.takes
     if judged and inputs.missing != "error" and inputs.questions is None:
