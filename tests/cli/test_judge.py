@@ -90,7 +90,7 @@ def test_an_unknown_judge_is_told_before_anything_is_judged(pumice: Pumice, benc
 
 def test_a_warning_of_a_key_in_the_open(pumice: Pumice, bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    module = importlib.import_module("pumice.evaluate.address")
+    module = importlib.import_module("pumice.endpoint.address")
     monkeypatch.setattr(module, "_is_local", lambda host: False)
     with StandIn(lambda body: "8 6") as server:
         result = judge(pumice, server)

@@ -11,8 +11,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from pumice.endpoint.client import Endpoint
 from pumice.errors import EndpointError
-from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.predictor import MEAN_GREY
 from pumice.evaluate.samples import Sample, Stored
 from pumice.evaluate.served import HOPELESS, EndpointAnswerer

@@ -71,9 +71,9 @@ def test_answers_are_those_of_the_model(server: Process, own: Any) -> None:
 
 
 def test_our_own_client(server: Process, own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pumice.evaluate.attachment import attach
-    from pumice.evaluate.endpoint import Endpoint
-    from pumice.evaluate.request import Request
+    from pumice.endpoint.attachment import attach
+    from pumice.endpoint.client import Endpoint
+    from pumice.endpoint.request import Request
 
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

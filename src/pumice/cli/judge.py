@@ -131,8 +131,8 @@ def judge(
     from pumice.cli.console import hint
     from pumice.cli.judging import second_judge
     from pumice.cli.progress import counting
+    from pumice.endpoint.client import Endpoint
     from pumice.errors import UsageError, suggest
-    from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.judging import Terms, judge_file
     from pumice.evaluate.judging.task import CACHE, check_wish, material_of
     from pumice.files import write_json

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pumice.errors import EndpointError, UsageError
 
 if TYPE_CHECKING:
-    from pumice.evaluate.endpoint import Endpoint
+    from pumice.endpoint.client import Endpoint
     from pumice.evaluate.judging import Terms
     from pumice.evaluate.samples import Benchmark, Loaded
     from pumice.evaluate.trial import Judge
@@ -57,7 +57,7 @@ class Judging:
             UsageError: half of it is missing, or no task of the list is judged, or judged so.
         """
         from pumice.cli.console import hint
-        from pumice.evaluate.endpoint import Endpoint
+        from pumice.endpoint.client import Endpoint
 
         if not judges:
             raise UsageError(
@@ -193,7 +193,7 @@ def second_judge(first: Endpoint, url: str, name: str, key_variable: str | None,
             and no key elsewhere.
         option: what the user names it with.
     """
-    from pumice.evaluate.endpoint import Endpoint
+    from pumice.endpoint.client import Endpoint
 
     second = Endpoint(url, name, key_variable or "", first.concurrency, first.timeout, key_option=option)
     if key_variable is None and second.address.origin == first.address.origin:

@@ -17,8 +17,8 @@ from pumice.types import HUB
 
 if TYPE_CHECKING:
     from pumice.cli.judging import Judging
+    from pumice.endpoint.client import Endpoint
     from pumice.evaluate.asking import Answerer, Progress
-    from pumice.evaluate.endpoint import Endpoint
     from pumice.evaluate.wish import Wish
     from pumice.score.answers import Missing
 
@@ -351,7 +351,7 @@ def _local(model: str, rows: int, template: str | None) -> Answerer:
 
 def _endpoint(model: str, server: Server) -> Endpoint:
     from pumice.cli.console import hint
-    from pumice.evaluate.endpoint import Endpoint
+    from pumice.endpoint.client import Endpoint
 
     if server.url is not None and model.startswith(ADDRESSES):
         raise UsageError("the server is given twice", where="--endpoint", remedy="give it once")

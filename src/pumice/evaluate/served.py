@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pumice.endpoint.attachment import Attachment, attach
+from pumice.endpoint.client import Endpoint
+from pumice.endpoint.refusal import Refusal
+from pumice.endpoint.request import Request
 from pumice.errors import EndpointError, ImageError
 from pumice.evaluate.answers import Said
-from pumice.evaluate.attachment import Attachment, attach
-from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.pictures import grey_sight
-from pumice.evaluate.refusal import Refusal
-from pumice.evaluate.request import Request
 from pumice.evaluate.results import ModelRecord
 from pumice.evaluate.samples import Picture, Sample, Stored
 

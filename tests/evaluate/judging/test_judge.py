@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from pumice.endpoint.cache import Cache, key_of
+from pumice.endpoint.client import Endpoint
+from pumice.endpoint.reply import Reply
+from pumice.endpoint.request import Request
 from pumice.errors import DataError, EndpointError, RunError, UsageError
-from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.judging import Judged, Terms, judge_file, judge_task, judged_inputs, llava_bench, prompts
-from pumice.evaluate.judging.cache import Cache, key_of
 from pumice.evaluate.judging.prompts import AGAIN, SYSTEM
 from pumice.evaluate.judging.task import CACHE, RECORD, material_of
-from pumice.evaluate.reply import Reply
-from pumice.evaluate.request import Request
 from pumice.evaluate.samples import Benchmark, Loaded
 from pumice.score import Inputs, score
 

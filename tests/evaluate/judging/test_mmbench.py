@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pumice.endpoint.client import Endpoint
 from pumice.errors import DataError, UsageError
-from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.judging import Judged, Terms, judge_file
 from pumice.evaluate.judging.mmbench import parse_letter
 from pumice.evaluate.judging.task import material_of

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.judging.cache import Cache, key_of
-from pumice.evaluate.reply import Reply
-from pumice.evaluate.request import Request
+from pumice.endpoint.cache import Cache, key_of
+from pumice.endpoint.client import Endpoint
+from pumice.endpoint.reply import Reply
+from pumice.endpoint.request import Request
 
 Score = TypeVar("Score")
 Progress = Callable[[str, int, int], None]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from pumice.data.lines import write_lines
+from pumice.endpoint.request import Request
 from pumice.errors import DataError, suggest
 from pumice.evaluate.judging.ask import Case, Judgement
 from pumice.evaluate.judging.prompts import SYSTEM, published, review_prompt, suspicious
 from pumice.evaluate.judging.sitting import Sitting
 from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted, run_file
-from pumice.evaluate.request import Request
 from pumice.score.answers import Answer, Missing, by_id, match, read_answers
 from pumice.score.files import Row, need, object_rows, read, text_of
 from pumice.score.llava_bench import PREFIX, UNREAD, parse_review

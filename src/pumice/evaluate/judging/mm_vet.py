@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from pumice.data.rows import kind
+from pumice.endpoint.request import Request
 from pumice.errors import DataError
 from pumice.evaluate.judging.ask import Case, Judgement
 from pumice.evaluate.judging.prompts import grade_prompt, published, suspicious
 from pumice.evaluate.judging.sitting import Sitting
 from pumice.evaluate.judging.terms import Rules, Terms, Verdicts, counted
-from pumice.evaluate.request import Request
 from pumice.files import write_text
 from pumice.score.answers import Answer, Missing, match, read_answers
 from pumice.score.files import is_object, object_rows, read_under, text_of

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pumice.data.lines import write_lines
+from pumice.endpoint.request import Request
 from pumice.evaluate.judging.ask import Case, Judgement
 from pumice.evaluate.judging.prompts import match_prompt
 from pumice.evaluate.judging.sitting import Sitting
 from pumice.evaluate.judging.terms import Rules, Terms, Verdicts
-from pumice.evaluate.request import Request
 from pumice.score.answers import TEXTS, Answer, by_id, match, read_answers
 from pumice.score.files import Row, read, text_of
 from pumice.score.mmbench import LETTERS, asked_of, mmbench_letter, round_key, shown_options

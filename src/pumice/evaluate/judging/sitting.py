@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pumice.evaluate.endpoint import Endpoint
+from pumice.endpoint.cache import Cache
+from pumice.endpoint.client import Endpoint
 from pumice.evaluate.judging.ask import Account, Case, Judgement, Progress, Score, judge_all
-from pumice.evaluate.judging.cache import Cache
 from pumice.evaluate.judging.terms import Rules, Terms
 from pumice.score.answers import Missing, quoted
 

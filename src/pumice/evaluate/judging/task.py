@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pumice.endpoint.cache import Cache
+from pumice.endpoint.client import Endpoint
 from pumice.errors import DataError, EndpointError, UsageError, suggest
-from pumice.evaluate.endpoint import Endpoint
 from pumice.evaluate.judging import llava_bench, mm_vet, mmbench
 from pumice.evaluate.judging.agreement import agreement
 from pumice.evaluate.judging.ask import Progress
-from pumice.evaluate.judging.cache import Cache
 from pumice.evaluate.judging.sitting import Sitting
 from pumice.evaluate.judging.terms import Terms, Verdicts, run_file
 from pumice.evaluate.samples import Benchmark, Loaded

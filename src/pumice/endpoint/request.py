@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pumice.evaluate.attachment import Attachment
+from pumice.endpoint.attachment import Attachment
 
 LENGTHS = ("max_tokens", "max_completion_tokens")
 """What servers call the longest answer: all of them the first, OpenAI's newer models the second alone."""
@@ -24,6 +24,7 @@ class Request:
         temperature: 0 takes the likeliest token; None leaves it to the server.
         seed: of the sampling, for servers that heed it.
         extra: further members of the call, ``{"top_p": 0.9}``.
+        examples: earlier turns, of the user and the model, that show what is wanted.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Request:
     temperature: float | None = 0.0
     seed: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[tuple[str, str], ...] = ()
 
     def body(self, model: str, length: str = LENGTHS[0]) -> dict[str, Any]:
         """The JSON of the call."""
@@ -41,6 +43,8 @@ class Request:
             parts = [{"type": "image_url", "image_url": {"url": one.url()}} for one in self.pictures]
             content = [*parts, {"type": "text", "text": self.text}]
         turns = [{"role": "system", "content": self.system}] if self.system else []
+        for asked, answered in self.examples:
+            turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
         settings = {length: self.max_tokens, "temperature": self.temperature, "seed": self.seed}
         return {
             "model": model,

@@ -1,18 +1,19 @@
-"""Replies of judges by what they were asked: written as they come, so that nothing is asked twice."""
+"""Replies by what was asked: written as they come, so that nothing is asked twice."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from pumice.data.lines import to_line
+from pumice.endpoint.client import Endpoint
+from pumice.endpoint.reply import Reply
+from pumice.endpoint.request import Request
 from pumice.errors import DataError, RunError
-from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.reply import Reply
-from pumice.evaluate.request import Request
 from pumice.files import lock
 
 
@@ -33,24 +34,52 @@ def key_of(endpoint: Endpoint, request: Request, run: int) -> str:
 class Cache:
     """A JSONL file of replies. A row that a kill cut off is dropped.
 
+    Memory holds where each reply stands and not its words, so that millions of them are no burden.
+
     Args:
         path: the file; it is made when the first reply comes.
+        what: what another process does that holds it, for its error.
+        remedy: what to do then.
+
+    Attributes:
+        tokens: by name, of all replies in the file.
 
     Raises:
         DataError: a whole row of it is damaged; its line is named.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        what: str = "having answers judged",
+        remedy: str = "wait for it, or name another file with --cache",
+    ) -> None:
         self.path = path
-        self._found: dict[str, Reply] = {}
+        self.tokens: Counter[str] = Counter()
+        self._what, self._remedy = what, remedy
+        self._found: dict[bytes, tuple[int, int]] = {}
         self._file: IO[bytes] | None = None
+        self._reader: IO[bytes] | None = None
         self._end = self._rows = 0
         if path.is_file():
             self._read()
 
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, key: str) -> bool:
+        return key.encode() in self._found
+
     def get(self, key: str) -> Reply | None:
         """The reply of that name, if there is one."""
-        return self._found.get(key)
+        place = self._found.get(key.encode())
+        if place is None:
+            return None
+        if self._reader is None:
+            self._reader = self.path.open("rb")
+        self._reader.seek(place[0])
+        return _reply(json.loads(self._reader.read(place[1])))
 
     def claim(self) -> IO[bytes]:
         """Take the file for this process alone, with what others have written since it was read.
@@ -64,9 +93,9 @@ class Cache:
             try:
                 if lock(file) is False:
                     raise RunError(
-                        "another process is having answers judged with these replies",
+                        f"another process is {self._what} with these replies",
                         where=str(self.path),
-                        remedy="wait for it, or name another file with --cache",
+                        remedy=self._remedy,
                     )
                 self._read()
             except BaseException:
@@ -92,9 +121,10 @@ class Cache:
             "usage": dict(reply.usage),
             "text": reply.text,
         }
-        file.write(to_line(row).encode() + b"\n")
+        line = to_line(row).encode() + b"\n"
+        file.write(line)
         file.flush()
-        self._found[key] = reply
+        self._add(key, len(line), reply)
 
     def __enter__(self) -> Cache:
         return self
@@ -102,27 +132,34 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        for file in (self._file, self._reader):
+            if file is not None:
+                file.close()
+        self._file = self._reader = None
+
+    def _add(self, key: str, length: int, reply: Reply) -> None:
+        self._found[key.encode()] = self._end, length
+        self._end += length
+        self._rows += 1
+        self.tokens.update(reply.usage)
 
     def _read(self) -> None:
         """The rows behind those that were read before."""
         with self.path.open("rb") as file:
             file.seek(self._end)
-            for number, line in enumerate(file, self._rows + 1):
+            for line in file:
                 if not line.endswith(b"\n"):
                     break
                 try:
                     row = json.loads(line)
-                    self._found[row["key"]] = Reply(
-                        row["text"], row["finish_reason"], row["usage"], row["model"]
-                    )
+                    self._add(row["key"], len(line), _reply(row))
                 except (ValueError, TypeError, KeyError, RecursionError) as error:
                     raise DataError(
-                        f"a reply of the judge is damaged ({type(error).__name__}: {error})",
-                        where=f"{self.path}, line {number}",
+                        f"a reply is damaged ({type(error).__name__}: {error})",
+                        where=f"{self.path}, line {self._rows + 1}",
                         remedy="take the line out: what it held is asked again",
                     ) from error
-                self._end += len(line)
-                self._rows = number
+
+
+def _reply(row: dict[str, Any]) -> Reply:
+    return Reply(row["text"], row["finish_reason"], row["usage"], row["model"])

@@ -22,12 +22,12 @@ from typing import Any
 
 import httpx2
 
+from pumice.endpoint.address import Address, address_of
+from pumice.endpoint.at_work import AtWork
+from pumice.endpoint.refusal import Key, Refusal, as_error, refused, refused_inside, trimmed
+from pumice.endpoint.reply import Reply, is_reply, reply_of
+from pumice.endpoint.request import LENGTHS, Request
 from pumice.errors import EndpointError, PumiceError, UsageError, suggest
-from pumice.evaluate.address import Address, address_of
-from pumice.evaluate.at_work import AtWork
-from pumice.evaluate.refusal import Key, Refusal, as_error, refused, refused_inside, trimmed
-from pumice.evaluate.reply import Reply, is_reply, reply_of
-from pumice.evaluate.request import LENGTHS, Request
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before the second attempt, which double from one to the next, and the most they come to."""
@@ -58,6 +58,9 @@ class Endpoint:
         retries: attempts after the first one.
         key_option: what a user names another variable with, for errors.
         wait: what waits a number of seconds; tests replace it.
+        admit: waited for before every call of ``complete``, a repeated one too, with the call's JSON: for
+            limits of rates and budgets. Where it raises, nothing is sent.
+        transport: what carries calls in place of the network: a server inside this process.
 
     Raises:
         UsageError: the address is none, or a number is out of its range.
@@ -71,6 +74,8 @@ class Endpoint:
     retries: int = 6
     key_option: str = field(default="--key-variable", repr=False, compare=False)
     wait: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False, compare=False)
+    admit: Callable[[bytes], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
+    transport: httpx2.AsyncBaseTransport | None = field(default=None, repr=False, compare=False)
     address: Address = field(init=False, repr=False, compare=False)
     _length: str = field(init=False, repr=False, compare=False, default=LENGTHS[0])
 
@@ -128,7 +133,7 @@ class Endpoint:
         return next(reply for _, reply in self.complete_all([request]))
 
     def complete_all(
-        self, requests: Iterable[Request], refused: Callable[[int, EndpointError], bool] | None = None
+        self, requests: Iterable[Request | None], refused: Callable[[int, EndpointError], bool] | None = None
     ) -> Iterator[tuple[int, Reply]]:
         """Replies as they come, each with the number of its request.
 
@@ -138,7 +143,8 @@ class Endpoint:
         may have been paid for.
 
         Args:
-            requests: what is asked.
+            requests: what is asked. None says that there is nothing just now: it is looked again when the
+                next reply has been taken. So there is always one on its way.
             refused: told of a request that got no reply, by its number; where it says True, the others go on.
 
         Yields:
@@ -147,7 +153,8 @@ class Endpoint:
         Raises:
             EndpointError: the server refused one, or gave no reply to it after all attempts.
         """
-        numbered = enumerate(requests)
+        waiting = iter(requests)
+        taken = 0
         done: queue.SimpleQueue[tuple[int, Future[Reply]]] = queue.SimpleQueue()
         failure: Exception | None = None
         flying = 0
@@ -156,14 +163,19 @@ class Endpoint:
             while more or flying:
                 while more and flying < self.concurrency:
                     try:
-                        number, request = next(numbered, (-1, None))
-                    except PumiceError as error:  # of whoever makes the requests
-                        failure, request = error, None
-                    if request is None:
+                        request = next(waiting)
+                    except StopIteration:
                         more = False
                         break
+                    except PumiceError as error:  # of whoever makes the requests
+                        failure, more = error, False
+                        break
+                    if request is None:
+                        assert flying, "nothing is on its way, and nothing is asked"
+                        break
                     future = at_work.start(self._complete(at_work.client, request))
-                    future.add_done_callback(partial(_finished, done, number))
+                    future.add_done_callback(partial(_finished, done, taken))
+                    taken += 1
                     flying += 1
                 if flying:
                     number, ended = done.get()
@@ -199,6 +211,7 @@ class Endpoint:
             headers={"Content-Type": "application/json"} | _authorised(key),
             timeout=httpx2.Timeout(None, connect=min(CONNECTING, self.timeout)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self.concurrency),
+            transport=self.transport,
         )
         with AtWork(client) as at_work:
             yield at_work
@@ -286,9 +299,12 @@ class Endpoint:
         self, client: httpx2.AsyncClient, method: str, path: str, body: dict[str, Any] | None
     ) -> dict[str, Any]:
         key = self._key()
+        content = _json(body)
+        if self.admit is not None and content is not None:
+            await self.admit(content)
         try:
             async with asyncio.timeout(self.timeout):
-                async with client.stream(method, self.address.call(path), content=_json(body)) as response:
+                async with client.stream(method, self.address.call(path), content=content) as response:
                     content = await _whole(response)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise Refusal(0, f"nothing came within {self.timeout:g} seconds", passing=True) from error

@@ -1,4 +1,4 @@
-"""evaluate/endpoint.py against a server on this machine that misbehaves by script."""
+"""endpoint/client.py against a server on this machine that misbehaves by script."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import PIL.Image
 import pytest
 
+from pumice.endpoint.address import address_of
+from pumice.endpoint.attachment import JPEG, PNG, attach
+from pumice.endpoint.client import Endpoint
+from pumice.endpoint.refusal import LONGEST
+from pumice.endpoint.reply import Reply
+from pumice.endpoint.request import Request
 from pumice.errors import EndpointError, ImageError, UsageError
-from pumice.evaluate.address import address_of
-from pumice.evaluate.attachment import JPEG, PNG, attach
-from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.refusal import LONGEST
-from pumice.evaluate.reply import Reply
-from pumice.evaluate.request import Request
 
-from .stand_in import Action, StandIn, cuts, fails, replies, says
+from ..evaluate.stand_in import Action, StandIn, cuts, fails, replies, says
 
 KEY = "sk-very-secret"
 
@@ -79,7 +80,7 @@ def test_what_passes_is_asked_again(first: Action, waits: tuple[float, float]) -
 
 
 def test_a_reply_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pumice.evaluate.endpoint.LARGEST", 1000)
+    monkeypatch.setattr("pumice.endpoint.client.LARGEST", 1000)
     with StandIn(["y" * 2000]) as server:
         with pytest.raises(EndpointError, match="larger than 1,000 bytes"):
             endpoint(server).complete(Request("?"))
@@ -261,8 +262,8 @@ def test_leaving_cancels_what_is_in_flight() -> None:
 def test_ctrl_c_stops_at_once() -> None:
     program = """
 import signal, sys
-from pumice.evaluate.endpoint import Endpoint
-from pumice.evaluate.request import Request
+from pumice.endpoint.client import Endpoint
+from pumice.endpoint.request import Request
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits deafness
 print("asking", flush=True)
 for _ in Endpoint(sys.argv[1], "m", timeout=600).complete_all([Request("?")] * 20): pass
@@ -439,3 +440,54 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
         attach(tmp_path / "none.png")
     with pytest.raises(ImageError, match=r"row 3 is no JPEG"):  # bytes are asked no more formats than files
         attach(written(PIL.Image.new("RGB", (4, 2)), "PPM"), "row 3")
+
+
+def test_examples_stand_as_earlier_turns() -> None:
+    body = Request("New?", system="Be brief.", examples=(("Old?", "Old."),)).body("m")
+    assert [(turn["role"], turn["content"]) for turn in body["messages"]] == [
+        ("system", "Be brief."),
+        ("user", "Old?"),
+        ("assistant", "Old."),
+        ("user", "New?"),
+    ]
+
+
+def test_nothing_just_now_waits_for_the_next_reply() -> None:
+    """What is asked may depend on what was said: the second request is made of the first reply."""
+    said: list[str] = []
+
+    def requests() -> Iterator[Request | None]:
+        yield Request("one")
+        while not said:
+            yield None
+        yield Request(f"after {said[0]}")
+
+    with StandIn(lambda body: body["messages"][-1]["content"].upper()) as server:
+        for number, reply in endpoint(server).complete_all(requests()):
+            assert number == len(said)
+            said.append(reply.text)
+    assert said == ["ONE", "AFTER ONE"]
+
+
+def test_every_call_is_admitted_and_a_refused_one_is_not_sent() -> None:
+    admitted: list[bytes] = []
+
+    async def admit(content: bytes) -> None:
+        if len(admitted) == 2:
+            raise UsageError("no more")
+        admitted.append(content)
+
+    with StandIn([fails(500, "oops"), says("yes")]) as server:
+        asked = endpoint(server, admit=admit)
+        assert asked.complete(Request("one")).text == "yes"
+        with pytest.raises(UsageError, match="no more"):
+            asked.complete(Request("two"))
+    assert len(server.bodies) == len(admitted) == 2
+
+
+def test_a_transport_stands_for_the_network() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json={"choices": [{"message": {"content": request.url.path}}]})
+
+    asked = Endpoint("http://nowhere.invalid", "m", transport=httpx2.MockTransport(answer))
+    assert asked.complete(Request("?")).text == "/v1/chat/completions"
