@@ -108,7 +108,7 @@ def test_a_server_that_loads_its_model_is_waited_for() -> None:
 
 
 def test_a_server_that_never_ends_loading_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pumice.evaluate.endpoint.LOADING_WAIT", 10.0)
+    monkeypatch.setattr("pumice.endpoint.client.LOADING_WAIT", 10.0)
     with StandIn([fails(503, "Loading model")]) as server:
         with pytest.raises(EndpointError, match="Loading model"):
             endpoint(server, retries=1).complete(Request("?"))
