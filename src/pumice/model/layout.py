@@ -17,6 +17,7 @@ from pumice.model.config import image_facts
 from pumice.model.names import TRANSFORMERS_CONNECTOR, LmNames
 from pumice.model.parts import body_name, load_config, load_tokenizer
 from pumice.model.pieces import PartPieces, Pieces
+from pumice.model.quantized.stored import with_quantized
 from pumice.model.sources import read_processor, split_parts
 from pumice.model.stored import Stored
 from pumice.model.template import template_name
@@ -37,6 +38,7 @@ def layout_pieces(folder: Path, *, template: str | None, name: str) -> Pieces:
     connector = str(record.get("connector", TRANSFORMERS_CONNECTOR))
     _check_supported(config, connector, folder)
     parts = split_parts(open_weights(folder), LmNames(body=body_name(config.text_config)), folder)
+    parts["lm"] = with_quantized(parts["lm"])
     where = str(folder)
     processor = read_processor(folder)
     if config.model_type == NEXT:

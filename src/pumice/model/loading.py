@@ -10,6 +10,7 @@ from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import layout_pieces
 from pumice.model.original import original_pieces
+from pumice.model.quantized.forms import Form
 from pumice.model.pieces import AUTO, Checkpoint, Pieces, join
 
 
@@ -22,6 +23,7 @@ def load(
     template: str | None = None,
     vision: str | Path | None = None,
     base: str | Path | None = None,
+    form: Form | None = None,
 ) -> Checkpoint:
     """Read a LLaVA model from a folder or from the Hugging Face hub.
 
@@ -39,6 +41,8 @@ def load(
             an adapter whose tower is not where it was trained.
         base: the folder (or hub name) of the language model, for a projector or an adapter alone; for an
             adapter that was trained on a whole checkpoint, that one.
+        form: of the language model's linear layers (``pumice.model.quantized``), for a model that only
+            answers; ``dtype`` is then of all else.
 
     Returns:
         ``Checkpoint``: model (in evaluation mode), tokenizer, image processor.
@@ -57,7 +61,7 @@ def load(
         vision=None if vision is None else find_checkpoint(vision),
         base=None if base is None else find_checkpoint(base),
     )
-    checkpoint = join(pieces, dtype=dtype, attention=attention, device=device)
+    checkpoint = join(pieces, dtype=dtype, attention=attention, device=device, form=form)
     if is_adapter(folder):
         check_token(Adapter.read(folder), checkpoint.model.config.image_token_id)
     return checkpoint

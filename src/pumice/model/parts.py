@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from pumice.errors import CheckpointError, MissingExtraError, suggest
+from pumice.model.quantized.stored import is_ours
 from pumice.model.stored import Stored
 from pumice.model.weights import DTYPES, read_json, refuse_keys, refuse_shapes
 
@@ -40,7 +41,8 @@ def load_config(folder: Path) -> Any:
             "there is no such folder", where=str(folder), remedy="give the path of a local checkpoint folder"
         )
     fields = read_json(folder / "config.json")
-    if fields.get("quantization_config"):
+    how = fields.get("quantization_config")
+    if how and not is_ours(how):
         raise CheckpointError(
             "the weights are quantised, which is not supported",
             where=f"{folder / 'config.json'} (quantization_config)",
@@ -67,7 +69,7 @@ def load_part(auto: Any, config: Any, tensors: Mapping[str, Stored], dtype: torc
     Raises:
         CheckpointError: transformers has no such model; a key is missing or unexpected, a shape differs.
     """
-    kind = _class(auto, config)
+    kind = model_class(auto, config)
     with torch.random.fork_rng(devices=[]), quiet():
         model, info = kind.from_pretrained(
             None,
@@ -83,7 +85,8 @@ def load_part(auto: Any, config: Any, tensors: Mapping[str, Stored], dtype: torc
     return model
 
 
-def _class(auto: Any, config: Any) -> Any:
+def model_class(auto: Any, config: Any) -> Any:
+    """The transformers class of a config's model; CheckpointError where there is none."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return type(auto.from_config(config))
@@ -109,7 +112,7 @@ def quiet() -> Iterator[None]:
 
 def body_name(config: Any) -> str:
     """How the causal LM of a config calls itself without its head: ``model`` for Llama."""
-    return str(_class(AutoModelForCausalLM, config).base_model_prefix)
+    return str(model_class(AutoModelForCausalLM, config).base_model_prefix)
 
 
 def load_tokenizer(folder: Path, config: Any = None) -> Any:

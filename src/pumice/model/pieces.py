@@ -20,6 +20,9 @@ from pumice.model.build import assemble, compose_tower, fit_processor, lm_width,
 from pumice.model.config import VLMConfig
 from pumice.model.connector import build_connector
 from pumice.model.parts import torch_dtype
+from pumice.model.quantized.forms import Form
+from pumice.model.quantized.fused import fuse
+from pumice.model.quantized.language import quantize_head, quantized_language
 from pumice.model.sources import language_part, vision_part
 from pumice.model.stored import Stored
 from pumice.model.vlm import VisionLanguageModel
@@ -88,7 +91,9 @@ class Pieces:
     extra_rows: Stored | None = None
 
 
-def join(pieces: Pieces, *, dtype: str, attention: str, device: str) -> Checkpoint:
+def join(
+    pieces: Pieces, *, dtype: str, attention: str, device: str, form: Form | None = None
+) -> Checkpoint:
     """The model of these pieces, in evaluation mode.
 
     Args:
@@ -96,6 +101,8 @@ def join(pieces: Pieces, *, dtype: str, attention: str, device: str) -> Checkpoi
         dtype: of the weights in memory: a name of ``DTYPES``, or ``auto`` for what most of them have on disk.
         attention: see ``attention.ATTENTION_CHOICES``.
         device: where the weights go, part by part.
+        form: of the language model's linear layers, for a model that answers and never trains; ``dtype`` is
+            then that of all else. None for plain layers.
 
     Raises:
         CheckpointError: a key, shape or option that does not fit.
@@ -117,8 +124,13 @@ def join(pieces: Pieces, *, dtype: str, attention: str, device: str) -> Checkpoi
     bridge = build_connector(pieces.connector, tower.dim, _width(pieces.language.config)).to(kind)
     fill(bridge, pieces.bridge, where)
     language = pieces.language
-    lm = language_part(language.config, language.tensors, kind, pieces.generation)
+    if form is None:
+        lm = language_part(language.config, language.tensors, kind, pieces.generation)
+    else:
+        lm = quantized_language(language.config, language.tensors, form, kind, pieces.generation, place)
     image_token_id = _tokens(lm, pieces)
+    if form is not None:
+        quantize_head(lm, form)
     lm.to(place)
     marks = None
     if pieces.facts.get("image_marks"):
@@ -136,6 +148,8 @@ def join(pieces: Pieces, *, dtype: str, attention: str, device: str) -> Checkpoi
     model = assemble(tower, bridge.to(place), lm, config, attention)
     _fill_newline(model, pieces)
     model.to(place)
+    if form is not None:
+        fuse(lm)
     return Checkpoint(model, pieces.tokenizer, fit_processor(pieces.processor, tower))
 
 

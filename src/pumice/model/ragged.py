@@ -127,14 +127,33 @@ def ragged_attention(
         found_TD[:together] = _singles(
             query_HTD[:, :together], key_hPD, value_hPD, ragged, window, scaling, softcap
         )
-    for number, one in enumerate(ragged.stretches[together:], start=together):
+    stretches_attention(query_HTD, key_hPD, value_hPD, carried, scaling, softcap, found_TD, first=together)
+    return found_TD[None]
+
+
+def stretches_attention(
+    query_HTD: Tensor,
+    key_hPD: Tensor,
+    value_hPD: Tensor,
+    carried: CarriedRagged,
+    scaling: float | None,
+    softcap: float | None,
+    into_THD: Tensor,
+    *,
+    first: int,
+) -> None:
+    """Each sequence's attention from number ``first`` on, one after another, into its rows of ``into_THD``.
+
+    The other arguments are those of ``ragged_attention`` without their first dimension.
+    """
+    window = carried.window
+    for number, one in enumerate(carried.ragged.stretches[first:], start=first):
         span = slice(one.first, one.first + one.count)
         skipped = 0 if window is None else max(0, one.keys - one.count - window + 1)
         keys = slice(one.start + skipped, one.start + one.keys)
-        found_TD[span] = _stretch(
+        into_THD[span] = _stretch(
             query_HTD[:, span], key_hPD[:, keys], value_hPD[:, keys], carried, number, scaling, softcap
         )
-    return found_TD[None]
 
 
 def _gathers(ragged: Ragged, key_hPD: Tensor, window: int | None) -> bool:

@@ -269,6 +269,10 @@ class _ArenaLayer(_Layer):  # type: ignore[no-untyped-call]
             new_HPD[:, : old_HPD.shape[1]] = old_HPD
             setattr(self, name, new_HPD)
 
+    def memory(self) -> tuple[Tensor, Tensor] | None:
+        """The whole memory, for layers that write and read it themselves; None where copies are taken."""
+        return None if self._gathers else (self.keys, self.values)
+
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:

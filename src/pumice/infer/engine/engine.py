@@ -92,7 +92,7 @@ class Engine:
         self._stop_ids = ids | end_ids(model, tokenizer)
         self._lead = answer_lead(self.template)
         self.context = context_of(model)
-        self.vocabulary = int(model.lm.get_output_embeddings().weight.shape[0])
+        self.vocabulary = int(model.lm.get_output_embeddings().out_features)
         self._prompts = Prompts(self.pictures, tokenizer, self.template)
         self._schemas = Schemas(tokenizer, self._stop_ids)
         self._reserve()
