@@ -303,10 +303,11 @@ INLINE void tile_of_halves(const Matrix& m, const Acts& a, int64_t tile, int64_t
         _mm_prefetch((const char*)w + 2112, _MM_HINT_T0);
         __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 2 * TILE);
         for (int r = 0; r < R; r++) {
-            int32_t two[2];
-            memcpy(two, x + (r * pairs + p) * 2, 8);
-            even[r] = _mm512_dpbf16_ps(even[r], w0, (__m512bh)_mm512_set1_epi32(two[0]));
-            odd[r] = _mm512_dpbf16_ps(odd[r], w1, (__m512bh)_mm512_set1_epi32(two[1]));
+            int32_t x0, x1;
+            memcpy(&x0, x + (r * pairs + p) * 2, 4);
+            memcpy(&x1, x + (r * pairs + p) * 2 + 2, 4);
+            even[r] = _mm512_dpbf16_ps(even[r], w0, (__m512bh)_mm512_set1_epi32(x0));
+            odd[r] = _mm512_dpbf16_ps(odd[r], w1, (__m512bh)_mm512_set1_epi32(x1));
         }
     }
     for (int r = 0; r < R; r++) _mm512_storeu_ps(out + r * TILE, _mm512_add_ps(even[r], odd[r]));
@@ -468,55 +469,82 @@ static void rotate(float* x, const float* cos, const float* sin, int64_t n) {
     }
 }
 
-INLINE float dot(const float* q, const void* keys, int64_t is_bf16, int64_t at, int64_t n) {
+INLINE void load_numbers(const void* from, int64_t is_bf16, int64_t at, int64_t n, float* to) {
+    if (is_bf16) {
+        const uint16_t* x = (const uint16_t*)from + at;
+        for (int64_t i = 0; i < n; i++) to[i] = from_bf16(x[i]);
+    } else {
+        memcpy(to, (const float*)from + at, n * sizeof(float));
+    }
+}
+
+INLINE float dot(const float* q, const float* k, int64_t n) {
+#if defined(__AVX512F__)
+    if (n % TILE == 0) {
+        __m512 sum = _mm512_setzero_ps();
+        for (int64_t i = 0; i < n; i += TILE)
+            sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + i), _mm512_loadu_ps(k + i), sum);
+        return _mm512_reduce_add_ps(sum);
+    }
+#endif
     float lanes[TILE] = {0};
     int64_t i = 0;
-    if (is_bf16) {
-        const uint16_t* k = (const uint16_t*)keys + at;
-        for (; i + TILE <= n; i += TILE)
-            for (int l = 0; l < TILE; l++) lanes[l] += q[i + l] * from_bf16(k[i + l]);
-        for (; i < n; i++) lanes[0] += q[i] * from_bf16(k[i]);
-    } else {
-        const float* k = (const float*)keys + at;
-        for (; i + TILE <= n; i += TILE)
-            for (int l = 0; l < TILE; l++) lanes[l] += q[i + l] * k[i + l];
-        for (; i < n; i++) lanes[0] += q[i] * k[i];
-    }
+    for (; i + TILE <= n; i += TILE)
+        for (int l = 0; l < TILE; l++) lanes[l] += q[i + l] * k[i + l];
+    for (; i < n; i++) lanes[0] += q[i] * k[i];
     for (int step = TILE / 2; step; step /= 2)
         for (int l = 0; l < step; l++) lanes[l] += lanes[l + step];
     return lanes[0];
 }
 
-// Attention of one head's query [n] over `count` keys; weights is room for them.
+INLINE void add_scaled(float* y, float w, const float* v, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] += w * v[i];
+}
+
+// Attention of `many` heads' queries [many][n] that share a head of keys. `block` is room for 16 keys,
+// `weights` for many x count numbers.
 static void attend(
-    const float* q, const Pass& p, int64_t head, int64_t start, int64_t count, int64_t n, float scaling,
-    float* weights, float* y
+    const float* q, const Pass& p, int64_t head, int64_t start, int64_t count, int64_t n, int64_t many,
+    float scaling, float* block, float* weights, float* y
 ) {
     const int64_t base = (head * p.memory + start) * n;
-    float most = -INFINITY;
-    for (int64_t k = 0; k < count; k++) {
-        weights[k] = dot(q, p.keys, p.keys_bf16, base + k * n, n) * scaling;
-        most = weights[k] > most ? weights[k] : most;
+    for (int64_t k = 0; k < count; k += TILE) {
+        const int64_t some = count - k < TILE ? count - k : int64_t(TILE);
+        load_numbers(p.keys, p.keys_bf16, base + k * n, some * n, block);
+        for (int64_t g = 0; g < many; g++)
+            for (int64_t i = 0; i < some; i++) weights[g * count + k + i] = dot(q + g * n, block + i * n, n) * scaling;
     }
-    float lanes[TILE] = {0}, sum = 0;
-    int64_t k = 0;
-    for (; k + TILE <= count; k += TILE)
-        for (int l = 0; l < TILE; l++) lanes[l] += weights[k + l] = fast_exp(weights[k + l] - most);
-    for (; k < count; k++) sum += weights[k] = fast_exp(weights[k] - most);
-    for (int l = 0; l < TILE; l++) sum += lanes[l];
-    for (int64_t i = 0; i < n; i++) y[i] = 0;
-    for (k = 0; k < count; k++) {
-        const float w = weights[k];
-        if (p.keys_bf16) {
-            const uint16_t* v = (const uint16_t*)p.values + base + k * n;
-            for (int64_t i = 0; i < n; i++) y[i] += w * from_bf16(v[i]);
-        } else {
-            const float* v = (const float*)p.values + base + k * n;
-            for (int64_t i = 0; i < n; i++) y[i] += w * v[i];
+    for (int64_t g = 0; g < many; g++) {
+        float* w = weights + g * count;
+        float most = -INFINITY, lanes[TILE] = {0}, sum = 0;
+        for (int64_t k = 0; k < count; k++) most = w[k] > most ? w[k] : most;
+        int64_t k = 0;
+        for (; k + TILE <= count; k += TILE)
+            for (int l = 0; l < TILE; l++) lanes[l] += w[k + l] = fast_exp(w[k + l] - most);
+        for (; k < count; k++) sum += w[k] = fast_exp(w[k] - most);
+        for (int l = 0; l < TILE; l++) sum += lanes[l];
+        const float inverse = 1.0f / sum;
+        for (k = 0; k < count; k++) w[k] *= inverse;
+    }
+    for (int64_t i = 0; i < many * n; i++) y[i] = 0;
+    for (int64_t k = 0; k < count; k += TILE) {
+        const int64_t some = count - k < TILE ? count - k : int64_t(TILE);
+        load_numbers(p.values, p.keys_bf16, base + k * n, some * n, block);
+        for (int64_t g = 0; g < many; g++) {
+            const float* w = weights + g * count + k;
+            float* yg = y + g * n;
+            int64_t i = 0;
+            for (; i + 64 <= n; i += 64) {
+                float sums[64];
+                memcpy(sums, yg + i, sizeof sums);
+                for (int64_t b = 0; b < some; b++)
+                    for (int l = 0; l < 64; l++) sums[l] += w[b] * block[b * n + i + l];
+                memcpy(yg + i, sums, sizeof sums);
+            }
+            if (i < n)
+                for (int64_t b = 0; b < some; b++) add_scaled(yg + i, w[b], block + b * n + i, n - i);
         }
     }
-    const float inverse = 1.0f / sum;
-    for (int64_t i = 0; i < n; i++) y[i] *= inverse;
 }
 
 extern "C" {
@@ -593,9 +621,14 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
     const bool before = p.stage != 2, behind = p.stage != 1;
     int64_t longest = 0;
     for (int64_t s = 0; s < p.singles; s++) longest = p.counts[s] > longest ? p.counts[s] : longest;
+    // Heads that share keys are split where there would be fewer pieces of work than threads.
+    const int64_t pieces = p.singles * kv_heads;
+    int64_t parts = pieces ? (p.threads + pieces - 1) / pieces : 1;
+    parts = parts < shared ? parts : shared;
+    const int64_t own = (width + (TILE + 2) * n + longest * shared + 15) / 16 * 16;
     size_t bytes = 4096 + rows * width * sizeof(float) + acts_bytes(rows, y.qkv.groups);
     bytes += acts_bytes(rows, y.out.groups) + acts_bytes(rows, y.gate_up.groups);
-    bytes += acts_bytes(rows, y.down.groups) + p.threads * (longest + 64 + 2 * width + 2 * n) * sizeof(float);
+    bytes += acts_bytes(rows, y.down.groups) + p.threads * own * sizeof(float);
     bytes += rows * (qkv_wide + out_wide + ff_wide + down_wide) * sizeof(float);
     if (!scratch.reserve(bytes)) return 1;
     float* carried = (float*)scratch.take(rows * width * sizeof(float));
@@ -605,12 +638,11 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
     float* out = (float*)scratch.take(rows * out_wide * sizeof(float));
     float* gate_up = (float*)scratch.take(rows * ff_wide * sizeof(float));
     float* down = (float*)scratch.take(rows * down_wide * sizeof(float));
-    const int64_t own = longest + 64 + 2 * width + 2 * n;
     float* owns = (float*)scratch.take(p.threads * own * sizeof(float));
 #pragma omp parallel num_threads(int(p.threads))
     {
         float* mine = owns + omp_get_thread_num() * own;
-        float *normed = mine, *cos = mine + 2 * width, *sin = cos + n, *weights = sin + n;
+        float *normed = mine, *cos = mine + width, *sin = cos + n, *block = sin + n, *weights = block + TILE * n;
         if (before) {
 #pragma omp for schedule(static)
             for (int64_t r = 0; r < rows; r++) {
@@ -635,11 +667,15 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
                 store(p.values, p.keys_bf16, at, n, k + kv_wide);
             }
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t item = 0; item < p.singles * heads; item++) {
-                const int64_t s = item / heads, h = item % heads;
-                const float* q = p.query + s * q_wide + h * n;
-                float* into = p.attended + s * q_wide + h * n;
-                attend(q, p, h / shared, p.starts[s], p.counts[s], n, float(y.scaling), weights, into);
+            for (int64_t item = 0; item < p.singles * kv_heads * parts; item++) {
+                const int64_t s = item / (kv_heads * parts), h = item / parts % kv_heads, part = item % parts;
+                const int64_t first = h * shared + shared * part / parts;
+                const int64_t many = h * shared + shared * (part + 1) / parts - first;
+                const int64_t at = s * q_wide + first * n;
+                attend(
+                    p.query + at, p, h, p.starts[s], p.counts[s], n, many, float(y.scaling), block, weights,
+                    p.attended + at
+                );
             }
         } else {
 #pragma omp for schedule(static)
