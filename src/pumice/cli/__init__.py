@@ -20,6 +20,7 @@ from pumice.cli import (
     look,
     merge,
     plan,
+    quantize,
     recipes,
     report,
     runs,
@@ -62,6 +63,7 @@ app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(runs.app, name="runs")
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("merge", epilog=merge.EPILOG)(merge.merge)
+app.command("quantize", epilog=quantize.EPILOG)(quantize.quantize)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(recipes.app, name="recipe", hidden=True)  # the name it had first
 app.add_typer(bench.app, name="bench")

@@ -81,7 +81,7 @@ def export(
     from pumice.export import export as run
 
     done = run(
-        _source(model),
+        source_of(model),
         folder,
         format,
         dtype=dtype,
@@ -101,7 +101,7 @@ def export(
         note(line)
 
 
-def _source(name: str) -> str | Path:
+def source_of(name: str) -> str | Path:
     """A shipped model or a run by its name; everything else is for ``load`` to find."""
     from pumice.cli.models import find_model
 

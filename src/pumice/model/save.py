@@ -24,6 +24,10 @@ from pumice.model.limits import card, limits
 from pumice.model.loading import load_model
 from pumice.model.names import to_disk
 from pumice.model.parts import torch_dtype
+from pumice.model.quantized.forms import QUANTIZED
+from pumice.model.quantized.language import form_of
+from pumice.model.quantized.saving import quantized_tensors
+from pumice.model.quantized.stored import config_of
 from pumice.model.stored import Stored, held
 from pumice.model.towers import JoinedTowers
 from pumice.model.vlm import VisionLanguageModel
@@ -51,6 +55,8 @@ def save_model(
 ) -> None:
     """Write a model so that transformers loads ``folder``: ``LlavaForConditionalGeneration`` or, of a model
     that cuts pictures into tiles, ``LlavaNextForConditionalGeneration``.
+
+    Weights that are quantised are written as they are; transformers refuses such a folder.
 
     What transformers has no place for (``pumice.model.limits``) is written in the same layout, but with a
     ``projector_hidden_act`` that transformers does not know (``pumice_...``): it raises there instead of
@@ -85,6 +91,12 @@ def write_layout(
     shard_bytes: int,
 ) -> None:
     """Write the files of ``save_model`` straight into an empty folder."""
+    if dtype == "float16" and form_of(model.lm) in QUANTIZED:
+        raise CheckpointError(
+            "scales of quantised weights are beyond the range of float16",
+            where="dtype",
+            remedy="save in bfloat16",
+        )
     write_tensors(disk_tensors(model), folder, torch_dtype(dtype), shard_bytes)
     _write_configs(model, tokenizer, processor, folder, dtype)
 
@@ -134,6 +146,9 @@ def disk_tensors(model: VisionLanguageModel, *, language: bool = True) -> dict[s
     seen: set[int] = set()
     for key, tensor in _named(model, seen, language):
         tensors[key] = held(tensor.detach())
+    if language:
+        for name, stored in quantized_tensors(model.lm):
+            tensors[to_disk("lm", name, model.config.connector)] = stored
     return tensors
 
 
@@ -202,6 +217,9 @@ def _write_configs(
     config.dtype = config.text_config.dtype = config.vision_config.dtype = torch_dtype(dtype)
     # transformers keeps where a part was loaded from; a path of this machine is nobody else's business.
     config.text_config._name_or_path = config.vision_config._name_or_path = ""
+    form = form_of(model.lm)
+    if form in QUANTIZED:
+        config.quantization_config = config_of(form)
     config.save_pretrained(folder)
     generation_config(model, tokenizer).save_pretrained(folder)
     write_tokenizer(tokenizer, folder)

@@ -73,8 +73,8 @@ def quantize_head(lm: Any, form: Form) -> None:
     with the embeddings gets its own.
     """
     head = lm.get_output_embeddings()
-    kernel = find_kernel() if head.weight.device.type == "cpu" else None
     if not isinstance(head, QuantizedLinear):
+        kernel = find_kernel() if head.weight.device.type == "cpu" else None
         lm.set_output_embeddings(quantized(head, "int8" if form == "int4" else form, kernel))
 
 
