@@ -8,16 +8,18 @@ from typing import Any
 from torch import nn
 
 from pumice.errors import UsageError, suggest
-from pumice.model.loading import load
+from pumice.infer.weights import load_to_answer
+from pumice.model.quantized.forms import Weights
 from pumice.model.vlm import VisionLanguageModel
 
-WEIGHTS = ("float32", "bfloat16")
+WEIGHTS = ("float32", "bfloat16", "int8", "int4")
 """Kinds of weights that an engine computes with."""
 
 
 def load_as(folder: Path, weights: str) -> tuple[VisionLanguageModel, Any, Any]:
     """Model, image processor and tokenizer, as ``Engine`` takes them."""
-    found = load(folder, dtype=weights)
+    known: dict[str, Weights] = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8", "int4": "int4"}
+    found = load_to_answer(folder, known[weights])
     return found.model, found.processor, found.tokenizer
 
 
@@ -32,6 +34,6 @@ def weight_bytes(model: VisionLanguageModel) -> int:
     unless that is its head as well."""
     lm: nn.Module = model.lm
     table, head = model.lm.get_input_embeddings(), model.lm.get_output_embeddings()
-    skipped = set() if table.weight is head.weight else {id(table.weight)}
+    skipped = set() if table.weight is getattr(head, "weight", None) else {id(table.weight)}
     kept = {id(one): one for one in [*lm.parameters(), *lm.buffers()] if id(one) not in skipped}
     return sum(one.numel() * one.element_size() for one in kept.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from pumice.cli.help import examples
 from pumice.errors import MissingExtraError, UsageError, suggest
 
 if TYPE_CHECKING:
+    from pumice.model.quantized.forms import Weights
     from pumice.serve.backend import Backend
     from pumice.serve.facts import Facts
     from pumice.serve.keys import Keys
@@ -85,6 +86,14 @@ def serve(
             "--fetch-images", help="Fetch pictures from public http and https addresses; off without it."
         ),
     ] = False,
+    weights: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8", "int4"] | None,
+        typer.Option(
+            help="Of the language models: fewer bits are faster and take less memory, and int4 costs some of "
+            "the quality (docs/quantization.md).",
+            show_default="fp32 on a CPU, bf16 on a GPU; a quantised folder's own",
+        ),
+    ] = None,
     running: Annotated[int, typer.Option(min=1, help="The most answers that are computed at once.")] = 16,
     tokens: Annotated[
         int | None,
@@ -199,7 +208,7 @@ def serve(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
 
     def load(fact: Facts) -> Backend:
-        return _backend(fact, template, running, tokens, queue, picture_cache << 20, len(facts))
+        return _backend(fact, template, weights, running, tokens, queue, picture_cache << 20, len(facts))
 
     served = Models(facts, load, idle_seconds=60 * unload_after, at_start=not unload_after)
     service = Service(
@@ -274,6 +283,7 @@ def _keys(path: Path | None) -> Keys:
 def _backend(
     fact: Facts,
     template: str | None,
+    weights: Weights | None,
     running: int,
     tokens: int | None,
     queue: int,
@@ -288,17 +298,18 @@ def _backend(
     """
     import torch
 
-    from pumice.cli.models import answer_dtype
     from pumice.infer.engine import Engine, Limits
     from pumice.infer.engine.room import check_weights, default_tokens
-    from pumice.model.save import load_model
+    from pumice.infer.weights import BITS, default_weights, load_to_answer
     from pumice.serve.engines import EngineBackend
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = answer_dtype()
-    check_weights(fact.parameters, 8 * getattr(torch, dtype).itemsize, device)
-    model, tokenizer, processor = load_model(fact.folder, dtype=dtype, template=template)
-    model.eval().to(device)
+    chosen = weights or default_weights(fact.folder, device.type)
+    # Codes in a file are fewer numbers than the weights they stand for.
+    stored = fact.dtype in ("I8", "U8")
+    check_weights(fact.parameters, 8 * fact.size / fact.parameters if stored else BITS[chosen], device)
+    made = load_to_answer(fact.folder, chosen, template=template, device=device.type)
+    model, tokenizer, processor = made
     limits = Limits(
         running=running,
         tokens=default_tokens(model, running, models) if tokens is None else tokens,

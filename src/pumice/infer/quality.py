@@ -80,7 +80,9 @@ def reference(checkpoint: Checkpoint) -> Reference:
     while engine.step():
         pass
     answers = tuple(
-        tuple(token for event in run.events(timeout=0) if isinstance(event, Delta) for token in event.token_ids)
+        tuple(
+            token for event in run.events(timeout=0) if isinstance(event, Delta) for token in event.token_ids
+        )
         for run in runs
     )
     return Reference(answers, tuple(_scores(checkpoint, answers)))
@@ -89,9 +91,7 @@ def reference(checkpoint: Checkpoint) -> Reference:
 def divergence(of: Reference, checkpoint: Checkpoint) -> Divergence:
     """Compare a model with a reference; both have one vocabulary."""
     kls, same, gaps = [], [], []
-    for answer, theirs_AV, own_AV in zip(
-        of.answers, of.scores, _scores(checkpoint, of.answers), strict=True
-    ):
+    for answer, theirs_AV, own_AV in zip(of.answers, of.scores, _scores(checkpoint, of.answers), strict=True):
         ids_A1 = torch.tensor(answer)[:, None]
         kls.append((theirs_AV.exp() * (theirs_AV - own_AV)).sum(-1))
         same.append((theirs_AV.argmax(-1) == own_AV.argmax(-1)).float())
@@ -109,7 +109,7 @@ def divergence(of: Reference, checkpoint: Checkpoint) -> Divergence:
 def _requests() -> list[EngineRequest]:
     settings = Sampling(temperature=0.0, max_new_tokens=LONGEST)
     return [
-        EngineRequest((text_message("user", question, images=[0]),), images=[image], sampling=settings)
+        EngineRequest((text_message("user", question, images=[0]),), images=(image,), sampling=settings)
         for image in _pictures()
         for question in QUESTIONS
     ]

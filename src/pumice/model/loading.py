@@ -10,8 +10,8 @@ from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import layout_pieces
 from pumice.model.original import original_pieces
-from pumice.model.quantized.forms import Form
 from pumice.model.pieces import AUTO, Checkpoint, Pieces, join
+from pumice.model.quantized.forms import Form
 
 
 def load(

@@ -91,9 +91,7 @@ class Pieces:
     extra_rows: Stored | None = None
 
 
-def join(
-    pieces: Pieces, *, dtype: str, attention: str, device: str, form: Form | None = None
-) -> Checkpoint:
+def join(pieces: Pieces, *, dtype: str, attention: str, device: str, form: Form | None = None) -> Checkpoint:
     """The model of these pieces, in evaluation mode.
 
     Args:

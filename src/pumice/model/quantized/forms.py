@@ -19,29 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pumice.errors import UsageError, suggest
-
 Weights = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 Form = Literal["bf16", "int8", "int4"]
 """What linear layers of ours hold; ``bf16`` is for the kernel alone."""
-WEIGHTS: tuple[Weights, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
 QUANTIZED: tuple[Form, ...] = ("int8", "int4")
 GROUP, TILE = 32, 16
-ROWS_AT_ONCE = 1 << 22
-"""Weights that are quantised at once: bounds what float32 copies take (16 MiB each)."""
+ROWS_AT_ONCE = 1 << 18
+"""Weights that are quantised at once: few enough to stay in a core's cache."""
 _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)
-
-
-def check_weights(name: str) -> Weights:
-    """A name of ``WEIGHTS``.
-
-    Raises:
-        UsageError: it is none.
-    """
-    for known in WEIGHTS:
-        if name == known:
-            return known
-    raise UsageError(f"there are no weights {name!r}", where="weights", remedy=suggest(name, WEIGHTS))
 
 
 def groups_of(inputs: int) -> int:
@@ -60,7 +45,8 @@ def quantize(weight_OI: Tensor, form: Form) -> tuple[Tensor, Tensor]:
 def _grouped(weight_OI: Tensor) -> Tensor:
     """[O, G, 32], float32."""
     left = -weight_OI.shape[1] % GROUP
-    return F.pad(weight_OI.float(), (0, left)).unflatten(1, (-1, GROUP))
+    filled_OJ = F.pad(weight_OI.float(), (0, left))
+    return filled_OJ.view(filled_OJ.shape[0], -1, GROUP)
 
 
 def _codes(weight_OGi: Tensor, scale_OG: Tensor, low: int, high: int) -> Tensor:
@@ -96,8 +82,9 @@ def dequantize(codes: Tensor, scales_OG: Tensor, form: Form, inputs: int, dtype:
     if form == "int4":
         low, high = (codes & 15).to(torch.int8) - 8, (codes >> 4).to(torch.int8) - 8
         codes = torch.stack((low, high), dim=-1).flatten(1)
-    wide_OGi = codes.unflatten(1, (-1, GROUP)).to(dtype) * scales_OG.to(dtype)[..., None]
-    return wide_OGi.flatten(1)[:, :inputs]
+    codes_OGi = codes.view(codes.shape[0], -1, GROUP)
+    weight_OGi: Tensor = codes_OGi.to(dtype) * scales_OG.to(dtype)[..., None]
+    return weight_OGi.flatten(1)[:, :inputs]
 
 
 def form_of_codes(codes_dtype: torch.dtype) -> Form:
@@ -115,7 +102,7 @@ def to_tiles(codes: Tensor, scales_OG: Tensor | None, form: Form) -> tuple[Tenso
     if form == "bf16":
         fill = -codes.shape[1] % GROUP
         pairs = F.pad(codes.to(torch.bfloat16), (0, fill, 0, left)).view(torch.int16)
-        tiles = pairs.unflatten(0, (-1, TILE)).unflatten(2, (-1, 2)).transpose(1, 2).contiguous()
+        tiles = pairs.view(-1, TILE, pairs.shape[1] // 2, 2).transpose(1, 2).contiguous()
         return tiles.view(torch.uint8).flatten(1), None
     assert scales_OG is not None
     if form == "int4":
@@ -128,7 +115,7 @@ def to_tiles(codes: Tensor, scales_OG: Tensor | None, form: Form) -> tuple[Tenso
     tiles = codes.view(-1, TILE, codes.shape[1] // GROUP, 8, 4).permute(0, 2, 3, 1, 4)
     if form == "int4":
         tiles = tiles[:, :, :4] | tiles[:, :, 4:] << 4
-    scales = F.pad(scales_OG, (0, 0, 0, left)).unflatten(0, (-1, TILE)).transpose(1, 2)
+    scales = F.pad(scales_OG, (0, 0, 0, left)).view(-1, TILE, scales_OG.shape[1]).transpose(1, 2)
     return tiles.flatten(1).contiguous(), scales.contiguous()
 
 

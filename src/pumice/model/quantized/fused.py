@@ -1,7 +1,7 @@
-"""Decoder layers of Llama's kind as one call of the kernel, where an engine answers many sequences in one row.
+"""Decoder layers of Llama's kind as one call of the kernel, where an engine answers many sequences at once.
 
-A layer keeps its modules and its own ``forward``; a faster one stands before it and takes what it can: rows of
-sequences whose keys lie in the engine's memory (``Ragged``). Everything else goes the old way.
+A layer keeps its modules and its own ``forward``; a faster one stands before it and takes what it can: rows
+of sequences whose keys lie in the engine's memory (``Ragged``). Everything else goes the old way.
 
 Legend: T new tokens, S sequences of one new token, H heads of queries, h of keys, P places of the memory, D
 width of a head, W width of the model.
@@ -53,10 +53,7 @@ def fits(layer: Any) -> bool:
     if not all(isinstance(one, QuantizedLinear) and one.kernel is not None for one in linears):
         return False
     together = (linears[:3], linears[4:6])
-    return (
-        isinstance(mlp.act_fn, nn.SiLU)
-        or type(mlp.act_fn).__name__ == "SiLUActivation"
-    ) and all(
+    return (isinstance(mlp.act_fn, nn.SiLU) or type(mlp.act_fn).__name__ == "SiLUActivation") and all(
         len({one.form for one in group}) == 1 and all(one.out_features % TILE == 0 for one in group)
         for group in together
     )

@@ -27,17 +27,20 @@ logger = logging.getLogger("pumice.kernel")
 SOURCE = Path(__file__).with_name("kernel.cpp")
 COMPILERS = ("g++", "clang++", "c++")
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-w")
-_WIDE = "-mprefer-vector-width=512"
+_AVX512 = (
+    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mfma"),
+    "-mprefer-vector-width=512",
+)
 LONGEST_BUILD = 300.0
 """Seconds after which a compiler is given up; it takes 2 to 15."""
 PATHS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "avx512bf16": (
         ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_vnni", "avx512_bf16", "fma3"),
-        ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx512bf16", "-mfma", _WIDE),
+        (*_AVX512, "-mavx512bf16"),
     ),
     "avx512": (
         ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_vnni", "fma3"),
-        ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mfma", _WIDE),
+        _AVX512,
     ),
     "avx2": (("avx2", "fma3"), ("-mavx2", "-mfma")),
     "portable": ((), ()),

@@ -86,7 +86,8 @@ def quantized(linear: nn.Linear, form: Form, kernel: Kernel | None) -> nn.Module
     form = _form_for(form, linear.in_features)
     if form == "bf16" and kernel is None:
         return linear
-    bias = None if linear.bias is None else linear.bias.detach()
+    given: Any = linear.bias  # torch's types do not say that it may be None
+    bias = None if given is None else given.detach()
     return QuantizedLinear.of(linear.weight.detach(), bias, form, kernel)
 
 

@@ -70,9 +70,7 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("bias", None if bias is None else _filled(bias), persistent=False)
 
     @classmethod
-    def of(
-        cls, weight_OI: Tensor, bias: Tensor | None, form: Form, kernel: Kernel | None
-    ) -> QuantizedLinear:
+    def of(cls, weight_OI: Tensor, bias: Tensor | None, form: Form, kernel: Kernel | None) -> QuantizedLinear:
         """The layer of weights that are quantised here."""
         codes, scales = (weight_OI, None) if form == "bf16" else quantize(weight_OI, form)
         return cls(codes, scales, bias, form, weight_OI.shape[1], kernel)
@@ -104,8 +102,9 @@ class QuantizedLinear(nn.Module):
             rows_TI = input_xI.reshape(-1, self.in_features)
             packed, scales = self._packed()
             rows_TO = torch._weight_int4pack_mm_for_cpu(rows_TI, packed, GROUP, scales)
-            if self.bias is not None:
-                rows_TO = rows_TO + self.bias_as(rows_TO.dtype)
+            bias = self.bias_as(rows_TO.dtype)
+            if bias is not None:
+                rows_TO = rows_TO + bias
             return rows_TO.view(*input_xI.shape[:-1], self.out_features)
         return F.linear(input_xI, self.weight_as(input_xI.dtype), self.bias_as(input_xI.dtype))
 

@@ -1,0 +1,52 @@
+"""A model for answering, in the weights that are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pumice.model.hub import find_checkpoint
+from pumice.model.loading import load
+from pumice.model.pieces import Checkpoint
+from pumice.model.quantized.forms import Form, Weights
+from pumice.model.quantized.stored import is_ours
+from pumice.model.weights import read_json
+
+DTYPES: dict[Weights, str] = {"fp32": "float32", "fp16": "float16"}
+"""Of what is no linear layer of the language model; bfloat16 beside all others."""
+BITS: dict[Weights, float] = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8.5, "int4": 4.5}
+"""Of a weight, its share of a scale included."""
+
+
+def load_to_answer(
+    folder: str | Path, weights: Weights | None = None, *, template: str | None = None, device: str = "cpu"
+) -> Checkpoint:
+    """Load a model that only answers.
+
+    Args:
+        folder: a checkpoint of any layout.
+        weights: of the language model's linear layers; the others are bfloat16 beside ``bf16``, ``int8`` and
+            ``int4``. None for ``default_weights``.
+        template: as for ``load``.
+        device: where to.
+
+    Raises:
+        CheckpointError: as ``load``; or the folder's weights are quantised in another way.
+        TemplateError: no such template.
+    """
+    chosen = weights or default_weights(Path(folder), device)
+    form: Form | None = None
+    if chosen in ("int8", "int4") or (chosen == "bf16" and torch.device(device).type == "cpu"):
+        form = chosen
+    return load(folder, dtype=DTYPES.get(chosen, "bfloat16"), form=form, template=template, device=device)
+
+
+def default_weights(folder: Path, device: str) -> Weights:
+    """Those of a folder that is quantised; else float32 on a CPU and bfloat16 on a GPU."""
+    config = find_checkpoint(folder) / "config.json"
+    how = read_json(config).get("quantization_config") if config.is_file() else None
+    if how is not None and is_ours(how):
+        return "int4" if how["form"] == "int4" else "int8"
+    # On CPUs without bfloat16 units the half type is slower and less exact.
+    return "fp32" if torch.device(device).type == "cpu" else "bf16"
