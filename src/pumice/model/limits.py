@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pumice.model.names import TRANSFORMERS_CONNECTOR
+from pumice.model.quantized.forms import QUANTIZED
+from pumice.model.quantized.language import form_of
 from pumice.model.vlm import VisionLanguageModel
 
 
@@ -28,6 +30,9 @@ def limits(model: VisionLanguageModel) -> tuple[Limit, ...]:
     """Everything of this model that transformers' layout has no place for."""
     own, tower = model.config, model.tower
     found = []
+    form = form_of(model.lm)
+    if form in QUANTIZED:
+        found.append(Limit(form, f"The weights of its language model are quantised by Pumice ({form})"))
     if own.connector != TRANSFORMERS_CONNECTOR:
         found.append(
             Limit(

@@ -1,0 +1,111 @@
+"""Engines with weights in few bits: whole layers as one call, and answers that do not hang on the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pumice.infer.quality import divergence, reference
+from pumice.infer.weights import default_weights, load_to_answer
+from pumice.model.pieces import Checkpoint
+from pumice.model.quantized.fused import FusedLayer
+from pumice.model.quantized.kernel import find_kernel
+from pumice.model.save import save_model
+
+WEIGHTS = ("bf16", "int8", "int4")
+
+
+@pytest.fixture(scope="module")
+def folder(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose heads fill whole tiles, so that its layers can be one call."""
+    place = tmp_path_factory.mktemp("weights")
+    vision = parts.make_vision(place / "vision")
+    language = parts.make_language(place / "language", width=64, num_key_value_heads=2)
+    from pumice.model.build import build_model
+
+    save_model(*build_model(vision, language, template="tiny"), place / "model", dtype="float32")
+    return place / "model"
+
+
+def is_fused(model: Any) -> bool:
+    return all(isinstance(layer.forward, FusedLayer) for layer in model.lm.model.layers)
+
+
+def separate(model: Any) -> None:
+    """Let layers compute as transformers does."""
+    for layer in model.lm.model.layers:
+        layer.__dict__.pop("forward", None)
+
+
+@pytest.mark.skipif(find_kernel() is None, reason="there is no compiler")
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("window", [None, 6])
+def test_a_layer_in_one_call_computes_what_its_modules_do(
+    folder: Path, engine_of: Any, show: Any, weights: Any, window: int | None
+) -> None:
+    from pumice.model.loading import load
+
+    made = load(folder, dtype="float32", form=weights)
+    assert is_fused(made.model)
+    made.model._windows = dict.fromkeys(made.model._windows, window)
+    rig = engine_of(made.model, made.tokenizer, made.processor)
+    seen: list[torch.Tensor] = []
+    hook = made.model.lm.model.norm.register_forward_hook(lambda *given: seen.append(given[2]))
+    for _ in range(2):
+        for name, images in (("One?", [show(1)]), ("And two, or three?", []), ("Four", [show(2)])):
+            rig.ask(name, *images, max_new_tokens=4, ignore_end=True)
+        rig.run()
+        separate(made.model)
+        rig = engine_of(made.model, made.tokenizer, made.processor)
+    hook.remove()
+    fused, plain = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert [one.shape for one in fused] == [one.shape for one in plain]
+    for left, right in zip(fused, plain, strict=True):
+        # The modules round to 8 bits (or bfloat16) at the same places, but of other last bits.
+        assert (left - right).norm() < 0.02 * right.norm()
+
+
+@pytest.mark.skipif(find_kernel() is None, reason="there is no compiler")
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_an_answer_does_not_hang_on_the_batch(folder: Path, engine_of: Any, show: Any, weights: Any) -> None:
+    model, tokenizer, processor = load_to_answer(folder, weights)
+    questions = [("What?", [show(1)]), ("Where is it, then?", []), ("Who", [show(2)]), ("Why not?", [])]
+    alone = []
+    for temperature in (0.0, 1.0):
+        for text, images in questions:
+            rig = engine_of(model, tokenizer, processor)
+            running = rig.ask(text, *images, temperature=temperature, seed=7, max_new_tokens=24)
+            rig.run()
+            alone.append(rig.answer(running).ids)
+    rig = engine_of(model, tokenizer, processor)
+    together = []
+    for temperature in (0.0, 1.0):
+        for text, images in questions:
+            together.append(rig.ask(text, *images, temperature=temperature, seed=7, max_new_tokens=24))
+            rig.run(steps=1)
+    rig.run()
+    assert [rig.answer(one).ids for one in together] == alone
+
+
+@pytest.mark.parametrize("weights", ["fp32", "fp16", *WEIGHTS])
+def test_scores_come_near_those_of_float32(folder: Path, weights: Any) -> None:
+    wanted = reference(load_to_answer(folder, "fp32"))
+    found = divergence(wanted, load_to_answer(folder, weights))
+    assert found.tokens == sum(len(one) for one in wanted.answers) > 20
+    most = {"fp32": 1e-6, "fp16": 1e-3, "bf16": 3e-3, "int8": 6e-3, "int4": 0.5}[weights]
+    assert found.kl <= most
+    assert found.kl <= found.worst
+    if weights == "fp32":
+        assert (found.same, found.perplexity) == (1.0, pytest.approx(1.0))
+
+
+def test_the_default_is_the_folder_s_own(folder: Path, tmp_path: Path) -> None:
+    assert default_weights(folder, "cpu") == "fp32"
+    assert default_weights(folder, "cuda") == "bf16"
+    save_model(*load_to_answer(folder, "int8"), tmp_path / "out")
+    assert default_weights(tmp_path / "out", "cuda") == "int8"
+    made: Checkpoint = load_to_answer(tmp_path / "out")
+    assert made.model.dtype == torch.bfloat16
