@@ -10,6 +10,7 @@ fixed, memory that steps use again and again is not given back in between, and a
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Mapping
@@ -55,3 +56,10 @@ def _glibc() -> bool:
         return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
     except (ValueError, OSError):  # another C library does not know the name
         return False
+
+
+def give_back() -> None:
+    """Give pages that nothing uses back to the system, where the C library can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

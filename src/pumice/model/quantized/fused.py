@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from pumice.heap import give_back
 from pumice.model.attention import CARRIED
 from pumice.model.quantized.forms import TILE
 from pumice.model.quantized.kernel import Kernel, Layer, Pass
@@ -38,6 +39,7 @@ def fuse(lm: Any) -> int:
     fused = [one for one in lm.modules() if isinstance(one, GradientCheckpointingLayer) and fits(one)]
     for layer in fused:
         layer.forward = FusedLayer(layer, layer.forward)
+        give_back()  # where its weights lay before: of 7B in 4 bits 2.4 GB would stay with the process
     return len(fused)
 
 

@@ -12,8 +12,8 @@ from pumice.model.quantized.forms import GROUP, Form, dequantize, form_of_codes
 from pumice.model.stored import Stored
 
 METHOD = "pumice"
-"""What ``quantization_config`` of ``config.json`` calls our weights. transformers only warns of a name that it
-does not know; what makes it refuse is a ``Limit`` (``pumice.model.limits``)."""
+"""What ``quantization_config`` of ``config.json`` calls our weights. transformers only warns of a name that
+it does not know; what makes it refuse is a ``Limit`` (``pumice.model.limits``)."""
 SCALES = "_scale"
 """Behind a weight's key, the key of its scales."""
 
