@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pumice.heap import give_back
-from pumice.model.attention import CARRIED
+from pumice.model.filling import CARRIED
 from pumice.model.quantized.forms import TILE
 from pumice.model.quantized.kernel import Kernel, Layer, Pass
 from pumice.model.quantized.linear import QuantizedLinear, matrix_of

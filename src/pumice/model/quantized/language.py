@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from pumice.errors import CheckpointError
+from pumice.heap import give_back
 from pumice.model.parts import model_class, quiet
 from pumice.model.quantized.forms import GROUP, QUANTIZED, Form
 from pumice.model.quantized.kernel import Kernel, find_kernel
@@ -20,6 +21,9 @@ from pumice.model.quantized.stored import QuantizedStored
 from pumice.model.sources import language_part
 from pumice.model.stored import Stored
 from pumice.model.weights import refuse_keys, refuse_shapes
+
+TRIM = 8
+"""After so many weights, what reading them left unused goes back to the system."""
 
 
 def quantized_language(
@@ -50,8 +54,10 @@ def quantized_language(
             _put(lm, name, quantized(linear, form, kernel))
         return lm
     _check(lm, tensors, str(folder))
-    for name, linear in linears.items():
+    for number, (name, linear) in enumerate(linears.items()):
         _put(lm, name, _read(linear, name, tensors, form, kernel, device))
+        if number % TRIM == 0:
+            give_back()
     head = next((name for name, one in lm.named_modules() if one is lm.get_output_embeddings()), "")
     if isinstance(tensors.get(f"{head}.weight"), QuantizedStored):
         _put(lm, head, _read(lm.get_output_embeddings(), head, tensors, form, kernel, device))
