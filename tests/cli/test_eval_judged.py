@@ -62,6 +62,7 @@ def test_two_judges_in_two_runs_and_both_orders(pumice: Pumice, data: Path, tmp_
             "eval", "m", "--endpoint", server.url, "--tasks", "llava-bench,mm-vet", "--data", data,
             "--out", tmp_path / "out", "--judge", server.url, "--judge-model", "judge-1",
             "--judge-runs", "2", "--both-orders", "--second-judge", f"judge-2@{server.url}",
+            "--judge-option", "temperature=0.5", "--judge-option", "top_p=0.9",
         ]  # fmt: skip
         result = pumice(*words)
         assert result.code == 0, result.both
@@ -70,6 +71,11 @@ def test_two_judges_in_two_runs_and_both_orders(pumice: Pumice, data: Path, tmp_
         again = pumice(*words)
         assert again.code == 0, again.both
         assert len(server.bodies) == 28, "nothing is asked twice"
+        judged = [body for body in server.bodies if body["model"] != "m"]
+        assert {(body["temperature"], body["top_p"]) for body in judged} == {(0.5, 0.9)}
+        assert not any("top_p" in body for body in server.bodies if body["model"] == "m")
+        wrong = pumice(*words, "--judge-option", "model=x")
+        assert "named by the command" in wrong.err
     tasks = read_results(tmp_path / "out")["tasks"]
     bench, vet = tasks["llava-bench"]["result"], tasks["mm-vet"]["result"]
     assert bench is not None

@@ -63,6 +63,10 @@ def test_judged_then_scored(pumice: Pumice, bench: Path) -> None:
     [
         (("--temperature", "warm"), "no temperature"),
         (("--temperature", "7"), "temperature is 7"),
+        (("--option", "top_p"), "no option of a judge"),
+        (("--option", "seed=3"), "each attempt has its own"),
+        (("--option", "top_p=1", "--option", "top_p=1"), "stands twice"),
+        (("--option", "temperature=1"), "say --temperature"),
         (("--missing", "wrong"), "no choice"),
         (("--second-endpoint", "http://localhost:1"), "no name"),
         (("--prompt", "questions.jsonl"), "no file of prompt"),
@@ -78,6 +82,21 @@ def test_what_cannot_be_done_is_said_before_anything_is_asked(
     assert result.code == 2
     assert said in result.err
     assert server.paths == []
+
+
+def test_options_go_into_every_request_the_record_and_the_name_of_a_reply(
+    pumice: Pumice, bench: Path
+) -> None:
+    with StandIn(lambda body: "8 6\nSo.", models=("judge-1",)) as server:
+        words = ("--option", "reasoning_effort=low", "--option", 'ban={"a": [1]}')
+        assert judge(pumice, server, *words).code == 0
+        asked = [body for body in server.bodies if "messages" in body]
+        assert [(body["reasoning_effort"], body["ban"]) for body in asked] == [("low", {"a": [1]})] * 2
+        assert "0 requests, 2 replies were there" in judge(pumice, server, *words).out
+        assert "2 requests, 0 replies were there" in judge(pumice, server, *words[:2]).out
+    record = json.loads(Path("out/reviews.judge.json").read_text())
+    assert record["options"] == {"reasoning_effort": "low"}
+    assert "the settings are not the script's" in record["notes"][0]
 
 
 def test_an_unknown_judge_is_told_before_anything_is_judged(pumice: Pumice, bench: Path) -> None:

@@ -4,6 +4,7 @@
 split}``.
 ``kill: [RANK, CALLS]`` ends a rank, with no chance to clean up, when it asks for the next step so often.
 ``offload: true`` obeys a stage's ``offload`` on a CPU, too, as if its memory were not the host's.
+``figures: {TASK.FIGURE: [...]}`` answers questions on the way with a value after the other.
 ``lean: false`` trains copies whose frozen weights stay float32; ``true`` looks whether they do not.
 """
 
@@ -47,6 +48,16 @@ def stopping(after: int | None, killed: int | None) -> Callable[[], bool]:
     return stop
 
 
+def answering(figures: dict[str, list[float]]) -> Callable[[Any], dict[str, Any]]:
+    """What questions on the way come to, the first time, the second and so on."""
+    values = {name: iter(own) for name, own in figures.items()}
+
+    def ask(checkpoint: Any) -> dict[str, Any]:
+        return {"keep_best": {name: {"value": next(own), "higher": True} for name, own in values.items()}}
+
+    return ask
+
+
 def as_asked(stage: Stage, device: torch.device) -> str:
     """What a stage offloads from whatever device."""
     return stage.offload
@@ -83,6 +94,7 @@ def main() -> None:
                 command="test",
                 resume=run.get("resume", False),
                 stop=stopping(run.get("stop"), kill[1] if kill and kill[0] == ranks.rank else None),
+                ask=answering(run["figures"]) if "figures" in run else None,
                 ranks=replace(ranks, split=run.get("split", 0)),
             )
         except Interrupted:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import pumice
-from pumice.errors import Interrupted
+from pumice.errors import Interrupted, RecipeError
 from pumice.model import Checkpoint
 from pumice.model.save import load_model
+from pumice.train.best import Best
+from pumice.train.parallel import ALONE
 from pumice.train.validate import Validator
 
 from .test_run import same_run
@@ -120,3 +122,74 @@ def test_questions_on_the_way_change_nothing_and_are_asked_again_after_a_resume(
         toy.run(recipe, tmp_path / "run", parts, ask=ask, stop=stop)
     toy.run(recipe, tmp_path / "run", parts, ask=ask, resume=True)
     same_run(toy, tmp_path / "run", tmp_path / "whole")
+
+
+def by_figure(toy: Any, data: Path, figure: str) -> Any:
+    """A recipe of six steps that keeps the model of the best figure of a task."""
+    plain = toy.make_recipe(data, toy.instruct(steps=6))
+    value = plain.model_dump(mode="json")
+    value["stages"][0]["validation"] = {"keep_best": figure}
+    value["evaluation"] = {"tasks": ["pope"], "data": str(data), "every": 1}
+    return type(plain).model_validate(value)
+
+
+FIGURES = {1: 50.0, 2: 80.0, 3: 80.0, 4: 79.0, 5: 81.5, 6: 60.0}
+
+
+def test_the_model_of_the_best_figure_is_kept_and_a_resumed_run_keeps_the_same(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    """Without any validation data; of equal figures the earliest."""
+    recipe = by_figure(toy, data, "pope.accuracy")
+    steps: list[int] = []
+
+    def ask(checkpoint: Checkpoint) -> dict[str, Any]:
+        steps.append(len(steps) + 1)
+        value = FIGURES[steps[-1]]
+        return {"tasks": {}, "keep_best": {"pope.accuracy": {"value": value, "higher": True}}}
+
+    toy.run(recipe, tmp_path / "whole", parts, ask=ask)
+    record = json.loads((tmp_path / "whole/run.json").read_text("utf-8"))["best"]
+    place = "stages/instruct/best"
+    assert record == {"instruct": {"step": 5, "figure": "pope.accuracy", "value": 81.5, "model": place}}
+    assert [row["kind"] for row in toy.metrics(tmp_path / "whole", "instruct")].count("validation") == 0
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == 4
+
+    steps.clear()
+    with pytest.raises(Interrupted):
+        toy.run(recipe, tmp_path / "run", parts, ask=ask, stop=stop)
+    early = json.loads((tmp_path / "run/run.json").read_text("utf-8"))["best"]["instruct"]
+    assert (early["step"], early["value"]) == (2, 80.0)
+    toy.run(recipe, tmp_path / "run", parts, ask=ask, resume=True)
+    rows = [toy.metrics(tmp_path / name, "instruct") for name in ("run", "whole")]
+    assert rows[0] == rows[1]
+    assert toy.weights(tmp_path / "run" / place) == toy.weights(tmp_path / "whole" / place)
+    assert json.loads((tmp_path / "run/run.json").read_text("utf-8"))["best"] == record
+
+
+def test_a_figure_that_nobody_measures_stops_the_run_before_its_first_step(
+    toy: Any, parts: Any, data: Path, tmp_path: Path
+) -> None:
+    recipe = by_figure(toy, data, "pope.f1")
+    with pytest.raises(RecipeError, match="nothing is asked on the way"):
+        toy.run(recipe, tmp_path / "run", parts)
+    value = recipe.model_dump(mode="json")
+    value["evaluation"]["every"] = 7
+    with pytest.raises(RecipeError, match="every is 7 and the stage has 6 steps"):
+        toy.run(type(recipe).model_validate(value), tmp_path / "run", parts, ask=lambda model: {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_lower_is_better_of_some_figures_and_nothing_is_better_than_no_number(tmp_path: Path) -> None:
+    kept: list[int] = []
+    worker: Any = None
+    best = Best(worker, worker, lambda folder, step: kept.append(step), lambda facts: None, tmp_path, ALONE)
+    best.figure = "own.errors"
+    for step, value in enumerate((float("nan"), 3.0, 4.0, 3.0, 2.0), start=1):
+        best.weigh(step, {"keep_best": {"own.errors": {"value": value, "higher": False}}})
+    assert kept == [2, 5]

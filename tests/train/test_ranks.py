@@ -262,3 +262,22 @@ def test_a_state_of_two_copies_goes_on_as_one_copy(
     launch(4, [{**run, "resume": True, "split": 4}])
     whole = numbers(toy, ran["whole"][1])
     assert numbers(toy, tmp_path / "run") == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_all_ranks_keep_the_model_of_the_best_figure_that_the_first_one_measures(
+    toy: Any, parts: Any, data: Path, launch: Launch, tmp_path: Path
+) -> None:
+    (stage,) = stages(toy)["whole"]
+    plain = toy.make_recipe(data, {**stage, "validation": {"source": "instruct_val"}})
+    value = plain.model_dump(mode="json")
+    value["stages"][0]["validation"] = {"keep_best": "pope.f1"}
+    value["evaluation"] = {"tasks": ["pope"], "data": str(data), "every": 1}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(type(plain).model_validate(value)), "utf-8")
+    run = {"recipe": str(recipe), "folder": str(tmp_path / "run"), "parts": str(parts.vision.parent)}
+    launch(2, [{**run, "figures": {"pope.f1": [50.0, 70.5, 70.5, 60.0]}}])
+    record = json.loads((tmp_path / "run/run.json").read_text("utf-8"))["best"]["instruct"]
+    place = "stages/instruct/best"
+    assert record == {"step": 2, "figure": "pope.f1", "value": 70.5, "model": place}
+    assert toy.weights(tmp_path / "run" / place) != toy.weights(tmp_path / "run/stages/instruct/model")

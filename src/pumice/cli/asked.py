@@ -70,7 +70,7 @@ def open_asked(recipe: Recipe, without: str) -> Asked | None:
     if plan.tasks:
         from pumice.cli.measure_tasks import open_tasks
 
-        tasks = tuple(open_tasks(plan, recipe.seed))
+        tasks = tuple(open_tasks(plan, recipe.seed, recipe.figures))
     return Asked(plan, questions, tasks)
 
 

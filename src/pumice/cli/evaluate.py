@@ -70,6 +70,7 @@ def evaluate(
     judge_model: options.JudgeModel = None,
     judge_key_variable: options.JudgeKeyVariable = None,
     judge_runs: options.JudgeRuns = None,
+    judge_option: options.JudgeOption = None,
     both_orders: options.BothOrders = False,
     second_judge: options.SecondJudge = None,
     second_judge_key_variable: options.SecondJudgeKeyVariable = None,
@@ -107,6 +108,7 @@ def evaluate(
         "--judge-model": judge_model,
         "--judge-key-variable": judge_key_variable,
         "--judge-runs": judge_runs,
+        "--judge-option": judge_option,
         "--both-orders": both_orders,
         "--second-judge": second_judge,
         "--second-judge-key-variable": second_judge_key_variable,
@@ -156,7 +158,7 @@ def evaluate(
 
         judging = Judging(
             judge, judge_model, judge_key_variable, second_judge, second_judge_key_variable, judge_runs,
-            both_orders, concurrency, timeout,
+            both_orders, concurrency, timeout, judge_option or (),
         )  # fmt: skip
         try:
             evaluate_tasks(

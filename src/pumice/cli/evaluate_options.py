@@ -172,6 +172,15 @@ JudgeRuns = Annotated[
         min=1, help="How often the judge judges everything.", show_default="1", rich_help_panel=TASKS
     ),
 ]
+JudgeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="A member of every request to the judges, such as temperature=0.2, max_tokens=2000 or "
+        "reasoning_effort=low; may be given more than once.",
+        rich_help_panel=TASKS,
+    ),
+]
 BothOrders = Annotated[
     bool,
     typer.Option(

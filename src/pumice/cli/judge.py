@@ -11,7 +11,6 @@ from pumice.cli.help import examples
 
 if TYPE_CHECKING:
     from pumice.evaluate.judging import Judged
-    from pumice.evaluate.judging.terms import Temperature
 
 KEY = "OPENAI_API_KEY"
 OPTIONS = {"llava-bench": "--reviews", "mm-vet": "--grades"}
@@ -111,6 +110,15 @@ def judge(
         int | None,
         typer.Option(min=1, help="The longest reply, in tokens.", show_default="the script's"),
     ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            help="A further member of every request to the judge, such as reasoning_effort=low; may be given "
+            "more than once.",
+        ),
+    ] = None,
     attempts: Annotated[
         int, typer.Option(min=1, help="How often a reply that cannot be read is asked for.")
     ] = 5,
@@ -129,6 +137,7 @@ def judge(
 ) -> None:  # fmt: skip
     """Have answers judged by another model where no rule can score them."""
     from pumice.cli.console import hint
+    from pumice.cli.judge_options import judge_options, temperature_of
     from pumice.cli.judging import second_judge
     from pumice.cli.progress import counting
     from pumice.endpoint.client import Endpoint
@@ -143,7 +152,13 @@ def judge(
     if second_model is None and (second_endpoint or second_key_variable):
         raise UsageError("the second judge has no name", where="--second-model", remedy="say which model")
     material = material_of(task, questions, context=context, reference=reference, rules=rules, prompt=prompt)
-    terms = Terms(runs, attempts, both_orders, _temperature(temperature), max_tokens)
+    more = judge_options(options or (), "--option")
+    for name, value in (("temperature", more.temperature != "task"), ("max_tokens", more.max_tokens)):
+        if value:
+            own = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{name} has an option of its own", where="--option", remedy=f"say {own}")
+    warmth = temperature_of(temperature, "--temperature")
+    terms = Terms(runs, attempts, both_orders, warmth, max_tokens, more.extra)
     settings: dict[str, Any] = {"concurrency": concurrency, "timeout": timeout}
     judges = [Endpoint(endpoint, model, key_variable, **settings)]
     if second_model is not None:
@@ -179,21 +194,6 @@ def judge(
         )  # fmt: skip
     write_json(file.with_name(f"{file.stem}.judge.json"), judged.record)
     _tell(task, judged, questions)
-
-
-def _temperature(text: str) -> Temperature:
-    from pumice.errors import UsageError
-
-    if text == "task":
-        return "task"
-    if text == "none":
-        return "none"
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no temperature", where="--temperature", remedy="write a number, none, or task"
-        ) from None
 
 
 def _tell(task: str, judged: Judged, questions: Path) -> None:

@@ -34,18 +34,27 @@ class Judging:
     both_orders: bool = False
     concurrency: int | None = None
     timeout: float | None = None
+    options: Sequence[str] = ()
 
     @property
     def said(self) -> bool:
         """Whether anything was said of a judge."""
         words = (self.url, self.model, self.key_variable, self.second, self.second_key_variable, self.runs)
-        return self.both_orders or any(words)
+        return self.both_orders or any(words) or bool(self.options)
 
     def terms(self, judge: str) -> Terms:
         """How the answers of a task are judged; only LLaVA-Bench's have an order."""
+        from pumice.cli.judge_options import judge_options
         from pumice.evaluate.judging import Terms
 
-        return Terms(runs=self.runs or 1, both_orders=self.both_orders and judge == "llava-bench")
+        own = judge_options(self.options, "--judge-option")
+        return Terms(
+            runs=self.runs or 1,
+            both_orders=self.both_orders and judge == "llava-bench",
+            temperature=own.temperature,
+            max_tokens=own.max_tokens,
+            extra=own.extra,
+        )
 
     def endpoints(self, judges: Sequence[str]) -> list[Endpoint]:
         """The judge, and the second one where there is one; warnings are told.
@@ -140,7 +149,10 @@ def judge_of(
     from pumice.evaluate.judging import judge_task, judged_inputs
     from pumice.evaluate.trial import Ruling
 
-    first, *others = given.endpoints([wish.benchmark.judge for wish in wishes if wish.benchmark.judge])
+    judged_by = [wish.benchmark.judge for wish in wishes if wish.benchmark.judge]
+    first, *others = given.endpoints(judged_by)
+    for name in judged_by:
+        given.terms(name)  # what is wrong with the options is told before anything is asked
     for one in (first, *others):
         if asked is not None and (note := _one_key(asked, one)):
             hint(note)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pumice.cli.models import answer_dtype, load_generator
 from pumice.cli.tasks import ROWS, asking_progress, wanted
-from pumice.errors import PumiceError, UsageError
+from pumice.errors import DataError, PumiceError, UsageError, suggest
 
 if TYPE_CHECKING:
     from pumice.evaluate.results import Results
@@ -18,28 +19,59 @@ if TYPE_CHECKING:
     from pumice.evaluate.wish import Wish
     from pumice.model import Checkpoint
     from pumice.recipes.evaluation import Evaluation
+    from pumice.score import Result
     from pumice.train.best import Ask
+
+
+DECODERS = 4
+"""Threads that decode pictures before a run."""
 
 
 @dataclass(frozen=True)
 class RunTask:
-    """A task of a run, with its questions read and the part of them that is asked on the way."""
+    """A task of a run, with its questions read and the part of them that is asked on the way.
+
+    Attributes:
+        wish: where its files lie, and its options.
+        loaded: all of its questions.
+        few: those that are asked on the way, whose pictures can be decoded.
+        bad: how many others were drawn and cannot be asked.
+        kept: by figures that decide which model is the best, whether more is better.
+    """
 
     wish: Wish
     loaded: Loaded
     few: tuple[Sample, ...]
+    bad: int = 0
+    kept: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.wish.benchmark.name
+
+    def figures(self, texts: Sequence[str]) -> Result:
+        """The figures of answers to the part that is asked on the way."""
+        from pumice.evaluate.scored import figures_of, score_texts
+
+        return score_texts(self.few, texts, partial(figures_of, self.loaded, len(self.few)))
 
 
-def open_tasks(plan: Evaluation, seed: int) -> list[RunTask]:
+def open_tasks(plan: Evaluation, seed: int, kept: Mapping[str, str] | None = None) -> list[RunTask]:
     """The tasks of a recipe's evaluation, their files read: nothing of them may fail hours in.
 
+    Args:
+        plan: the evaluation.
+        seed: decides which questions are asked on the way.
+        kept: figures that decide which model is the best, ``TASK.FIGURE``, each with a stage of theirs.
+
     Raises:
-        UsageError: there is no such task or option, or no rule can score it.
-        DataError: a file is missing or wrong.
-        ImageError: a picture that is shown on the way cannot be decoded.
+        UsageError: there is no such task, option or figure, or no rule can score it.
+        DataError: a file is missing or wrong, or more pictures of the part that is asked on the way cannot be
+            decoded than the recipe allows.
     """
     from pumice.evaluate.asking import some_of
-    from pumice.evaluate.pictures import check_pictures, open_sight
+    from pumice.evaluate.pictures import check_pictures
 
     opened = []
     for wish in _wanted(plan):
@@ -52,12 +84,73 @@ def open_tasks(plan: Evaluation, seed: int) -> list[RunTask]:
                 where="evaluation.tasks",
                 remedy=f"leave it out, and ask the finished model: pumice eval RUN --tasks {name}",
             )
-        check_pictures(loaded.samples, wish.folder)
+        asked = some_of(loaded.samples, plan.limit, seed)
+        check_pictures(asked, wish.folder)
         few = some_of(loaded.samples, plan.every_limit, seed)
-        for picture in dict.fromkeys(one for sample in few for one in sample.images) if plan.every else ():
-            open_sight(picture)
-        opened.append(RunTask(wish, loaded, few))
-    return opened
+        if plan.every is not None:
+            check_pictures(few, wish.folder)
+            good = _decodable(name, few, plan.allow_bad)
+            opened.append(RunTask(wish, loaded, good, len(few) - len(good)))
+        else:
+            opened.append(RunTask(wish, loaded, few))
+    return _with_kept(opened, kept or {})
+
+
+def _decodable(name: str, few: Sequence[Sample], allow_bad: int) -> tuple[Sample, ...]:
+    """The questions whose pictures can be decoded.
+
+    Raises:
+        DataError: more than ``allow_bad`` cannot, or none can.
+    """
+    from pumice.evaluate.pictures import why_bad
+
+    with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
+        found = list(zip(few, pool.map(why_bad, few), strict=True))
+    bad = [(sample, why) for sample, why in found if why]
+    if len(bad) <= allow_bad and len(bad) < len(few):
+        return tuple(sample for sample, why in found if not why)
+    sample, why = bad[min(allow_bad, len(bad) - 1)]
+    where = ", ".join(part for part in (sample.where, f"question {sample.id} of {name}") if part)
+    raise DataError(
+        f"pictures of {len(bad):,} of the {len(few):,} questions that are asked on the way cannot be "
+        f"decoded, {allow_bad:,} may be left out: {why}",
+        where=where,
+        remedy="mend or fetch them again; or leave such questions out, up to N of each task: "
+        "evaluation.allow_bad=N",
+    )
+
+
+def _with_kept(tasks: Sequence[RunTask], kept: Mapping[str, str]) -> list[RunTask]:
+    """The tasks, with the figures by which best models are chosen.
+
+    What figures there are is seen from an attempt: answers that say nothing are scored.
+
+    Raises:
+        UsageError: no such task is asked, it has no such figure, or neither more nor less of it is better.
+    """
+    found = {task.name: task for task in tasks}
+    for word, stage in kept.items():
+        where = f"stages.{stage}.validation.keep_best"
+        name, _, figure = word.rpartition(".")
+        if name not in found:
+            raise UsageError(
+                f"keep_best is {word}, and the evaluation asks no task {name!r}",
+                where=where,
+                remedy=suggest(name, found),
+            )
+        task = found[name]
+        result = task.figures([""] * len(task.few))
+        able = [one for one in result.metrics if result.higher(one) is not None]
+        higher = result.higher(figure)
+        if figure not in result.metrics or higher is None:
+            no = "has no figure" if figure not in result.metrics else "says nothing of good or bad with"
+            raise UsageError(
+                f"keep_best is {word}, and {name} {no} {figure!r}",
+                where=where,
+                remedy=suggest(figure, able),
+            )
+        found[name] = replace(task, kept={**task.kept, figure: higher})
+    return list(found.values())
 
 
 def _wanted(plan: Evaluation) -> list[Wish]:
@@ -75,11 +168,11 @@ def tasks_asker(tasks: Sequence[RunTask]) -> Ask:
     """Asks a model in training a part of each task.
 
     What it returns goes into the metrics file: under ``tasks``, by name, what the reported figure is called,
-    its value and interval, and how many questions there were.
+    its value and interval, and how many questions there were. Under ``keep_best``, by ``TASK.FIGURE``, those
+    that decide which model is the best, and whether more of them is better.
     """
     from pumice.evaluate.local import LocalAnswerer
     from pumice.evaluate.results import ModelRecord
-    from pumice.evaluate.scored import figures_of, score_texts
     from pumice.infer import Generator
 
     def ask(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -87,18 +180,23 @@ def tasks_asker(tasks: Sequence[RunTask]) -> Ask:
         record = ModelRecord(kind="local", name="in training", digest="")
         answerer = LocalAnswerer(record, lambda: generator, rows=ROWS)
         rows: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
         for task in tasks:
             texts = [""] * len(task.few)
             for place, said in answerer.answers(task.few, task.wish.benchmark.max_new_tokens, blind=False):
                 if said.bad is not None:
                     raise said.bad
                 texts[place] = said.text
-            result = score_texts(task.few, texts, partial(figures_of, task.loaded, len(task.few)))
+            result = task.figures(texts)
             figure, value = next(iter(result.metrics.items()))
             low, high = result.intervals.get(figure, (value, value))
             found = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-            rows[task.wish.benchmark.name] = {"figure": figure, **found, "n": result.n}
-        return {"tasks": rows}
+            rows[task.name] = {"figure": figure, **found, "n": result.n}
+            if task.bad:
+                rows[task.name]["left_out"] = task.bad
+            for own, higher in task.kept.items():
+                kept[f"{task.name}.{own}"] = {"value": round(result.metrics[own], 4), "higher": higher}
+        return {"tasks": rows, **({"keep_best": kept} if kept else {})}
 
     return ask
 
@@ -118,7 +216,7 @@ def measure_tasks(plan: Evaluation, tasks: Sequence[RunTask], model: Path, out: 
     record = ModelRecord(kind="local", name=str(model), digest=model_digest(model))
     settings = {"template": None, "dtype": answer_dtype()}
     answerer = LocalAnswerer(record, lambda: load_generator(model, rows=ROWS), settings, ROWS)
-    terms = Terms(plan.limit, seed, None, "blind" in plan.variants)
+    terms = Terms(plan.limit, seed, None, "blind" in plan.variants, plan.allow_bad)
     trial = Trial([task.wish for task in tasks], answerer, out, terms)
     ready, failed = trial.prepare()
     for error in failed.values():

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -156,11 +156,17 @@ def world_folder(runs: Path) -> Path:
 
 def trying(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with at most so many steps of each stage (``stages.NAME.most_steps``)."""
-    stages = tuple(
-        stage.model_copy(update={"most_steps": min(steps, stage.most_steps or steps)})
-        for stage in recipe.stages
-    )
-    return recipe.model_copy(update={"stages": stages})
+    every = None if recipe.evaluation is None else recipe.evaluation.every
+    stages = []
+    for stage in recipe.stages:
+        most = min(steps, stage.most_steps or steps)
+        changes: dict[str, Any] = {"most_steps": most}
+        own = stage.validation
+        if own is not None and own.figure is not None and (every is None or every > most):
+            # So short a stage never comes to its figure, and keeps its last model alone.
+            changes["validation"] = own.model_copy(update={"keep_best": False}) if own.source else None
+        stages.append(stage.model_copy(update=changes))
+    return recipe.model_copy(update={"stages": tuple(stages)})
 
 
 def allowing(recipe: Recipe, count: int) -> Recipe:

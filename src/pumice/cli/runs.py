@@ -60,18 +60,19 @@ def _list(found: Sequence[Overview]) -> Text:
     """A line for each run, whole; on a narrow terminal without what is least needed."""
     from rich.text import Text
 
-    rows = [_row(run) for run in found]
+    with_best = any(_kept(run) for run in found)
+    rows = [_row(run, with_best) for run in found]
     titles = list(rows[0])
     wide = {title: max(len(title), *(len(row[title]) for row in rows)) for title in titles}
     for title in _SPARE:
-        if out.is_terminal and sum(wide[one] + 2 for one in titles) - 2 > out.width:
+        if title in titles and out.is_terminal and sum(wide[one] + 2 for one in titles) - 2 > out.width:
             titles.remove(title)
     lines = ["  ".join(row[title].ljust(wide[title]) for title in titles).rstrip() for row in rows]
     head = "  ".join(title.ljust(wide[title]) for title in titles).rstrip()
     return Text.assemble((head, "bold"), "".join(f"\n{line}" for line in lines))
 
 
-_SPARE = ("recipe", "started")
+_SPARE = ("recipe", "started", "best")
 """Columns that a narrow terminal does without, in this order."""
 
 
@@ -83,7 +84,7 @@ def _local(created: str | None) -> str:
         return visible(created or "")
 
 
-def _row(run: Overview) -> dict[str, str]:
+def _row(run: Overview, with_best: bool) -> dict[str, str]:
     stage = run.stages[-1] if run.stages else None
     score = run.score
     return {
@@ -95,8 +96,15 @@ def _row(run: Overview) -> dict[str, str]:
         "score": ""
         if score is None
         else f"{score['value']:.1%} ({100 * score['low']:.1f}-{score['high']:.1%})",
+        **({"best": _kept(run)} if with_best else {}),
         "started": _local(run.created),
     }
+
+
+def _kept(run: Overview) -> str:
+    """The best model of the last stage that keeps one by a figure of a task."""
+    found = [words for stage in run.stages if (words := _chosen(stage))]
+    return found[-1] if found else ""
 
 
 @app.command(
@@ -182,7 +190,14 @@ def _far(stage: Progress) -> str:
 
 
 def _best(stage: Progress) -> str:
-    return "" if stage.best_step is None else f"{_number(stage.best_loss)} at step {stage.best_step:,}"
+    return "" if stage.best_loss is None else f"{_number(stage.best_loss)} at step {stage.best_step or 0:,}"
+
+
+def _chosen(stage: Progress) -> str:
+    """By a figure of a task, which model is kept as the best."""
+    if stage.best_value is None:
+        return ""
+    return f"{visible(stage.best_figure or '')} {stage.best_value:.2f} at step {stage.best_step or 0:,}"
 
 
 def _time(stage: Progress) -> str:
@@ -197,6 +212,7 @@ _ROWS: tuple[tuple[str, Any], ...] = (
     ("loss", lambda stage: _number(stage.loss)),
     ("validation loss", lambda stage: _number(stage.validation)),
     ("best validation loss", _best),
+    ("best figure", _chosen),
     ("questions on the way", lambda stage: "" if stage.evaluation is None else f"{stage.evaluation:.1%}"),
     ("tasks on the way", lambda stage: ", ".join(f"{name} {one:.1f}" for name, one in stage.tasks.items())),
 )

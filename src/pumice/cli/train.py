@@ -302,9 +302,13 @@ def _finish(folder: Path, asked: Asked | None) -> None:
     """Write the page and say what to do next."""
     from pumice.cli.console import commands, out
     from pumice.report import write_report
+    from pumice.report.best import best_models
 
     page = write_report(folder)
-    out.print(f"\nmodel {folder / 'model'}\npage  {page}", soft_wrap=True)
+    out.print(f"\nmodel {folder / 'model'}", soft_wrap=True, markup=False)
+    for best in best_models(folder):
+        out.print(f"best  {best}", soft_wrap=True, markup=False)
+    out.print(f"page  {page}", soft_wrap=True, markup=False)
     image, words = "PICTURE", "What is in the picture?"
     questions = asked.questions if asked is not None else None
     shown = next((q for q in questions.questions if q.image), None) if questions is not None else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from pumice.errors import DataError
+from pumice.errors import DataError, ImageError
 from pumice.evaluate.predictor import MEAN_GREY
 from pumice.evaluate.samples import Picture, Sample, Stored
 from pumice.image.decode import decode_image, image_size, open_image
@@ -33,6 +33,16 @@ def open_sight(picture: Picture) -> PIL.Image.Image:
     if isinstance(picture, Stored):
         return decode_image(picture.read(), picture.name)
     return open_image(picture)
+
+
+def why_bad(sample: Sample) -> str:
+    """Why a picture of a question cannot be shown; empty where all can."""
+    try:
+        for picture in sample.images:
+            open_sight(picture)
+    except ImageError as error:
+        return error.what
+    return ""
 
 
 def grey_sight(picture: Picture) -> PIL.Image.Image:

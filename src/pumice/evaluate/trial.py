@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pumice
-from pumice.errors import DataError, EndpointError, ImageError, Interrupted, PumiceError, RunError
+from pumice.errors import DataError, EndpointError, Interrupted, PumiceError, RunError
 from pumice.evaluate.answers import AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
 from pumice.evaluate.fingerprints import Index
 from pumice.evaluate.overlap import overlap
-from pumice.evaluate.pictures import check_pictures, open_sight
+from pumice.evaluate.pictures import check_pictures, why_bad
 from pumice.evaluate.results import (
     BLIND,
     FORMAT,
@@ -175,7 +175,7 @@ class Trial:
         """Leave out what an earlier sitting left out, as far as it is as bad as it was."""
         if not self.terms.allow_bad or self.answerer.model["kind"] == "file":
             return
-        bad = [(sample, why) for sample in own.refused_before if (why := _why_bad(sample))]
+        bad = [(sample, why) for sample in own.refused_before if (why := why_bad(sample))]
         for sample, why in bad if len(bad) <= self.terms.allow_bad else []:
             own.leave_out(sample, why)
 
@@ -284,16 +284,6 @@ class Trial:
             date=_now(),
             seconds=round(one.own.seconds, 3) if timed else None,
         )
-
-
-def _why_bad(sample: Sample) -> str:
-    """Why a picture of a question cannot be shown; empty where all can."""
-    try:
-        for picture in sample.images:
-            open_sight(picture)
-    except ImageError as error:
-        return error.what
-    return ""
 
 
 def _by_name(model: ModelRecord) -> dict[str, str]:

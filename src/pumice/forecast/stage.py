@@ -117,7 +117,7 @@ def count_stage(
     rows = _summaries(mixture, checked, refusals)
     held_out: list[dict[str, Any]] = []
     shown = [(used_samples(mixture.samples, plan), sizes)]
-    if stage.validation is not None:
+    if stage.validation is not None and stage.validation.source is not None:
         names, limit = [stage.validation.source], stage.validation.limit
         validation, own, found, extents = _read(
             recipe, stage, names, planned, geometry, refusals, options, limit

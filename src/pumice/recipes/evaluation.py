@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,11 @@ class Evaluation(Strict):
     limit: Count | None = Field(
         default=None,
         description="Ask only the first so many questions; of each task so many, drawn with whole pictures.",
+    )
+    allow_bad: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="So many questions of each task may be left out, on the way and at the end, for their "
+        "pictures cannot be decoded; one more stops it.",
     )
     variants: Variants = Field(
         default=("tuned", "aligned", "blind", "wrong-image"),
@@ -81,7 +86,8 @@ class Evaluation(Strict):
             raise Problem("tasks need their files", "say in data which folder holds them", ("data",))
         if self.tasks and not named and self.data is not None:
             raise Problem("data is of benchmarks, and there are none", "leave data out", ("data",))
-        for name, value in (("data", self.data), ("task_options", self.task_options)):
+        of_tasks = {"data": self.data, "task_options": self.task_options, "allow_bad": self.allow_bad}
+        for name, value in of_tasks.items():
             if value and not self.tasks:
                 raise Problem(f"{name} is of tasks, and there are none", f"leave {name} out", (name,))
         return self

@@ -8,6 +8,7 @@ own; all of them can be had from here.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -82,7 +83,7 @@ class Recipe(Strict):
             names.add(stage.name)
             for k, source in enumerate(stage.sources):
                 self._check_source(source, (*at, "sources", k))
-            if stage.validation is not None:
+            if stage.validation is not None and stage.validation.source is not None:
                 key = (*at, "validation", "source")
                 self._check_source(stage.validation.source, key)
                 if stage.validation.source in trained:
@@ -91,6 +92,7 @@ class Recipe(Strict):
                         "validate on a source that no stage trains on",
                         key,
                     )
+            self._check_kept(stage, (*at, "validation", "keep_best"))
         asked = self.evaluation
         # Tasks are never asked of the model after alignment.
         if asked is not None and asked.questions and "aligned" in asked.variants and not self.aligned:
@@ -101,9 +103,38 @@ class Recipe(Strict):
             )
         return self
 
+    def _check_kept(self, stage: Stage, key: tuple[str | int, ...]) -> None:
+        figure = None if stage.validation is None else stage.validation.figure
+        asked = self.evaluation
+        if figure is None:
+            return
+        if asked is None or not asked.tasks:
+            raise Problem(
+                f"{figure} is of a task, and the evaluation asks none",
+                "name the task in evaluation.tasks, or choose by the loss: true",
+                key,
+            )
+        task = figure.rpartition(".")[0]
+        # A file of one's own says its name itself, and what all are depends on the folder.
+        named = [one for one in asked.tasks if re.fullmatch(r"[a-z0-9-]+", one) and one != "all"]
+        if len(named) == len(asked.tasks) and task not in named:
+            raise Problem(f"the evaluation asks no task {task!r}", suggest(task, named), key)
+        if asked.every is None:
+            raise Problem(
+                f"{figure} is never measured on the way",
+                "say how often: evaluation.every, in steps",
+                key,
+            )
+
     def _check_source(self, name: str, key: tuple[str | int, ...]) -> None:
         if name not in self.data:
             raise Problem(f"there is no source {name!r} under data", suggest(name, self.data), key)
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The figures of tasks by which best models are chosen, ``TASK.FIGURE``, each with a stage."""
+        found = {stage.name: stage.validation.figure for stage in self.stages if stage.validation is not None}
+        return {figure: name for name, figure in found.items() if figure is not None}
 
     @property
     def aligned(self) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pumice.recipes.values import Count, LayerNames, Name, Problem, Rate, Strict, Words, Words4
+from pumice.recipes.values import Count, KeepBest, LayerNames, Name, Problem, Rate, Strict, Words, Words4
 
 
 class LearningRates(Strict):
@@ -99,15 +99,39 @@ class Preference(Strict):
 
 
 class Validation(Strict):
-    """A loss on data that no stage trains on."""
+    """A loss on data that no stage trains on, and which model of a stage is kept as its best."""
 
-    source: str = Field(description="The name of a source under data.")
+    source: str | None = Field(
+        default=None,
+        description="The name of a source under data; null: none, and keep_best is a task's figure.",
+    )
     limit: Count | None = Field(default=None, description="Use only so many samples, chosen by the seed.")
     every: Count | None = Field(
         default=None, description="Every so many steps; the end of the stage is always measured."
     )
-    keep_best: bool = Field(
+    keep_best: KeepBest = Field(
         default=False,
-        description="Keep the model of the lowest of these losses in stages/STAGE/best: a checkpoint, or the "
-        "adapter in a stage with lora.",
+        description="true: keep the model of the lowest of these losses in stages/STAGE/best, a checkpoint "
+        "or, in a stage with lora, an adapter. TASK.FIGURE, such as pope.f1: that of the best figure of a "
+        "task that is asked on the way (evaluation.tasks and every).",
     )
+
+    @property
+    def figure(self) -> str | None:
+        """By which figure of a task the best model is chosen, ``TASK.FIGURE``; None where by none."""
+        return self.keep_best if isinstance(self.keep_best, str) else None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source is not None:
+            return self
+        if self.figure is None:
+            raise Problem(
+                "the validation has no data",
+                "name a source under data; only keep_best by a task's figure does without",
+                ("source",),
+            )
+        for name, value in (("limit", self.limit), ("every", self.every)):
+            if value is not None:
+                raise Problem(f"{name} is of a source, and there is none", f"leave {name} out", (name,))
+        return self

@@ -90,6 +90,18 @@ def _check_folder(value: str) -> str:
     return value
 
 
+def _check_kept(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    task, _, figure = value.rpartition(".") if isinstance(value, str) else ("", "", "")
+    if not task or not figure:
+        raise Problem(
+            f"{value!r} says no way to choose the best model",
+            "write true for the lowest validation loss, false, or a task's figure as TASK.FIGURE (pope.f1)",
+        )
+    return value
+
+
 def as_tuple(value: Any) -> Any:
     """YAML has lists only; frozen models hold tuples."""
     return tuple(value) if isinstance(value, list) else value
@@ -100,6 +112,7 @@ RecipeName = Annotated[str, AfterValidator(_check_recipe_name)]
 PathText = Annotated[str, AfterValidator(_check_folder)]
 PartPath = Annotated[str, AfterValidator(_check_part)]
 Connector = Annotated[str, AfterValidator(_check_connector)]
+KeepBest = Annotated[bool | str, BeforeValidator(_check_kept)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PartPaths = Annotated[tuple[PartPath, ...], BeforeValidator(as_tuple)]

@@ -29,6 +29,8 @@ class Progress:
     tasks: Mapping[str, float]
     best_step: int | None
     best_loss: float | None
+    best_figure: str | None = None
+    best_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def _progress(each: Curves, record: Row, best: Row) -> Progress:
         tasks=_tasks(each.evaluation),
         best_step=kept if isinstance(kept, int) else None,
         best_loss=number(best, "loss"),
+        best_figure=str(best["figure"]) if "figure" in best else None,
+        best_value=number(best, "value"),
     )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pumice.report.best import best_words
 from pumice.report.charts import Point, Series, line_chart, running_mean, short
 from pumice.report.collect import Curves, Row, RunFolder, number, points
 from pumice.report.html import Markup, escape, join, tag
@@ -200,10 +201,8 @@ def _lead(run: RunFolder) -> Markup:
 
 def _best(best: Mapping[str, Any]) -> str | None:
     """Which model of a stage is kept as its best, and where."""
-    loss = number(best, "loss")
-    if loss is None:
-        return None
-    return f"best validation loss {loss:.4f} after step {best.get('step')}, kept in {best.get('model')}"
+    words = best_words(best)
+    return None if words is None else f"best {words}, kept in {best.get('model')}"
 
 
 def _memory(each: Curves) -> str | None:

@@ -18,6 +18,8 @@ from pumice.score.inputs import Inputs
 from pumice.score.result import Floats, Group, Item, Result, flat, stratified, wilson, wilson_ends
 
 FIGURES = ("f1", "accuracy", "precision", "recall", "yes_ratio")
+NEITHER = ("yes_ratio",)
+"""Of these, more is not better, and less is not."""
 CATEGORIES = ("random", "popular", "adversarial")
 PREFIX = "coco_pope_"
 """Begins the names of the official label files; the category follows."""
@@ -340,4 +342,7 @@ def _result(items: Sequence[Item], categories: Sequence[str], left: int) -> Resu
     if list(groups) == [""]:
         groups = {}
         items = [dataclasses.replace(item, groups=()) for item in items]
-    return Result("pope", len(items), metrics, intervals, groups, notes=tuple(notes), items=tuple(items))
+    return Result(
+        "pope", len(items), metrics, intervals, groups,
+        notes=tuple(notes), items=tuple(items), neither=NEITHER,
+    )  # fmt: skip

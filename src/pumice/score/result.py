@@ -61,6 +61,8 @@ class Result:
         counts: how many answers could not be read, are missing, ...
         notes: what a reader of the figures must know.
         items: each question.
+        lower: figures of which less is better; of all others more is.
+        neither: figures of which neither is.
     """
 
     task: str
@@ -71,6 +73,12 @@ class Result:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     items: tuple[Item, ...] = ()
+    lower: tuple[str, ...] = ()
+    neither: tuple[str, ...] = ()
+
+    def higher(self, name: str) -> bool | None:
+        """Whether more of a figure is better; None where neither more nor less is."""
+        return None if name in self.neither else name not in self.lower
 
     def as_json(self) -> dict[str, Any]:
         """One object: the figures by name, ``n``, then the rest."""

@@ -174,6 +174,7 @@ def _of_yes_and_no(task: str, items: Sequence[Item]) -> Result:
         {name: pope.interval(name, [whole]) for name in pope.FIGURES},
         {name: _group(pope.cells([item for item in items if name in item.groups])) for name in groups},
         items=tuple(items),
+        neither=pope.NEITHER,
     )
 
 

@@ -100,7 +100,7 @@ def prepare(
     rows = _rows(stage, mixture, checked, refusals)
     validation = None
     held_out_rows: list[dict[str, Any]] = []
-    if stage.validation is not None:
+    if stage.validation is not None and stage.validation.source is not None:
         source = source_of(recipe, stage.validation.source)
         limits = [limit for limit in (source.limit, stage.validation.limit) if limit is not None]
         source = dataclasses.replace(source, limit=min(limits, default=None))

@@ -12,7 +12,7 @@ model built and a state saved.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ from pumice.train.adapters import (
 )
 from pumice.train.arithmetic import Arithmetic
 from pumice.train.attending import attend, check_attention, lays_flat
-from pumice.train.best import Ask, Asking, Best
+from pumice.train.best import Ask, Asking, Best, check_kept
 from pumice.train.checkpoint import list_states
 from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
@@ -143,6 +143,7 @@ def train(
     finished = finished_stages(folder)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
         ranks.check_same(ready.plan.digest, "data or settings")
+        check_kept(recipe.evaluation if ask is not None else None, stage, len(ready.plan))
         if stage.name not in finished:
             check_room(stage, ready, galleries[stage.aspect], model, cache)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
@@ -236,10 +237,9 @@ class Running:
         if self.ranks.lead:
             write_json(self.folder / "run.json", self.record)
 
-    def note_best(self, stage: Stage, step: int, loss: float) -> None:
+    def note_best(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         """Record which model of a stage is kept as its best."""
-        place = f"stages/{stage.name}/best"
-        self.record["best"][stage.name] = {"step": step, "loss": loss, "model": place}
+        self.record["best"][stage.name] = {**facts, "model": f"stages/{stage.name}/best"}
         self.keep()
 
     def close(self, status: str) -> None:
@@ -388,7 +388,9 @@ def _best(
     place = running.folder / "stages" / stage.name / "best"
     before = running.record["best"].get(stage.name)
     note = partial(running.note_best, stage)
-    return Best(whole.model, worker, write, note, place, running.ranks, before and before["loss"])
+    figure = stage.validation.figure
+    value = before and before["loss" if figure is None else "value"]
+    return Best(whole.model, worker, write, note, place, running.ranks, figure, value)
 
 
 def _never_asked(running: Running, stage: Stage, steps: int) -> list[str]:

@@ -35,7 +35,8 @@ def source_of(recipe: Recipe, name: str) -> Source:
 
 def refusals_of(recipe: Recipe, stage: Stage) -> Refusals:
     """Takes the rows of a stage that cannot be used, as many of each source as the recipe lets pass."""
-    names = [*stage.sources, *([stage.validation.source] if stage.validation is not None else [])]
+    held_out = None if stage.validation is None else stage.validation.source
+    names = [*stage.sources, *([held_out] if held_out is not None else [])]
     return Refusals({name: recipe.data[name].allow_bad for name in names})
 
 

@@ -116,12 +116,14 @@ class StageTraining:
             with step_faults(self, max(step - 1, 0), "in the validation beside"):
                 rows = run.validator(self.model, step)
             yield from rows
-            if run.best is not None and step:
+            if run.best is not None and run.best.figure is None and step:
                 run.best.offer(step, rows[0]["loss"])
         if run.asking is not None and step and step % run.asking.every == 0:
             with step_faults(self, step - 1, "in the evaluation after"):
                 row = run.asking(step)
             yield row
+            if run.best is not None and run.best.figure is not None:
+                run.best.weigh(step, row)
 
     def in_words(self, step: int) -> StepWords:
         """The samples of a step, its rows, and the changes of the recipe that save memory."""

@@ -86,6 +86,7 @@ class Sitting:
             "attempts": self.terms.attempts,
             "temperature": temperature,
             "max_tokens": max_tokens,
+            "options": dict(self.terms.extra),
             "judgements": judgements,
             "unparsed": unread,
             "first_unparsed": said,
