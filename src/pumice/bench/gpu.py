@@ -166,7 +166,7 @@ def _needs(shape: Shape, additions: Additions, stage: StageName, settings: Setti
     )
     full = stage == "instruct" and not way.lora
     frozen = {} if full else {"language": additions.covered, "head": shape.language.head}
-    card = Hardware("card", "card", 1.0, 1.0, {"none": 1.0, "grads": 1.0, "full": 1.0}, "")
+    card = Hardware("card", "card", 1.0, 1.0, {"none": 1.0, "grads": 1.0, "full": 1.0}, "", 1.0)
     setup = Setup(
         trainable=frozenset(rates(stage)),
         hardware=card,

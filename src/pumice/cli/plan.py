@@ -179,6 +179,7 @@ def plan(
                 split=split,
                 ranks=ranks,
                 data=reads,
+                longest=_longest(loaded),
                 cache=runs / CACHE_FOLDER,
                 progress=count,
             ),
@@ -258,6 +259,24 @@ def _with_file(recipe: Recipe, file: Path, images: Path | None) -> Recipe:
     changed = stage.model_copy(update={"sources": (name,), "validation": None})
     update = {"stages": (changed,), "data": {name: source}, "evaluation": None}
     return recipe.model_copy(update=update)
+
+
+def _longest(recipe: Recipe) -> tuple[int, ...]:
+    """Of each kind of questions on the way the longest answer in tokens; nothing where a task is not here."""
+    asked = recipe.evaluation
+    if asked is None or asked.every is None:
+        return ()
+    own = () if asked.questions is None else (asked.max_new_tokens,)
+    if not asked.tasks:
+        return own
+    from pumice.cli.tasks import wanted
+    from pumice.errors import PumiceError
+
+    try:
+        wishes = wanted(",".join(asked.tasks), Path(asked.data or ""), asked.task_options)
+    except PumiceError:  # a plan needs no benchmark's files, and training says what is wrong with them
+        return ()
+    return (*own, *(wish.benchmark.max_new_tokens for wish in wishes))
 
 
 def _has_data(recipe: Recipe) -> bool:

@@ -41,6 +41,7 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
     for stage in found.stages:
         if stage.counted is not None:
             _stage(stage, stage.counted, files["bad rows"].name if "bad rows" in files else "")
+    _together(found)
     for stage in found.stages:
         if "ranks" in stage.summary:
             show_ranks(stage.summary["name"], stage.summary["ranks"])
@@ -50,6 +51,18 @@ def show(found: Forecast, said: list[str], files: Mapping[str, Path]) -> None:
     out.print()
     for what, path in files.items():
         out.print(f"{what}: {path}", soft_wrap=True, markup=False)
+
+
+def _together(found: Forecast) -> None:
+    """The time of all stages, and of questions on the way."""
+    seconds = found.summary.get("seconds")
+    if seconds is None or (len(found.stages) == 1 and not seconds["asked"]):
+        return
+    out.print(Text.assemble(("\nall stages", "bold cyan")))
+    _line("steps", duration(seconds["steps"]))
+    if seconds["asked"]:
+        _line("asked", f"at most {duration(seconds['asked'])}")
+        _line("together", f"at most {duration(seconds['all'])}")
 
 
 def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
@@ -79,14 +92,12 @@ def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
 
 
 def _asked(told: Mapping[str, Any]) -> None:
-    """Questions on the way, whose time is not in the stage's: nobody knows how long answers will be."""
+    """Questions on the way, whose time is not in the stage's."""
     if told["times"]:
-        out.print(
-            f"  asked on the way: {counted(told['times'], 'time')}, about {told['questions']:,} questions "
-            "in all, besides the time above",
-            markup=False,
-            soft_wrap=True,
-        )
+        seconds, times = told["seconds"], counted(told["times"], "time")
+        besides = "" if seconds is None else f"; at most {duration(seconds)} besides the time above"
+        _line("asked", f"on the way {times}, about {told['questions']:,} questions in all{besides}")
+        note(f"      {told['how']}")
     for text in told["notes"]:
         note(f"  Note: {text}.")
 

@@ -1,7 +1,7 @@
 """Named hardware: peak rates, memory, and what share of the peak training reaches on it.
 
-Peaks are the makers' figures for dense bfloat16 products with float32 accumulation (data sheets of
-NVIDIA A100, H100, H200 and GeForce RTX 4090). The shares are measured, see ``SHARE``.
+Peaks are the makers' figures for dense bfloat16 products with float32 accumulation, bandwidths those of their
+memory (data sheets of NVIDIA A100, H100, H200 and GeForce RTX 4090). The shares are measured, see ``SHARE``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Hardware:
         share: for each sharding the share of ``peak`` that training runs at, counting all arithmetic that
             is carried out, recomputation included.
         source: where the shares come from, in words.
+        bandwidth: bytes that memory gives a second.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Hardware:
     memory: float
     share: Mapping[Sharding, float]
     source: str
+    bandwidth: float
 
 
 _A100_SHARE: Mapping[Sharding, float] = MappingProxyType({"none": 0.50, "grads": 0.50, "full": 0.35})
@@ -58,12 +60,22 @@ HARDWARE: Mapping[str, Hardware] = MappingProxyType(
     {
         item.name: item
         for item in (
-            Hardware("a100-40g", "NVIDIA A100 40 GB", 312e12, 40e9, _A100_SHARE, _FROM_A100),
-            Hardware("a100-80g", "NVIDIA A100 80 GB", 312e12, 80e9, _A100_SHARE, _FROM_A100),
-            Hardware("h100", "NVIDIA H100 SXM 80 GB", 989e12, 80e9, _scaled(0.8), _ASSUMED.format(0.8)),
-            Hardware("h200", "NVIDIA H200 141 GB", 989e12, 141e9, _scaled(0.85), _ASSUMED.format(0.85)),
+            Hardware("a100-40g", "NVIDIA A100 40 GB", 312e12, 40e9, _A100_SHARE, _FROM_A100, 1.555e12),
+            Hardware("a100-80g", "NVIDIA A100 80 GB", 312e12, 80e9, _A100_SHARE, _FROM_A100, 2.039e12),
             Hardware(
-                "rtx4090", "NVIDIA GeForce RTX 4090 24 GB", 165e12, 24e9, _scaled(0.9), _ASSUMED.format(0.9)
+                "h100", "NVIDIA H100 SXM 80 GB", 989e12, 80e9, _scaled(0.8), _ASSUMED.format(0.8), 3.35e12
+            ),
+            Hardware(
+                "h200", "NVIDIA H200 141 GB", 989e12, 141e9, _scaled(0.85), _ASSUMED.format(0.85), 4.8e12
+            ),
+            Hardware(
+                "rtx4090",
+                "NVIDIA GeForce RTX 4090 24 GB",
+                165e12,
+                24e9,
+                _scaled(0.9),
+                _ASSUMED.format(0.9),
+                1.008e12,
             ),
         )
     }

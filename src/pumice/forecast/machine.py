@@ -76,6 +76,7 @@ def measure(
         _memory(device),
         {"none": share, "grads": share, "full": share},
         f"measured now: {measured}",
+        _reading(device),
     )
     return hardware, measured
 
@@ -113,6 +114,13 @@ def _products(device: torch.device, dtype: torch.dtype, seconds: float = SECONDS
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         a_DD, b_DD = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2.0 * side**3 / _seconds(lambda: a_DD @ b_DD, device, seconds)
+
+
+def _reading(device: torch.device) -> float:
+    """Bytes a second that memory gives the product of a matrix, too large for caches, with a vector."""
+    rows, columns = (16384, 4096) if device.type == "cpu" else (65536, 8192)
+    a_RC, b_C = torch.zeros(rows, columns, device=device), torch.zeros(columns, device=device)
+    return 4.0 * rows * columns / _seconds(lambda: a_RC @ b_C, device, SECONDS / 4)
 
 
 def _block(

@@ -31,6 +31,7 @@ class Options:
         size: width and height in pixels that stand for pictures that are not looked at.
         published: also predict the stages of the recipe's ``published`` block.
         data: whether the data is read at all.
+        longest: of each kind of questions on the way the longest answer, in tokens; empty where nobody knows.
         cache: where what was found is kept for the next time.
         progress: told now and then.
     """
@@ -47,5 +48,6 @@ class Options:
     size: Size = (640, 480)
     published: bool = False
     data: bool = True
+    longest: tuple[int, ...] = ()
     cache: Path | None = None
     progress: Progress | None = None

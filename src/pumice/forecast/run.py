@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
 from pumice.cost.shape import Additions, Load, Partly, Shape
 from pumice.errors import DataError, RecipeError, UsageError
+from pumice.forecast.asked import asked, asked_seconds
 from pumice.forecast.fit import Planning, remedies
 from pumice.forecast.machine import measure
 from pumice.forecast.options import Options
@@ -27,7 +28,6 @@ from pumice.model.planned import Find, Planned, plan_model
 from pumice.model.shape import additions_of, model_shape
 from pumice.processes import runner
 from pumice.recipes import load_recipe, recipe_names
-from pumice.recipes.evaluation import Evaluation
 from pumice.recipes.schema import Lora, Published, Recipe, Stage
 from pumice.train.attending import check_attention, will_lay_flat
 from pumice.train.lean import lean_sizes
@@ -119,6 +119,8 @@ def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:
         "estimated_tokens": planned.estimated,
         "notes": _notes(options, planned),
     }
+    if options.data:
+        summary["seconds"] = _seconds(stages)
     return Forecast(summary, stages)
 
 
@@ -191,7 +193,7 @@ def _stage(
             "cost": _cost(shape, load, setup, stage, planned, options.per_node),
         }
         if recipe.evaluation is not None and recipe.evaluation.every is not None:
-            summary["asked"] = _asked(recipe.evaluation, stage.name, counted.facts["steps"])
+            summary["asked"] = _asked(recipe, stage, planned, shape, where, counted.facts, options)
     if spread is not None:
         load = counted.load if counted is not None else _assumed(stage, told, planned, options)
         setup = _Place.of(options, told, shape, load, stage).setup(stage, load, additions)
@@ -205,12 +207,38 @@ def _stage(
     return StageForecast(summary, counted)
 
 
-def _asked(plan: Evaluation, stage: str, steps: int) -> dict[str, Any]:
-    """How often the model in training is asked, and how many questions that is at most, about."""
-    kinds = len(plan.tasks) + (plan.questions is not None)
-    times = plan.asked(steps)
-    questions = times * kinds * plan.every_limit
-    return {"every": plan.every, "times": times, "questions": questions, "notes": plan.never(stage, steps)}
+def _asked(
+    recipe: Recipe,
+    stage: Stage,
+    planned: Planned,
+    shape: Shape,
+    where: _Place,
+    facts: Mapping[str, Any],
+    options: Options,
+) -> dict[str, Any]:
+    """Questions on the way: how many, and how long they take at most."""
+    assert recipe.evaluation is not None
+    told = asked(recipe.evaluation, stage.name, facts["steps"])
+    geometry = model_geometry(planned.model.config, planned.model.tower, planned.processor, stage.aspect)
+    layout = image_layout(options.size, geometry.settings)
+    return told | asked_seconds(
+        recipe.evaluation,
+        told["times"],
+        shape,
+        where.hardware,
+        devices=where.devices,
+        text=facts["tokens"]["text"] / facts["samples"],
+        picture=(geometry.tokens(layout), layout.tiles),
+        longest=options.longest,
+    )
+
+
+def _seconds(stages: Sequence[StageForecast]) -> dict[str, float]:
+    """Of all stages together, with what is not known left out."""
+    told = [stage.summary for stage in stages if "cost" in stage.summary]
+    steps = sum(one["cost"]["seconds"] for one in told)
+    questions = sum(one.get("asked", {}).get("seconds") or 0.0 for one in told)
+    return {"steps": steps, "asked": questions, "all": steps + questions}
 
 
 def _trained(
