@@ -48,7 +48,7 @@ def test_a_figure_of_a_task_chooses_the_best_model_with_and_without_validation_d
     for more in ("", ", source: val"):
         recipe = tiny(EVALUATION, f"{VALIDATION}={{keep_best: pope.f1{more}}}")
         assert recipe.figures == {"pope.f1": "instruct"}
-    own = "evaluation={tasks: [mine/task.yaml], data: d, every: 50}"
+    own = "evaluation={tasks: [mine/task.yaml], every: 50}"
     assert tiny(own, f"{VALIDATION}={{keep_best: my.own.accuracy}}").figures == {
         "my.own.accuracy": "instruct"
     }
