@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -87,8 +88,10 @@ def test_glibc_knows_every_setting() -> None:
 
 
 @glibc
+@pytest.mark.slow
 def test_holes_serve_again() -> None:
-    """Measured: 59 MB and 48, where 35 are in use."""
-    (plain,) = _run(HOLES)
-    (ours,) = _run(HOLES, **heap_settings({}))
-    assert int(ours) < 0.9 * int(plain)
+    """Measured: 59 MB and 48, where 35 are in use. Where objects come to lie differs from start to start: one
+    of ten plain starts does with 50."""
+    plain = [int(_run(HOLES)[0]) for _ in range(5)]
+    ours = [int(_run(HOLES, **heap_settings({}))[0]) for _ in range(5)]
+    assert median(ours) < 0.9 * median(plain)

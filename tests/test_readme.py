@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PICTURES = ["--n", "120", "--validation", "10", "--test", "40"]
+PICTURES = ["--n", "120", "--validation", "10", "--test", "12"]
 
 
 def commands(text: str) -> list[str]:
@@ -38,8 +38,12 @@ def in_small(words: list[str]) -> list[str]:
         return [*words, "--n", "8"]
     if words[:2] == ["pumice", "train"]:
         return [*words, "--small"]
+    if words[:2] == ["pumice", "eval"] and "--dimensions" in words:
+        # All dimensions are measured by tests/evaluate/dimensions.
+        at = words.index("--dimensions") + 1
+        return [*words[:at], "retrieval", *words[at + 1 :], "--limit", "8"]
     if words[:2] == ["pumice", "eval"]:
-        return [*words, "--limit", "20"]
+        return [*words, "--limit", "40"]
     return words
 
 
@@ -57,7 +61,7 @@ def own_data(folder: Path) -> None:
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "pumice", *words[1:]]
-    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False, env=env)
 
 

@@ -37,7 +37,10 @@ class FieldDoc:
 
 
 def unwrap(annotation: Any) -> tuple[Any, bool]:
-    """The annotation without ``Annotated`` and ``None``, and whether ``None`` was allowed."""
+    """The annotation without ``Annotated`` and ``None``, and whether ``None`` was allowed.
+
+    A union of several types stays one.
+    """
     optional = False
     while True:
         origin = get_origin(annotation)
@@ -45,8 +48,10 @@ def unwrap(annotation: Any) -> tuple[Any, bool]:
             annotation = get_args(annotation)[0]
         elif origin in (Union, types.UnionType):
             inner = [arg for arg in get_args(annotation) if arg is not type(None)]
-            assert len(inner) == 1, f"fields take one type, or null: {annotation}"
-            annotation, optional = inner[0], True
+            optional = optional or len(inner) < len(get_args(annotation))
+            if len(inner) > 1:
+                return Union[tuple(inner)], optional  # noqa: UP007 - of types known when this runs
+            annotation = inner[0]
         else:
             return annotation, optional
 
@@ -82,6 +87,8 @@ def kind_of(annotation: Any) -> str:
         return (
             "blocks by name" if is_block(unwrap(get_args(bare)[1])[0]) else "lists of words by name"
         ) + tail
+    if origin is Union or origin is types.UnionType:
+        return " or ".join(kind_of(arg) for arg in get_args(bare)) + tail
     if is_block(bare):
         return "a block of keys" + tail
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
