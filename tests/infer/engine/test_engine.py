@@ -20,6 +20,7 @@ from pumice.infer.engine import (
     Limits,
     PromptTooLong,
 )
+from pumice.infer.engine import engine as engine_module
 
 
 def test_the_same_seed_gives_the_same_text_in_any_company(rig: Any, tiny_rig: Any, show: Any) -> None:
@@ -279,6 +280,42 @@ def test_a_pass_that_fails_ends_its_answers_and_no_others(
     request = rig.request("What ?", show(0))
     assert rig.alone(request)[0].ids == rig.by_transformers(request)
     assert rig.engine.stats().places_held == 0
+
+
+@pytest.mark.parametrize("method", ["draw", "take"])
+def test_an_answer_that_cannot_go_on_ends_alone(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """As where a schema's matcher fails: answers beside it are as they would be."""
+    monkeypatch.setattr(
+        engine_module.Sampler,
+        method,
+        lambda self, given, before=getattr(engine_module.Sampler, method): (
+            1 / 0 if self.sampling.top_k == 7 else before(self, given)
+        ),
+    )
+    broken, other = rig.ask("What ?", temperature=1.0, top_k=7), rig.ask("Hello")
+    rig.run()
+    (end,) = [event for event in broken.events(timeout=0) if isinstance(event, Finished)]
+    assert (end.reason, type(end.error)) == ("error", ZeroDivisionError)
+    assert rig.answer(other).ids == rig.by_transformers(rig.request("Hello"))
+    assert rig.engine.stats().places_held == 0
+
+
+def test_the_thread_outlives_a_step_that_fails(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all who wait, and all who come, would wait for ever."""
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.engine._scheduler, "plan", lambda: 1 / 0)
+        running = [rig.ask("What ?"), rig.ask("Hello", n=2)]
+        rig.engine.start()
+        ends = [event for one in running for event in one.events(timeout=60)]
+    assert [one.reason for one in ends if isinstance(one, Finished)] == ["error"] * 3
+    answered = list(rig.ask("Hello").events(timeout=60))
+    rig.engine.close()
+    assert isinstance(answered[-1], Finished)
+    assert answered[-1].reason in ("stop", "length")
+    stats = rig.engine.stats()
+    assert (stats.running, stats.waiting, stats.places_held) == (0, 0, 0)
 
 
 def test_a_picture_that_fails_ends_those_that_show_it(

@@ -8,6 +8,7 @@ Legend: R answers that draw, V size of the vocabulary.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ from pumice.text.ends import answer_ends
 from pumice.text.resolve import resolve_template
 from pumice.types import IntArray
 
+_LOG = logging.getLogger("pumice.engine")
 LONGEST_RETRY = 60.0
 """Seconds; what a full engine advises at most."""
 
@@ -276,18 +278,33 @@ class Engine:
                     self._finish(one.sequence, "error", error)
                 return True
             for row, (sequence, token) in enumerate(zip(drawing, tokens, strict=True)):
-                self._take(sequence, token, logits_RV[row])
+                try:
+                    if isinstance(token, Exception):
+                        raise token
+                    self._take(sequence, token, logits_RV[row])
+                except Exception as error:  # of this answer's settings; its neighbours go on
+                    self._finish(sequence, "error", error)
         return True
 
     def _loop(self) -> None:
         while True:
-            if self.step():
+            try:
+                if self.step():
+                    continue
+            except Exception as error:
+                self._fail(error)
                 continue
             with self._changed:
                 if not self._inbox:
                     if not self._open:
                         return
                     self._changed.wait()
+
+    def _fail(self, error: Exception) -> None:
+        """End all answers under way: without its thread an engine would take requests and leave them hanging."""
+        _LOG.error("a step of the engine failed; the answers under way end", exc_info=error)
+        for sequence in self._live():
+            self._finish(sequence, "error", error)
 
     def _live(self) -> list[Sequence]:
         return [*self._scheduler.running, *self._scheduler.waiting]

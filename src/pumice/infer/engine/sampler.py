@@ -107,14 +107,20 @@ def _kept(scores_V: Tensor, top_k: int, top_p: float) -> Tensor:
     return kept_V
 
 
-def choose(logits_RV: Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """The next token id of each answer: the plain ones at once, the others one by one."""
+def choose(logits_RV: Tensor, samplers: Sequence[Sampler]) -> list[int | Exception]:
+    """The next token id of each answer: the plain ones at once, the others one by one.
+
+    Where one cannot draw, as by a schema that allows nothing, the exception stands in its place.
+    """
     if not samplers:
         return []
-    chosen: list[int] = logits_RV.argmax(dim=1).tolist()
+    chosen: list[int | Exception] = logits_RV.argmax(dim=1).tolist()
     for row, sampler in enumerate(samplers):
         if not sampler.plain:
-            chosen[row] = sampler.draw(logits_RV[row])
+            try:
+                chosen[row] = sampler.draw(logits_RV[row])
+            except Exception as error:
+                chosen[row] = error
     return chosen
 
 
