@@ -287,13 +287,12 @@ def test_an_answer_that_cannot_go_on_ends_alone(
     rig: Any, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """As where a schema's matcher fails: answers beside it are as they would be."""
-    monkeypatch.setattr(
-        engine_module.Sampler,
-        method,
-        lambda self, given, before=getattr(engine_module.Sampler, method): (
-            1 / 0 if self.sampling.top_k == 7 else before(self, given)
-        ),
-    )
+    before = getattr(engine_module.Sampler, method)
+
+    def fails(self: Any, given: Any) -> Any:
+        return 1 / 0 if self.sampling.top_k == 7 else before(self, given)
+
+    monkeypatch.setattr(engine_module.Sampler, method, fails)
     broken, other = rig.ask("What ?", temperature=1.0, top_k=7), rig.ask("Hello")
     rig.run()
     (end,) = [event for event in broken.events(timeout=0) if isinstance(event, Finished)]

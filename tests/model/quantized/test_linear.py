@@ -82,7 +82,7 @@ def test_what_quantising_costs(form: Any, most: float) -> None:
         groups = weight_OI.view(64, -1, 32)
         far = groups.gather(-1, groups.abs().argmax(-1, keepdim=True))
         plain = (groups / (far / -8)).round().clamp(-8, 7) * (far / -8)
-        assert (back_OI - weight_OI).norm() < 0.95 * (plain.view(64, -1) - weight_OI).norm()
+        assert (back_OI - weight_OI).norm() < 0.98 * (plain.view(64, -1) - weight_OI).norm()
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])

@@ -301,7 +301,7 @@ class Engine:
                     self._changed.wait()
 
     def _fail(self, error: Exception) -> None:
-        """End all answers under way: without its thread an engine would take requests and leave them hanging."""
+        """End all answers under way, not the thread: without it all that come would hang."""
         _LOG.error("a step of the engine failed; the answers under way end", exc_info=error)
         for sequence in self._live():
             self._finish(sequence, "error", error)

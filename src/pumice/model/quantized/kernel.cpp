@@ -549,14 +549,6 @@ static void attend(
 
 extern "C" {
 
-int pumice_threads_together() {
-#if defined(_OPENMP)
-    return 1;
-#else
-    return 0;
-#endif
-}
-
 // Ask the system for large pages where weights will be written: fewer look-ups while they stream through.
 void pumice_large_pages(void* start, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

@@ -6,13 +6,16 @@ compiler, or where it fails, ``find_kernel`` gives None and torch computes (``li
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -182,31 +185,72 @@ def best_path() -> str:
 
 
 def _load(path: str) -> Kernel | None:
-    folder = cache_folder()
     try:
-        library = folder / f"{fingerprint(path)}.so"
-        if not _own(library):
-            _make_folder(folder)
+        kept = _kept(path)
+        if kept is not None:
+            return kept
+        with tempfile.TemporaryDirectory(prefix="pumice-kernel-") as folder:
+            library = Path(folder) / f"{path}.so"
             build(path, library)
-        return Kernel(path, library)
+            return Kernel(path, library)  # what is loaded stays when its file goes
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         logger.warning(
             "weights are computed with torch alone, which is slow: the kernel cannot be compiled (%s); "
             "install g++ or clang++",
-            str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            _said(error),
         )
         return None
 
 
+def _kept(path: str) -> Kernel | None:
+    """The kernel of the user's cache, made anew where it cannot be loaded; None where none can be kept."""
+    try:
+        folder = cache_folder()
+        library = folder / f"{fingerprint(path)}.so"
+        if _own(library):
+            with contextlib.suppress(OSError, AttributeError):  # cut short, or on a disk that runs nothing
+                return Kernel(path, library)
+        _make_folder(folder)
+        if not os.access(folder, os.W_OK):
+            raise OSError(f"{folder} cannot be written")
+    except (OSError, RuntimeError) as error:  # RuntimeError: nothing says where the user's home is
+        _tell_unkept(error)
+        return None
+    build(path, library)
+    try:
+        return Kernel(path, library)
+    except OSError as error:
+        _tell_unkept(error)
+        return None
+
+
+def _tell_unkept(error: Exception) -> None:
+    logger.warning(
+        "the kernel is compiled anew at each start: it cannot be kept (%s); "
+        "let the variable XDG_CACHE_HOME name a folder of yours",
+        _said(error),
+    )
+
+
+def _said(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: of the user alone."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pumice" / "kernels"
+    """Where compiled kernels are kept: of the user alone.
+
+    Raises:
+        RuntimeError: nothing says where the user's home is.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        base = Path.home() / ".cache"
+    return base / "pumice" / "kernels"
 
 
 def fingerprint(path: str) -> str:
-    """Names what was compiled: the source, the flags, and the path."""
-    text = "\n".join((SOURCE.read_text("utf-8"), *FLAGS, *PATHS[path][1]))
+    """Names what was compiled: the source, the flags, the path, and for which machines (homes are shared)."""
+    text = "\n".join((SOURCE.read_text("utf-8"), *FLAGS, *PATHS[path][1], sys.platform, platform.machine()))
     return f"{path}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
@@ -231,12 +275,22 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
             )
             if done.returncode == 0:
                 os.chmod(name, 0o700)
+                _settle(name)
                 os.replace(name, library)
                 return
             problems.append(f"{Path(compiler).name}: {(done.stderr.strip().splitlines() or ['?'])[0]}")
         finally:
             Path(name).unlink(missing_ok=True)
     raise subprocess.SubprocessError("; ".join(problems))
+
+
+def _settle(file: str) -> None:
+    """Bring a file to the disk: a name that is there before its bytes is half a library after a power cut."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _make_folder(folder: Path) -> None:
