@@ -64,11 +64,14 @@ def _int4(weight_OGi: Tensor) -> tuple[Tensor, Tensor]:
     """The number of largest size becomes -8, or about that: its sign is the scale's."""
     far_OG = weight_OGi.gather(-1, weight_OGi.abs().argmax(-1, keepdim=True))[..., 0]
     best_OG = torch.full_like(far_OG, torch.inf)
+    # Errors are told by the largest number: squares of very large or small ones are no float32.
+    size_OG = torch.where(far_OG == 0, 1.0, far_OG)
+    unit_OGi = weight_OGi / size_OG[..., None]
     scale_OG, codes_OGi = torch.zeros_like(far_OG), torch.zeros_like(weight_OGi)
     for divisor in (*(-8.0 / shrink for shrink in _SHRINKS), 7.5):
         tried_OG = (far_OG / divisor).to(torch.bfloat16).float()
         tried_OGi = _codes(weight_OGi, tried_OG, -8, 7)
-        error_OG = (tried_OGi * tried_OG[..., None] - weight_OGi).square_().sum(-1)
+        error_OG = (tried_OGi * (tried_OG / size_OG)[..., None] - unit_OGi).square_().sum(-1)
         better_OG = error_OG < best_OG
         best_OG = torch.where(better_OG, error_OG, best_OG)
         scale_OG = torch.where(better_OG, tried_OG, scale_OG)
