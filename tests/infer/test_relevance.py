@@ -15,6 +15,7 @@ from pumice.errors import UsageError
 from pumice.image import VideoSettings
 from pumice.infer import Generator, PromptTooLong
 from pumice.infer.relevance import Abandoned, Looker, Relevance
+from pumice.infer.weights import load_to_answer
 from pumice.model.build import Tiles, build_model
 from pumice.model.save import load_model
 from pumice.types import Video, text_message
@@ -161,6 +162,17 @@ def test_videos_have_a_map_a_frame(tiny: Any, tmp_path: Path) -> None:
     found = look(looker_of(Generator(model, tokenizer, processor)), "it walks", Video(tmp_path))
     assert found.pictures[0].heat_NRC.shape[0] == 3
     assert found.pictures[0].share + found.elsewhere == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_weights_in_fewer_bits_have_a_map_near_that_of_all_bits(shipped: Generator, weights: Any) -> None:
+    """Codes have no derivative; maps go through the plain weights that they stand for."""
+    scene = make_scene(19, 3, "full")
+    made = Generator(*load_to_answer(resolve("tiny", "model"), weights))
+    wanted, found = (look(looker_of(one), "A red star.", draw(scene)) for one in (shipped, made))
+    both = [one.pictures[0].heat_NRC.ravel() for one in (wanted, found)]
+    assert np.corrcoef(*both)[0, 1] > (0.98 if weights == "int8" else 0.8)
+    assert found.logprob == pytest.approx(wanted.logprob, rel=0.02 if weights == "int8" else 0.2)
 
 
 def test_what_cannot_be_looked_at_is_refused(small: Looker) -> None:

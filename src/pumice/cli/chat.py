@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.models import WeightsOption
 from pumice.errors import UsageError
 
 EPILOG = examples(
@@ -82,6 +83,7 @@ def chat(
             show_default="the model's own",
         ),
     ] = None,
+    weights: WeightsOption = None,
     lines: Annotated[
         bool,
         typer.Option(
@@ -135,7 +137,7 @@ def chat(
     # Short enough to be typed again.
     drawn = secrets.randbits(32) if seed is None else seed
     sampling = Sampling(temperature, top_k, top_p, drawn)
-    generator = load_generator(folder, template=template)
+    generator = load_generator(folder, template=template, weights=weights)
     session = ChatSession(generator, system=system, sampling=sampling, max_new_tokens=max_new_tokens)
     for image in images or ():
         session.add_image(image)

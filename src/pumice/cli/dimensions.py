@@ -14,6 +14,7 @@ from pumice.errors import UsageError
 
 if TYPE_CHECKING:
     from pumice.evaluate.dimensions import Dimension, Subject
+    from pumice.model.quantized.forms import Weights
 
 ROWS, LONGEST = 64, 64
 
@@ -36,6 +37,7 @@ def open_dimensions(
     text_side: Path | None,
     batch_size: int | None,
     template: str | None,
+    weights: Weights | None,
 ) -> Opened:
     """Find the model, the dimensions and what they take; nothing is measured yet.
 
@@ -50,7 +52,7 @@ def open_dimensions(
         data = None  # the hub has tasks; dimensions whose files are nowhere say so
     if data is not None and not data.is_dir():
         raise UsageError(f"there is no folder {str(data)!r}", where="--data", remedy="check the path")
-    subject = _subject(model, sizes, text_side, batch_size or ROWS, template)
+    subject = _subject(model, sizes, text_side, batch_size or ROWS, template, weights)
     dimensions = chosen(names, subject, data)
     _used({"--sizes": sizes, "--text-side": text_side}, [one.name for one in dimensions])
     check_all(dimensions, subject, data)
@@ -110,15 +112,20 @@ def _used(given: dict[str, Any], names: Sequence[str]) -> None:
 
 
 def _subject(
-    model: str, sizes: str | None, text_side: Path | None, rows: int, template: str | None
+    model: str,
+    sizes: str | None,
+    text_side: Path | None,
+    rows: int,
+    template: str | None,
+    weights: Weights | None,
 ) -> Subject:
-    from pumice.cli.models import Loaded, answer_dtype, find_model
+    from pumice.cli.models import Loaded, answer_settings, find_model
     from pumice.evaluate.dimensions import Subject
     from pumice.evaluate.results import ModelRecord
     from pumice.evaluate.run import model_digest
 
     folder = find_model(model)
-    loaded = Loaded(rows, template)
+    loaded = Loaded(rows, template, weights)
     run = _run_of(model)
     others = tuple(Path(name.strip()) for name in (sizes or "").split(",") if name.strip())
     if text_side is not None and not (text_side / "config.json").is_file():
@@ -130,7 +137,7 @@ def _subject(
     return Subject(
         ModelRecord(kind="local", name=model, digest=model_digest(folder)),
         lambda: loaded.get(folder),
-        {"template": template, "dtype": answer_dtype()},
+        answer_settings(folder, template, weights),
         run,
         others,
         text_side or _text_side(model, run),

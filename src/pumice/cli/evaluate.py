@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pumice.cli import evaluate_options as options
 from pumice.cli.again import command_again
 from pumice.cli.help import examples
+from pumice.cli.models import WeightsOption
 from pumice.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from pumice.model.quantized.forms import Weights
 
 VARIANTS = ("tuned", "blind", "wrong-image")
 INSIDE, RECORDS = ("retrieval", "fusion"), ("efficiency", "scaling")
@@ -88,6 +92,7 @@ def evaluate(
     max_new_tokens: options.MaxNewTokens = None,
     seed: options.Seed = 0,
     template: options.Template = None,
+    weights: WeightsOption = None,
     training: options.Training = None,
 ) -> None:
     """Measure a model: figures with intervals, and baselines that see nothing."""
@@ -132,7 +137,7 @@ def evaluate(
         _unused(of_tasks | of_server | of_dimensions, "with --questions")
         _own_questions(
             model, questions, images, variants, folder, limit,
-            batch_size or 64, max_new_tokens or 64, seed, template,
+            batch_size or 64, max_new_tokens or 64, seed, template, weights,
         )  # fmt: skip
         return
     _unused({"--images": images, "--variants": variants}, "with --tasks or --dimensions")
@@ -151,6 +156,7 @@ def evaluate(
         opened = open_dimensions(
             model, dimensions, data,
             sizes=sizes, text_side=text_side, batch_size=batch_size, template=template,
+            weights=weights,
         )  # fmt: skip
     if tasks is not None:
         from pumice.cli.judging import Judging
@@ -167,7 +173,7 @@ def evaluate(
                 answers=answers, judge=judging,
                 out=folder, limit=limit, seed=seed, blind=blind,
                 batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,
-                training=training or (), again=command_again(context),
+                weights=weights, training=training or (), again=command_again(context),
                 allow_bad=allow_bad, missing=missing.value,
                 last=opened is None,
             )  # fmt: skip
@@ -245,6 +251,7 @@ def _own_questions(
     max_new_tokens: int,
     seed: int,
     template: str | None,
+    weights: Weights | None,
 ) -> None:
     """Accuracy by question type, with baselines that see nothing or another picture."""
     from pumice.cli.console import note
@@ -267,6 +274,7 @@ def _own_questions(
         seed=seed,
         rows=batch_size,
         template=template,
+        weights=weights,
     )
     print_scores(scores)
     print_answers(folder / f"predictions-{next(iter(scores['variants']))}.jsonl")

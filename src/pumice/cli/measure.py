@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pumice.cli.console import out, visible
-from pumice.cli.models import FolderPredictor, Loaded, answer_dtype
+from pumice.cli.models import FolderPredictor, Loaded, answer_settings
 from pumice.cli.progress import counting
 from pumice.errors import UsageError
 
 if TYPE_CHECKING:
     from pumice.evaluate import QuestionSet, Scores
     from pumice.model import Checkpoint
+    from pumice.model.quantized.forms import Weights
     from pumice.train.best import Ask
 
 ROWS = 64
@@ -65,6 +66,7 @@ def measure(
     seed: int,
     rows: int = ROWS,
     template: str | None = None,
+    weights: Weights | None = None,
 ) -> Scores:
     """Ask every variant every question; predictions and scores go to ``folder``.
 
@@ -79,13 +81,14 @@ def measure(
         seed: decides the wrong images.
         rows: questions that are answered at once.
         template: the conversation template of all questions; each model's own when None.
+        weights: those of the models, as for ``load_generator``.
 
     Raises:
         PumiceError: as ``pumice.evaluate.evaluate``.
     """
     from pumice.evaluate import evaluate, model_digest, standard_variants
 
-    loaded = Loaded(rows, template)
+    loaded = Loaded(rows, template, weights)
     predictor = FolderPredictor(tuned, loaded, max_new_tokens)
     early = FolderPredictor(aligned, loaded, max_new_tokens) if aligned is not None else None
     known = standard_variants(
@@ -93,7 +96,7 @@ def measure(
         early,
         tuned_model=model_digest(tuned),
         aligned_model=model_digest(aligned) if aligned is not None else "",
-        settings={"max_new_tokens": max_new_tokens, "template": template, "dtype": answer_dtype()},
+        settings={"max_new_tokens": max_new_tokens, **answer_settings(tuned, template, weights)},
     )
     chosen = [variant for variant in known if variant.name in variants]
     # The first one asked for is measured, the others stand beside it; equal models stay neighbours.

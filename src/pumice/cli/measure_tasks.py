@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pumice.cli.models import answer_dtype, load_generator
+from pumice.cli.models import answer_settings, load_generator
 from pumice.cli.tasks import ROWS, asking_progress, wanted
 from pumice.errors import DataError, PumiceError, UsageError, suggest
 
@@ -214,7 +214,7 @@ def measure_tasks(plan: Evaluation, tasks: Sequence[RunTask], model: Path, out: 
     from pumice.evaluate.wish import Terms
 
     record = ModelRecord(kind="local", name=str(model), digest=model_digest(model))
-    settings = {"template": None, "dtype": answer_dtype()}
+    settings = answer_settings(model, None, None)
     answerer = LocalAnswerer(record, lambda: load_generator(model, rows=ROWS), settings, ROWS)
     terms = Terms(plan.limit, seed, None, "blind" in plan.variants, plan.allow_bad)
     trial = Trial([task.wish for task in tasks], answerer, out, terms)

@@ -5,17 +5,30 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from pumice.errors import CheckpointError, suggest
 
 if TYPE_CHECKING:
     from pumice.evaluate import Prompt
+    from pumice.evaluate.local import LocalAnswerer
     from pumice.infer import Generator
     from pumice.model.planned import Kind
+    from pumice.model.quantized.forms import Weights
     from pumice.recipes.schema import Model
     from pumice.train.record import Parts
 
+WeightsOption = Annotated[
+    Literal["fp32", "fp16", "bf16", "int8", "int4"] | None,
+    typer.Option(
+        "--weights",
+        help="Of the language model's layers: fewer bits are faster and take less memory, and int4 costs "
+        "some of the quality (docs/quantization.md).",
+        show_default="fp32 on a CPU, bf16 on a GPU; a quantised folder's own",
+    ),
+]
 LEAST_CACHE = 256 << 20
 """Bytes of keys and values on a GPU that is nearly full."""
 
@@ -140,43 +153,77 @@ def label(name: str) -> str:
     return path.parent.name if path.name == "model" and path.parent.name else path.name or "model"
 
 
-def answer_dtype() -> str:
-    """What models answer in: bfloat16 on a GPU, float32 on a CPU."""
+def answer_device() -> str:
+    """Where models answer: a GPU where there is one."""
     import torch
 
-    # On CPUs without bfloat16 units the half type is slower and less exact.
-    return "bfloat16" if torch.cuda.is_available() else "float32"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_generator(folder: Path, *, template: str | None = None, rows: int = 64) -> Generator:
-    """A model that is ready to answer, on a GPU where there is one, in ``answer_dtype``.
+def answer_settings(folder: Path, template: str | None, weights: Weights | None) -> dict[str, Any]:
+    """What decides the answers of a model besides itself and their length, for the record of an evaluation.
 
     Raises:
-        CheckpointError: the folder holds no model that fits.
+        CheckpointError: the folder is quantised in another way than was asked for.
+    """
+    from pumice.infer.weights import chosen_weights, settings_of
+
+    return {"template": template, **settings_of(chosen_weights(folder, weights, answer_device()))}
+
+
+def load_generator(
+    folder: Path, *, template: str | None = None, rows: int = 64, weights: Weights | None = None
+) -> Generator:
+    """A model that is ready to answer, on a GPU where there is one.
+
+    ``weights`` are those of ``load_to_answer``: by default a quantised folder's own, else float32 on a CPU
+    and bfloat16 on a GPU.
+
+    Raises:
+        CheckpointError: the folder holds no model that fits, or is quantised in another way.
     """
     import torch
 
     from pumice.infer import Generator
-    from pumice.model.save import load_model
+    from pumice.infer.weights import load_to_answer
+    from pumice.model.folder import kind_of
 
-    model, tokenizer, processor = load_model(folder, dtype=answer_dtype(), template=template)
-    model.eval()
-    if not torch.cuda.is_available():
+    kind_of(folder)
+    device = answer_device()
+    model, tokenizer, processor = load_to_answer(folder, weights, template=template, device=device)
+    if device == "cpu":
         return Generator(model, tokenizer, processor, max_rows=rows)
-    model.to("cuda")
     free, _ = torch.cuda.mem_get_info()
     # The other half is for pictures in the tower, scores over the vocabulary and the allocator's reserve.
     return Generator(model, tokenizer, processor, max_rows=rows, cache_bytes=max(free // 2, LEAST_CACHE))
+
+
+def local_answerer(model: str, rows: int, template: str | None, weights: Weights | None) -> LocalAnswerer:
+    """A model as it answers tasks; it is loaded when the first question is put.
+
+    Raises:
+        CheckpointError: there is no such model, or it is quantised in another way.
+    """
+    from pumice.evaluate.local import LocalAnswerer
+    from pumice.evaluate.results import ModelRecord
+    from pumice.evaluate.run import model_digest
+
+    folder = find_model(model)
+    settings = answer_settings(folder, template, weights)
+    record = ModelRecord(kind="local", name=model, digest=model_digest(folder))
+    loaded = Loaded(rows, template, weights)
+    return LocalAnswerer(record, lambda: loaded.get(folder), settings, rows)
 
 
 class Loaded:
     """The one model in memory: asking for another lets go of it first.
 
     ``template`` is the conversation template that all are asked with; each model's own when None.
+    ``weights`` are as for ``load_generator``.
     """
 
-    def __init__(self, rows: int = 64, template: str | None = None) -> None:
-        self.rows, self.template = rows, template
+    def __init__(self, rows: int = 64, template: str | None = None, weights: Weights | None = None) -> None:
+        self.rows, self.template, self.weights = rows, template, weights
         self._folder: Path | None = None
         self._generator: Generator | None = None
 
@@ -184,7 +231,9 @@ class Loaded:
         """The model of a folder, loaded if it is not the one in memory."""
         if self._generator is None or self._folder != folder:
             self._generator = None
-            self._generator = load_generator(folder, template=self.template, rows=self.rows)
+            self._generator = load_generator(
+                folder, template=self.template, rows=self.rows, weights=self.weights
+            )
             self._folder = folder
         return self._generator
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.models import WeightsOption
 from pumice.errors import MissingExtraError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -86,14 +87,7 @@ def serve(
             "--fetch-images", help="Fetch pictures from public http and https addresses; off without it."
         ),
     ] = False,
-    weights: Annotated[
-        Literal["fp32", "fp16", "bf16", "int8", "int4"] | None,
-        typer.Option(
-            help="Of the language models: fewer bits are faster and take less memory, and int4 costs some of "
-            "the quality (docs/quantization.md).",
-            show_default="fp32 on a CPU, bf16 on a GPU; a quantised folder's own",
-        ),
-    ] = None,
+    weights: WeightsOption = None,
     running: Annotated[int, typer.Option(min=1, help="The most answers that are computed at once.")] = 16,
     tokens: Annotated[
         int | None,
@@ -300,11 +294,11 @@ def _backend(
 
     from pumice.infer.engine import Engine, Limits
     from pumice.infer.engine.room import check_weights, default_tokens
-    from pumice.infer.weights import BITS, default_weights, load_to_answer
+    from pumice.infer.weights import BITS, chosen_weights, load_to_answer
     from pumice.serve.engines import EngineBackend
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = weights or default_weights(fact.folder, device.type)
+    chosen = chosen_weights(fact.folder, weights, device.type)
     # Codes in a file are fewer numbers than the weights they stand for.
     stored = fact.dtype in ("I8", "U8")
     check_weights(fact.parameters, 8 * fact.size / fact.parameters if stored else BITS[chosen], device)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pumice.endpoint.client import Endpoint
     from pumice.evaluate.asking import Answerer, Progress
     from pumice.evaluate.wish import Wish
+    from pumice.model.quantized.forms import Weights
     from pumice.score.answers import Missing
 
 ADDRESSES = ("http://", "https://")
@@ -69,6 +70,7 @@ def evaluate_tasks(
     batch_size: int | None,
     max_new_tokens: int | None,
     template: str | None,
+    weights: Weights | None = None,
     training: Sequence[Path] = (),
     allow_bad: int = 0,
     missing: Missing = "error",
@@ -98,8 +100,9 @@ def evaluate_tasks(
         server = dataclasses.replace(server, concurrency=None, timeout=None)
     _check_missing(answers, missing, limit, allow_bad)
     answerer = _answerer(
-        model, server, answers, batch_size, max_new_tokens, template, wishes, blind=blind, missing=missing
-    )
+        model, server, answers, batch_size, max_new_tokens, template, weights, wishes,
+        blind=blind, missing=missing,
+    )  # fmt: skip
     judging = judge_of(judge, wishes, again, asked=getattr(answerer, "endpoint", None))
     named = model if answerer.model["kind"] == "local" else answerer.model["name"]
     folder = out or default_folder(named, limit, local=answerer.model["kind"] == "local")
@@ -268,6 +271,7 @@ def _answerer(
     batch_size: int | None,
     max_new_tokens: int | None,
     template: str | None,
+    weights: Weights | None,
     wishes: Sequence[Wish],
     *,
     blind: bool,
@@ -275,7 +279,7 @@ def _answerer(
 ) -> Answerer:
     """Whoever the words name: a file, a server, or a model of ours."""
     remote = server.url is not None or model.startswith(ADDRESSES)
-    own = {"--batch-size": batch_size, "--template": template}
+    own = {"--batch-size": batch_size, "--template": template, "--weights": weights}
     if answers is not None:
         _refuse({**own, "--max-new-tokens": max_new_tokens, "--blind": blind or None}, "a file of answers")
         if server.said or remote:
@@ -302,7 +306,9 @@ def _answerer(
             where=server.said[0],
             remedy="give the address as MODEL, or --endpoint URL",
         )
-    return _local(model, batch_size or ROWS, template)
+    from pumice.cli.models import local_answerer
+
+    return local_answerer(model, batch_size or ROWS, template, weights)
 
 
 def _check_missing(answers: Path | None, missing: Missing, limit: int | None, allow_bad: int) -> None:
@@ -335,18 +341,6 @@ def _refuse(given: Mapping[str, object], who: str) -> None:
     for name, value in given.items():
         if value is not None:
             raise UsageError(f"{name} does nothing for {who}", where=name, remedy="leave it out")
-
-
-def _local(model: str, rows: int, template: str | None) -> Answerer:
-    from pumice.cli.models import answer_dtype, find_model, load_generator
-    from pumice.evaluate.local import LocalAnswerer
-    from pumice.evaluate.results import ModelRecord
-    from pumice.evaluate.run import model_digest
-
-    folder = find_model(model)
-    record = ModelRecord(kind="local", name=model, digest=model_digest(folder))
-    settings = {"template": template, "dtype": answer_dtype()}
-    return LocalAnswerer(record, lambda: load_generator(folder, template=template, rows=rows), settings, rows)
 
 
 def _endpoint(model: str, server: Server) -> Endpoint:

@@ -46,7 +46,9 @@ def save(session: ChatSession, model: str, path: Path) -> None:
 
 def conversation(session: ChatSession, model: str) -> dict[str, Any]:
     """All of it, ready for JSON."""
-    sampling = session.sampling
+    from pumice.model.quantized.language import form_of
+
+    sampling, form = session.sampling, form_of(session.generator.model.lm)
     return {
         "model": model,
         "pumice": __version__,
@@ -58,6 +60,7 @@ def conversation(session: ChatSession, model: str) -> dict[str, Any]:
             "seed": sampling.seed,
             "max_new_tokens": session.max_new_tokens,
             "dtype": str(session.generator.model.dtype).removeprefix("torch."),
+            **({} if form is None else {"weights": form}),
             "device": session.generator.model.device.type,
         },
         "system": session.system,

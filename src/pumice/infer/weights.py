@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pumice.model.hub import find_checkpoint
 from pumice.model.loading import load
 from pumice.model.pieces import Checkpoint
-from pumice.model.quantized.forms import Form, Weights
+from pumice.model.quantized.forms import QUANTIZED, Form, Weights
+from pumice.model.quantized.language import refuse_form
 from pumice.model.quantized.stored import is_ours
 from pumice.model.weights import read_json
 
@@ -27,7 +29,7 @@ def load_to_answer(
     Args:
         folder: a checkpoint of any layout.
         weights: of the language model's linear layers; the others are bfloat16 beside ``bf16``, ``int8`` and
-            ``int4``. None for ``default_weights``.
+            ``int4``. None for those of ``chosen_weights``.
         template: as for ``load``.
         device: where to.
 
@@ -35,18 +37,38 @@ def load_to_answer(
         CheckpointError: as ``load``; or the folder's weights are quantised in another way.
         TemplateError: no such template.
     """
-    chosen = weights or default_weights(Path(folder), device)
+    chosen = chosen_weights(Path(folder), weights, device)
     form: Form | None = None
     if chosen in ("int8", "int4") or (chosen == "bf16" and torch.device(device).type == "cpu"):
         form = chosen
     return load(folder, dtype=DTYPES.get(chosen, "bfloat16"), form=form, template=template, device=device)
 
 
-def default_weights(folder: Path, device: str) -> Weights:
-    """Those of a folder that is quantised; else float32 on a CPU and bfloat16 on a GPU."""
+def chosen_weights(folder: Path, weights: Weights | None, device: str) -> Weights:
+    """What was asked for; else the form of a folder that is quantised, float32 on a CPU, bfloat16 on a GPU.
+
+    Raises:
+        CheckpointError: the folder is quantised in another way than was asked for.
+    """
+    stored = _stored(folder)
+    if weights is None:
+        # On CPUs without bfloat16 units the half type is slower and less exact.
+        return stored or ("fp32" if torch.device(device).type == "cpu" else "bf16")
+    if stored is not None and weights in QUANTIZED and weights != stored:
+        refuse_form(stored, weights, str(folder))
+    return weights
+
+
+def settings_of(weights: Weights) -> dict[str, Any]:
+    """What a record of answers says of the weights that gave them: no two kinds have the same."""
+    told = {"dtype": DTYPES.get(weights, "bfloat16")}
+    return told if weights not in QUANTIZED else {**told, "weights": weights}
+
+
+def _stored(folder: Path) -> Weights | None:
+    """The form of a folder that is quantised."""
     config = find_checkpoint(folder) / "config.json"
     how = read_json(config).get("quantization_config") if config.is_file() else None
-    if how is not None and is_ours(how):
-        return "int4" if how["form"] == "int4" else "int8"
-    # On CPUs without bfloat16 units the half type is slower and less exact.
-    return "fp32" if torch.device(device).type == "cpu" else "bf16"
+    if how is None or not is_ours(how):
+        return None
+    return "int4" if how["form"] == "int4" else "int8"

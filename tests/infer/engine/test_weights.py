@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
+from pumice.errors import CheckpointError
 from pumice.infer.quality import divergence, reference
-from pumice.infer.weights import default_weights, load_to_answer
+from pumice.infer.weights import chosen_weights, load_to_answer, settings_of
 from pumice.model.pieces import Checkpoint
+from pumice.model.quantized.forms import Weights
 from pumice.model.quantized.fused import FusedLayer
 from pumice.model.quantized.kernel import find_kernel
 from pumice.model.save import save_model
@@ -103,9 +106,14 @@ def test_scores_come_near_those_of_float32(folder: Path, weights: Any) -> None:
 
 
 def test_the_default_is_the_folder_s_own(folder: Path, tmp_path: Path) -> None:
-    assert default_weights(folder, "cpu") == "fp32"
-    assert default_weights(folder, "cuda") == "bf16"
+    assert chosen_weights(folder, None, "cpu") == "fp32"
+    assert chosen_weights(folder, None, "cuda") == "bf16"
     save_model(*load_to_answer(folder, "int8"), tmp_path / "out")
-    assert default_weights(tmp_path / "out", "cuda") == "int8"
+    assert chosen_weights(tmp_path / "out", None, "cuda") == "int8"
+    with pytest.raises(CheckpointError, match="int8 already, and int4"):
+        chosen_weights(tmp_path / "out", "int4", "cpu")
+    assert chosen_weights(tmp_path / "out", "fp32", "cpu") == "fp32"
+    told = {json.dumps(settings_of(weights)) for weights in get_args(Weights)}
+    assert len(told) == len(get_args(Weights)), "answers of two kinds of weights are never mixed"
     made: Checkpoint = load_to_answer(tmp_path / "out")
     assert made.model.dtype == torch.bfloat16

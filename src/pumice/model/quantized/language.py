@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -114,11 +114,20 @@ def stored_form(tensors: Mapping[str, Stored]) -> Form | None:
 def _check_form(tensors: Mapping[str, Stored], form: Form, where: str) -> None:
     stored = stored_form(tensors)
     if stored is not None and form in QUANTIZED and form != stored:
-        raise CheckpointError(
-            f"the weights are {stored} already, and {form} was asked for",
-            where=where,
-            remedy=f"ask for {stored}, or give the checkpoint that was quantised",
-        )
+        refuse_form(stored, form, where)
+
+
+def refuse_form(stored: str, asked: str, where: str) -> NoReturn:
+    """Refuse to quantise what is quantised.
+
+    Raises:
+        CheckpointError: always.
+    """
+    raise CheckpointError(
+        f"the weights are {stored} already, and {asked} was asked for",
+        where=where,
+        remedy=f"ask for {stored}, or give the checkpoint that was quantised",
+    )
 
 
 def _form_for(form: Form, inputs: int) -> Form:

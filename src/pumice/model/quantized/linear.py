@@ -34,7 +34,7 @@ class QuantizedLinear(nn.Module):
 
     With a kernel, weights lie in tiles and a row's result does not depend on the rows beside it. Without,
     they lie as on disk and are brought to the input's type for each call; in 4 bits on a CPU torch has a
-    product of its own, for bfloat16.
+    product of its own, for bfloat16. Where gradients by the input are wanted, they go through plain weights.
 
     Args:
         codes, scales: as ``forms.quantize`` gives them; of ``bf16`` the weights [O, I] and None.
@@ -94,6 +94,9 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, input_xI: Tensor) -> Tensor:
         """Outputs [..., O] of inputs [..., I], in the inputs' type."""
+        if torch.is_grad_enabled() and input_xI.requires_grad:
+            # Of products of codes torch knows no derivative by the input; of plain weights it does.
+            return F.linear(input_xI, self.weight_as(input_xI.dtype), self.bias_as(input_xI.dtype))
         if self.kernel is not None and input_xI.dtype in (torch.float32, torch.bfloat16):
             rows_TI = input_xI.detach().reshape(-1, self.in_features).contiguous()
             rows_TO = self.kernel.linear(self.matrix(), rows_TI, self.out_features)
