@@ -256,7 +256,7 @@ def test_answer_ends_at_the_context(generator: Generator) -> None:
 
 def end_never(generator: Generator) -> Generator:
     generator.engine._stop_ids = frozenset()
-    generator.engine._stop_strings = ()
+    generator.engine._answers._stop_strings = []
     return generator
 
 

@@ -20,7 +20,7 @@ from pumice.infer.engine import (
     Limits,
     PromptTooLong,
 )
-from pumice.infer.engine import engine as engine_module
+from pumice.infer.engine.sampler import Sampler
 
 
 def test_the_same_seed_gives_the_same_text_in_any_company(rig: Any, tiny_rig: Any, show: Any) -> None:
@@ -133,7 +133,7 @@ def test_streaming_text_is_the_whole_text(rig: Any, show: Any) -> None:
         ids = [one for one in answer.ids if one not in rig.engine._stop_ids]
         whole = rig.engine.tokenizer.decode(ids, skip_special_tokens=True)
         if answer.reason == "length":
-            assert answer.text == whole.removeprefix(rig.engine._lead)
+            assert answer.text == whole.removeprefix(rig.engine._answers._lead)
         assert "\n" not in answer.text
 
 
@@ -264,7 +264,7 @@ def test_what_fails_on_the_way_in_does_not_stay_in_the_queue(rig: Any, tmp_path:
         with pytest.raises(Exception, match=r"b\.png"):
             rig.ask("What ?", tmp_path / "b.png")
     stats = rig.engine.stats()
-    assert (stats.waiting, stats.waiting_tokens, rig.engine._queued) == (0, 0, 0)
+    assert (stats.waiting, stats.waiting_tokens, rig.engine._queue.answers) == (0, 0, 0)
 
 
 def test_a_pass_that_fails_ends_its_answers_and_no_others(
@@ -287,12 +287,12 @@ def test_an_answer_that_cannot_go_on_ends_alone(
     rig: Any, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """As where a schema's matcher fails: answers beside it are as they would be."""
-    before = getattr(engine_module.Sampler, method)
+    before = getattr(Sampler, method)
 
     def fails(self: Any, given: Any) -> Any:
         return 1 / 0 if self.sampling.top_k == 7 else before(self, given)
 
-    monkeypatch.setattr(engine_module.Sampler, method, fails)
+    monkeypatch.setattr(Sampler, method, fails)
     broken, other = rig.ask("What ?", temperature=1.0, top_k=7), rig.ask("Hello")
     rig.run()
     (end,) = [event for event in broken.events(timeout=0) if isinstance(event, Finished)]
@@ -364,7 +364,7 @@ def test_closing_while_a_picture_is_opened_refuses(
     monkeypatch.setattr(rig.engine._prompts, "prompt", lambda *a: (rig.engine.close(), opened(*a))[1])
     with pytest.raises(EngineClosed):
         rig.ask("What ?", show(0))
-    assert rig.engine._queued == 0
+    assert rig.engine._queue.answers == 0
 
 
 def test_closing_drains_or_aborts(tiny_rig: Any) -> None:

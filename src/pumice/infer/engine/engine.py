@@ -19,42 +19,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pumice.errors import UsageError
 from pumice.image.process import ImageProcessor
-from pumice.infer.ends import context_of, end_ids
+from pumice.infer.ends import context_of
+from pumice.infer.engine.answers import Answers
 from pumice.infer.engine.arena import Arena
+from pumice.infer.engine.bounds import check, longest
 from pumice.infer.engine.features import FeatureCache
-from pumice.infer.engine.prompt import Opened, Picture, Prompt, Prompts, Rendered
+from pumice.infer.engine.prompt import Opened, Prompts, Rendered
+from pumice.infer.engine.queue import Queue
 from pumice.infer.engine.requests import (
     Delta,
     EngineClosed,
-    EngineFull,
     EngineRequest,
     Event,
     Finished,
     Limits,
-    PromptTooLong,
     Reason,
     Running,
     Stage,
     TokenLogprobs,
 )
 from pumice.infer.engine.runner import Runner, Work
-from pumice.infer.engine.sampler import Sampler, choose, logprobs_of
+from pumice.infer.engine.sampler import choose, logprobs_of
 from pumice.infer.engine.scheduler import Scheduler
-from pumice.infer.engine.schema import Schemas
 from pumice.infer.engine.sequence import Sequence
+from pumice.infer.engine.sight import encode
 from pumice.infer.engine.stats import Stats, Totals
 from pumice.infer.pictures import PictureEncoder
-from pumice.infer.text import TextStream, answer_lead
 from pumice.model.vlm import VisionLanguageModel
-from pumice.text.ends import answer_ends
 from pumice.text.resolve import resolve_template
-from pumice.types import IntArray
 
 _LOG = logging.getLogger("pumice.engine")
-LONGEST_RETRY = 60.0
-"""Seconds; what a full engine advises at most."""
 
 
 class Engine:
@@ -90,23 +85,19 @@ class Engine:
         self.limits = limits or Limits()
         self.template = resolve_template(template or model.config.template, tokenizer)
         self.pictures = PictureEncoder(model, processor)
-        ids, self._stop_strings = answer_ends(self.template, tokenizer)
-        self._stop_ids = ids | end_ids(model, tokenizer)
-        self._lead = answer_lead(self.template)
+        self._answers = Answers(model, tokenizer, self.template)
+        self._stop_ids = self._answers.stop_ids
         self.context = context_of(model)
         self.vocabulary = int(model.lm.get_output_embeddings().out_features)
         self._prompts = Prompts(self.pictures, tokenizer, self.template)
-        self._schemas = Schemas(tokenizer, self._stop_ids)
         self._reserve()
         self._totals = Totals()
         self._changed = threading.Condition()
         self._inbox: list[Sequence] = []
-        self._queued = self._queued_tokens = 0
+        self._queue = Queue()
         self._count = 0
         self._open = True
         self._thread: threading.Thread | None = None
-        self._pace = 1.0  # seconds between two ends of answers, a running mean
-        self._last_end: float | None = None
 
     # What any thread may call.
 
@@ -116,9 +107,10 @@ class Engine:
         Raises:
             PromptTooLong, DataError, TemplateError, ImageError, UsageError: as ``submit``.
         """
-        self._check(request)
+        check(request, self.limits, self.vocabulary)
         ids, spans, shown = self._prompts.ids(request)
-        return Rendered(request, ids, spans, shown, self._limit(int(ids.size), request))
+        limit = longest(int(ids.size), request, self.limits, self.context)
+        return Rendered(request, ids, spans, shown, limit)
 
     def submit(
         self,
@@ -149,20 +141,24 @@ class Engine:
         rendered = self.prepare(request) if isinstance(request, EngineRequest) else request
         request = rendered.request
         tokens = int(rendered.ids.size) * request.n
-        self._enter(request.n, tokens)
+        with self._changed:
+            self._check_open()
+            self._queue.enter(request.n, tokens, self.limits, len(self._scheduler.running))
         try:
             prompt = self._prompts.prompt(rendered, opened)
-            sequences = self._sequences(request, prompt, rendered.limit, sink, watch)
+            with self._changed:
+                number, self._count = self._count, self._count + 1
+            running = Running(number, request.n, int(prompt.ids.size), self._wake, sink, watch)
+            sequences = self._answers.sequences(request, prompt, rendered.limit, running)
             with self._changed:
                 self._check_open()  # it may have closed while pictures were opened
                 self._inbox += sequences
                 self._changed.notify_all()
         except BaseException:
             with self._changed:
-                self._queued -= request.n
-                self._queued_tokens -= tokens
+                self._queue.leave(request.n, tokens)
             raise
-        return sequences[0].running
+        return running
 
     def stats(self) -> Stats:
         """What it is doing."""
@@ -174,7 +170,7 @@ class Engine:
             return Stats(
                 running=len(scheduler.running),
                 waiting=len(scheduler.waiting) + len(self._inbox),
-                waiting_tokens=self._queued_tokens,
+                waiting_tokens=self._queue.tokens,
                 places=arena.places,
                 places_held=arena.places - arena.free - kept,
                 places_kept=kept,
@@ -257,8 +253,7 @@ class Engine:
             self._finish(sequence, "abort")
         with self._changed:
             for sequence in self._scheduler.admit():
-                self._queued -= 1
-                self._queued_tokens -= int(sequence.prompt.ids.size)
+                self._queue.leave(1, int(sequence.prompt.ids.size))
                 sequence.started = time.monotonic()
         if self._scheduler.idle:
             return False
@@ -310,45 +305,13 @@ class Engine:
         return [*self._scheduler.running, *self._scheduler.waiting]
 
     def _encode(self) -> None:
-        """Encode pictures that running prompts come to next: about as many tokens as a step may read."""
-        missing: dict[bytes, Picture] = {}
-        wanting: list[Sequence] = []
-        tokens = 0
-        for sequence in self._scheduler.running:
-            if sequence.left <= 1 and sequence.generated:
-                continue
-            for picture in sequence.pictures(sequence.computed, len(sequence.ids)):
-                if picture.digest in sequence.features:
-                    continue
-                found = self._features.get(picture.digest)
-                if found is not None:
-                    sequence.features[picture.digest] = found
-                    self._totals.images_found += 1
-                elif picture.digest in missing or not missing or tokens < self.limits.chunk:
-                    tokens += picture.length if picture.digest not in missing else 0
-                    missing[picture.digest] = picture
-                    wanting.append(sequence)
-        if not missing:
-            return
-        begun = time.monotonic()
-        chosen = list(missing.values())
-        for sequence in wanting:
-            sequence.running.reach("pictures")
-        try:
-            embeds = self.pictures.embed_tiles([one.tiles for one in chosen], [one.layout for one in chosen])
-        except Exception as error:
-            for sequence in dict.fromkeys(wanting):
+        failed = encode(
+            self._scheduler.running, self.pictures, self._features, self._totals, self.limits.chunk
+        )
+        if failed is not None:
+            sequences, error = failed
+            for sequence in sequences:
                 self._finish(sequence, "error", error)
-            return
-        seconds = time.monotonic() - begun
-        self._totals.images_encoded += len(chosen)
-        for picture, embeds_TD in zip(chosen, embeds, strict=True):
-            self._features.put(picture.digest, embeds_TD)
-            for sequence in wanting:
-                if any(one.digest == picture.digest for one in sequence.prompt.pictures):
-                    sequence.features[picture.digest] = embeds_TD
-        for sequence in dict.fromkeys(wanting):
-            sequence.image_seconds += seconds
 
     def _take(self, sequence: Sequence, token: int, logits_V: Tensor) -> None:
         """Add a token to an answer, hand out what it makes certain, and end the answer where it ends."""
@@ -389,115 +352,21 @@ class Engine:
                 return
             self._scheduler.retire(sequence, keep=reason != "error")
             if sequence.started is None:
-                self._queued -= 1
-                self._queued_tokens -= int(sequence.prompt.ids.size)
+                self._queue.leave(1, int(sequence.prompt.ids.size))
             totals, usage = self._totals, sequence.usage()
             totals.finished[reason] += 1
             totals.prompt_tokens += usage.prompt_tokens if sequence.started is not None else 0
             totals.cached_tokens += usage.cached_tokens
             totals.completion_tokens += usage.completion_tokens
-            now = time.monotonic()
-            if self._last_end is not None:
-                self._pace = 0.8 * self._pace + 0.2 * (now - self._last_end)
-            self._last_end = now
+            self._queue.ended()
         sequence.running.put(Finished(sequence.index, reason, usage, error))
 
     # What submitting needs.
-
-    def _check(self, request: EngineRequest) -> None:
-        for token, _ in request.sampling.logit_bias:
-            if token >= self.vocabulary:
-                raise UsageError(
-                    f"logit_bias names token {token}, but the vocabulary has {self.vocabulary}",
-                    where="logit_bias",
-                )
-        if request.n > self.limits.queue + self.limits.running:
-            raise UsageError(
-                f"n is {request.n}, and this engine takes {self.limits.queue + self.limits.running} answers",
-                where="n",
-                remedy="ask for fewer, or raise the limit of the queue",
-            )
-
-    def _limit(self, tokens: int, request: EngineRequest) -> int:
-        """The most tokens that can be generated behind a prompt of so many."""
-        # The last token that is drawn takes no place.
-        room = self.limits.tokens - tokens + 1
-        what = "the memory reserved for one answer"
-        most = self.limits.tokens
-        if self.limits.most_bytes is not None:  # it grows
-            room = request.sampling.max_new_tokens
-        if self.context is not None and self.context - tokens <= room:
-            room, what, most = self.context - tokens, "the model's context", self.context
-        if room < 1:
-            error = PromptTooLong(
-                f"the prompt has {tokens} tokens, but {what} is {most}", remedy="shorten the conversation"
-            )
-            error.tokens, error.limit = tokens, most
-            raise error
-        return min(request.sampling.max_new_tokens, room)
-
-    def _enter(self, answers: int, tokens: int) -> None:
-        """Count answers into the queue before their pictures are opened.
-
-        What can start at once does not count as waiting, and one request may always enter an empty queue.
-        """
-        with self._changed:
-            self._check_open()
-            free = max(0, self.limits.running - len(self._scheduler.running))
-            many = self._queued + answers > self.limits.queue + free
-            long = self._queued_tokens + tokens > self.limits.queue_tokens and self._queued
-            if many or long:
-                error = EngineFull(
-                    f"{self._queued} answers with {self._queued_tokens} prompt tokens wait already",
-                    where=f"limits: {self.limits.queue} answers, {self.limits.queue_tokens} tokens",
-                    remedy="ask again later",
-                )
-                error.retry_after = min(LONGEST_RETRY, max(1.0, self._pace * self._queued))
-                raise error
-            self._queued += answers
-            self._queued_tokens += tokens
 
     def _check_open(self) -> None:
         if not self._open:
             raise EngineClosed("the engine is closing", remedy="ask again when it has started anew")
 
-    def _sequences(
-        self,
-        request: EngineRequest,
-        prompt: Prompt,
-        limit: int,
-        sink: Callable[[Event], None] | None,
-        watch: Callable[[Stage], None] | None,
-    ) -> list[Sequence]:
-        sampling = request.sampling
-        stops, lead = list(sampling.stop), ""
-        if request.prompt is None:
-            lead = self._lead
-            # A schema ends its answer itself, and a template's end may stand in a JSON string.
-            if sampling.json_schema is None and not sampling.ignore_end:
-                stops += self._stop_strings
-        with self._changed:
-            number, self._count = self._count, self._count + 1
-        running = Running(number, request.n, int(prompt.ids.size), self._wake, sink, watch)
-        words = _words(prompt.ids, self.model.config.image_token_id)
-        schema = sampling.json_schema
-        return [
-            Sequence(
-                running,
-                index,
-                prompt,
-                limit,
-                Sampler(sampling, index, words, None if schema is None else self._schemas.matcher(schema)),
-                TextStream(self.tokenizer, stops, lead),
-            )
-            for index in range(request.n)
-        ]
-
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-def _words(ids: IntArray, image_token_id: int) -> list[int]:
-    """The distinct tokens of a prompt, but for the picture's."""
-    return [int(id_) for id_ in set(ids.tolist()) - {image_token_id}]
