@@ -90,9 +90,22 @@ def test_what_is_not_installed_is_left_out_with_the_reason(monkeypatch: pytest.M
 
 
 def test_a_side_that_fails_says_why(tmp_path: Path) -> None:
-    spec = {"kind": "pumice", "model": str(tmp_path), "weights": "float32", "threads": 1}
-    with pytest.raises(RunError, match="checkpoint"), Side("ours", "pumice.bench.first", spec):
-        pass
+    (tmp_path / "broken.py").write_text("input()\nraise SystemExit('there is no checkpoint')\n")
+    variables = {"PYTHONPATH": str(tmp_path)}
+    with pytest.raises(RunError, match="ours failed: there is no checkpoint"):
+        Side("ours", "broken", {}, variables=variables).__enter__()
+
+
+def test_a_side_that_says_much_is_not_held_up(tmp_path: Path) -> None:
+    """Warnings of a library fill a pipe that nobody reads."""
+    (tmp_path / "talkative.py").write_text(
+        "import sys\n"
+        "for line in sys.stdin:\n"
+        "    sys.stderr.write('a warning ' * 100_000)\n"
+        "    print('{}', flush=True)\n"
+    )
+    with Side("talkative", "talkative", {}, variables={"PYTHONPATH": str(tmp_path)}) as side:
+        assert side.ask({}) == {}
 
 
 def test_no_two_questions_are_alike() -> None:

@@ -14,6 +14,8 @@ from PIL import Image
 from pumice.errors import UsageError
 from pumice.image import VideoSettings
 from pumice.infer import Generator, PromptTooLong
+from pumice.infer import kept as kept_module
+from pumice.infer.kept import Kept
 from pumice.infer.relevance import Abandoned, Looker, Relevance
 from pumice.infer.weights import load_to_answer
 from pumice.model.build import Tiles, build_model
@@ -188,9 +190,27 @@ def test_what_cannot_be_looked_at_is_refused(small: Looker) -> None:
         look(small, "a star", image, steps=0)
     with pytest.raises(PromptTooLong, match="context"):
         look(small, "star " * 3000, image)
-    asked = iter([False, False, True])
+    asked = iter([*[False] * 20, True])  # in the middle of a pass: a long one takes minutes
     with pytest.raises(Abandoned):
         look(small, "a star", image, stopped=lambda: next(asked))
+
+
+def test_a_look_beyond_the_free_memory_is_refused(small: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted is what autograd keeps: it grows with the row, and weights are no part of it."""
+    image, found = noise((20, 20)), []
+    watch = Kept.watch
+    monkeypatch.setattr(Kept, "watch", lambda self: found.append(self) or watch(self))
+    short, long = look(small, "a star", image), look(small, "a star " * 20, image)
+    few, many = found[0].bytes, found[-1].bytes
+    tokens = [one.prompt_tokens + one.answer_tokens for one in (short, long)]
+    assert many / few == pytest.approx(tokens[1] / tokens[0], rel=0.4)
+    config = small.model.lm.config
+    assert few > tokens[0] * config.num_hidden_layers * config.hidden_size * 4 * 4
+    monkeypatch.setattr(kept_module, "free_bytes", lambda device: 2 * few + 2)
+    assert look(small, "a star", image).logprob == short.logprob
+    monkeypatch.setattr(kept_module, "free_bytes", lambda device: 2 * few - 2)
+    with pytest.raises(UsageError, match=f"{tokens[0]} tokens"):
+        look(small, "a star", image)
 
 
 def test_the_model_stays_as_it_was(small: Looker) -> None:

@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -35,18 +36,24 @@ class Side:
         self, title: str, module: str, spec: Ask, *, variables: Mapping[str, str] | None = None
     ) -> None:
         self.title = title
+        # Of a pipe that nobody reads, a side that says much would wait for ever.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             text=True,
             env=variables,
         )
         self._spec = spec
 
     def __enter__(self) -> Side:
-        self.ask(self._spec)
+        try:
+            self.ask(self._spec)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -70,9 +77,9 @@ class Side:
         except BrokenPipeError:
             line = ""
         if not line:
-            _, said = process.communicate()
+            process.communicate()
             raise RunError(
-                f"{self.title} failed: {said.strip()[-600:] or f'exit {process.returncode}'}",
+                f"{self.title} failed: {self._last_words() or f'exit {process.returncode}'}",
                 where=self.title,
                 remedy="leave it out with --side, or run it alone",
             )
@@ -83,6 +90,11 @@ class Side:
         """End the process: it has read all."""
         if self._process.poll() is None:
             self._process.communicate()
+        self._said.close()
+
+    def _last_words(self) -> str:
+        self._said.seek(0)
+        return self._said.read().decode("utf-8", "replace").strip()[-600:]
 
 
 def answer_lines(open_side: Callable[[Ask], Callable[[Ask], Answer]]) -> None:

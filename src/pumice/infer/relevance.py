@@ -28,6 +28,7 @@ from pumice.image.places import Places, token_places
 from pumice.image.video import read_frames, video_info
 from pumice.infer.ends import context_of
 from pumice.infer.engine.requests import PromptTooLong
+from pumice.infer.kept import Kept, most_kept
 from pumice.infer.pictures import ImageSource, PictureEncoder, Shown
 from pumice.infer.text import TextStream, answer_lead
 from pumice.model.vlm import VisionLanguageModel
@@ -126,10 +127,11 @@ class Looker:
             answer: of the model or of anybody else.
             span: first character and the one behind the last of the words in question; all by default.
             steps: points of the path.
-            stopped: asked before each of them; true ends the work.
+            stopped: asked at every tensor that is kept for gradients; true ends the work.
 
         Raises:
-            UsageError: no picture, no answer, a span outside of it, or weights that let no gradient through.
+            UsageError: no picture, no answer, a span outside of it, weights that let no gradient through, or
+                more to keep for gradients than half of the free memory.
             PromptTooLong: more than the model's context.
             DataError, TemplateError: a conversation that cannot be rendered.
             ImageError: a picture that cannot be opened.
@@ -149,6 +151,8 @@ class Looker:
         evens = [_even(embeds_LD, self._features(one)) for embeds_LD, one in zip(embeds, places, strict=True)]
         order = [image for image, _, _ in row.spans]
         gradients = [torch.zeros_like(embeds_LD) for embeds_LD in embeds]
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        kept = Kept(tensors, most_kept(self.model.device), row.ids_1T.shape[1], lambda: _check(stopped))
         for step in range(steps):
             _check(stopped)
             part = (step + 0.5) / steps
@@ -156,7 +160,7 @@ class Looker:
                 torch.lerp(even, whole, part).requires_grad_(True)
                 for even, whole in zip(evens, embeds, strict=True)
             ]
-            for number, gradient in enumerate(self._gradients(row, points, order)):
+            for number, gradient in enumerate(self._gradients(row, points, order, kept)):
                 gradients[number] += gradient / steps
         _check(stopped)
         with torch.no_grad():
@@ -215,9 +219,12 @@ class Looker:
             (starts[wanted[0]], min(ends[wanted[-1]], len(answer))),
         )
 
-    def _gradients(self, row: _Row, points: Sequence[Tensor], order: Sequence[int]) -> Sequence[Tensor]:
+    def _gradients(
+        self, row: _Row, points: Sequence[Tensor], order: Sequence[int], kept: Kept
+    ) -> Sequence[Tensor]:
         with torch.enable_grad():
-            value = self._logprob(row, points, order)
+            with kept.watch():
+                value = self._logprob(row, points, order)
             if not value.requires_grad:
                 raise UsageError(
                     "the weights of this model let no gradient through",

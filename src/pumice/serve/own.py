@@ -98,7 +98,7 @@ class Own:
         try:
             looked = await work
         except asyncio.CancelledError:
-            gone.set()  # the client left: the thread ends before its next step
+            gone.set()  # the client left: the thread ends at its next tensor
             raise
         assert looked is not None
         return looked

@@ -72,6 +72,15 @@ def test_without_a_kernel_torch_computes(form: Any) -> None:
         assert (layer(input_TI).float() - wanted_TO).norm() < tolerance * wanted_TO.norm()
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_without_a_kernel_gradients_pass(form: Any) -> None:
+    """Also of few rows: torch's own product in 4 bits has none."""
+    layer = QuantizedLinear.of(torch.randn(64, 96), None, form, None)
+    input_TI = torch.randn(3, 96, dtype=torch.bfloat16, requires_grad=True)
+    (gradient_TI,) = torch.autograd.grad(layer(input_TI).sum(), input_TI)
+    assert torch.allclose(gradient_TI[0].float(), layer.weight_as(torch.float32).sum(0), rtol=0.05, atol=0.1)
+
+
 @pytest.mark.parametrize(("form", "most"), [("int8", 0.006), ("int4", 0.09)])
 def test_what_quantising_costs(form: Any, most: float) -> None:
     weight_OI = torch.randn(64, 256) * 0.02

@@ -114,6 +114,8 @@ class QuantizedLinear(nn.Module):
     def _aten(self, input_xI: Tensor) -> bool:
         fits = self.out_features % ATEN_OUTPUTS == 0 and self.in_features % GROUP == 0
         few = input_xI.shape[:-1].numel() <= GROUP  # of more, the weights are brought to bfloat16 once
+        if input_xI.requires_grad and torch.is_grad_enabled():
+            return False  # torch knows no gradient of it
         return self.form == "int4" and input_xI.is_cpu and input_xI.dtype == torch.bfloat16 and fits and few
 
     def _packed(self) -> tuple[Tensor, Tensor]:
