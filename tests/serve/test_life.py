@@ -138,16 +138,27 @@ def test_draining_finishes_what_runs_and_lets_nothing_in(make: Make) -> None:
     assert live.backend.closed
 
 
-def test_draining_has_an_end(make: Make) -> None:
-    live = make(drain_seconds=0.05)
-    live.backend.hold = True
-    sock = posting(live, CHAT)
-    assert live.backend.wait_for(lambda: live.backend.open == 1)
-    live.server.handle_exit(signal.SIGTERM, None)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("by", ["time", "a second signal"])
+def test_draining_has_an_end_that_clients_are_told(
+    make: Make, stream: bool, by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = make(drain_seconds=0.05 if by == "time" else 60.0)
+    live.backend.hold, live.backend.hold_after = True, 1
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(lambda: live.chat("Hi", stream=stream))
+        assert live.backend.wait_for(lambda: live.backend.open == 1)
+        live.server.handle_exit(signal.SIGTERM, None)
+        if by != "time":
+            live.server.handle_exit(signal.SIGTERM, None)
+        reply = asked.result(20)
+    assert "gave this request up" in reply.text
+    assert reply.status_code == (200 if stream else 503)
+    live.client.close()
     live.thread.join(20)
     assert not live.thread.is_alive()
     assert live.backend.asked[0].aborted.is_set()
-    sock.close()
+    assert "Traceback" not in caplog.text
 
 
 def test_idle_models_are_let_go_and_come_back(make: Make) -> None:
@@ -157,9 +168,10 @@ def test_idle_models_are_let_go_and_come_back(make: Make) -> None:
     assert live.chat().status_code == 200
     states = live.service.models.all
     assert (states["one"].state, states["two"].state) == ("ready", "out")
+    until(lambda: states["one"].users == 0)  # the reply is there a little before
     now[0] = 61.0
-    until(lambda: states["one"].state != "ready")
-    assert live.backend.closed
+    until(lambda: live.backend.closed)
+    assert states["one"].state == "out"
     assert live.chat().status_code == 200
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +118,20 @@ def test_a_client_that_leaves_ends_its_look(
     assert live.chat().status_code == 200, "answers do not wait for looks"
     seeing.hold_looks.set()
     leaving.join(20)
+
+
+def test_a_server_that_stops_ends_looks(make: Make, seeing: Seeing) -> None:
+    live = make(load=lambda _: seeing, drain_seconds=0.05)
+    seeing.hold_looks = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(lambda: live.client.post(ROUTE, json=asked()))
+        until(lambda: len(seeing.looks) == 1)
+        live.server.handle_exit(signal.SIGTERM, None)
+        reply = looking.result(20)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "aborted")
+    live.client.close()
+    live.thread.join(20)
+    assert not live.thread.is_alive()
 
 
 def test_a_model_that_cannot_look_says_so(make: Make) -> None:

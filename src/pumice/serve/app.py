@@ -50,7 +50,8 @@ class Endpoint:
         except Exception as error:
             failure = failure_of(error)
             call.log["error"] = failure.code or failure.status
-            if failure.status >= 500 and failure.code != "model_loading":  # waiting is no fault
+            # Waiting is no fault, and neither is a server that stops.
+            if failure.status >= 500 and failure.code not in ("model_loading", "aborted"):
                 logger.error("call %s failed", call.id, exc_info=_cause(error))
             if call.status:  # half an answer is out: nothing can be added to it
                 raise

@@ -83,7 +83,7 @@ class Own:
             span = None if given.span is None else (given.span[0], given.span[1])
             ask = Ask(talk.messages, None, images, _NOTHING)
             began = time.monotonic()
-            looked = await self._look(looks, ask, last.content, span)
+            looked = await self._look(call, looks, ask, last.content, span)
         except Exception as error:
             raise failure_of(error) from error
         finally:
@@ -91,8 +91,11 @@ class Own:
         call.log["prompt_tokens"] = looked.prompt_tokens
         return Whole(self._written(served.name, looked, time.monotonic() - began))
 
-    async def _look(self, backend: Looks, ask: Ask, answer: str, span: tuple[int, int] | None) -> Looked:
+    async def _look(
+        self, call: Call, backend: Looks, ask: Ask, answer: str, span: tuple[int, int] | None
+    ) -> Looked:
         gone = threading.Event()
+        self.service.ends_by(call, gone.set)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._looker, backend.look, ask, answer, span, gone.is_set)
         try:
@@ -100,7 +103,8 @@ class Own:
         except asyncio.CancelledError:
             gone.set()  # the client left: the thread ends at its next tensor
             raise
-        assert looked is not None
+        if looked is None:
+            raise Failure(503, "the server gave this request up", code="aborted", retry_after=5)
         return looked
 
     def _written(self, model: str, looked: Looked, seconds: float) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from pumice.serve.service import Service
 
 SWEEP_TICKS = 10
 """Idle models are looked for once a second: uvicorn ticks ten times in one."""
+TELLING = 2.0
+"""Seconds in which clients whose calls are ended can be told."""
 
 logger = logging.getLogger("pumice.serve")
 
@@ -92,8 +94,8 @@ def bind(host: str, port: int) -> socket.socket:
 class DrainingServer(uvicorn.Server):
     """A server that finishes what runs before it stops.
 
-    The first SIGTERM or Ctrl-C lets no new request in and waits for those under way; the second, or
-    ``drain_seconds``, ends them.
+    The first SIGTERM or Ctrl-C lets no new request in and waits for those under way. The second, or
+    ``drain_seconds``, ends them: their clients are told. A third, or ``TELLING`` seconds, waits for nothing.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
@@ -101,11 +103,15 @@ class DrainingServer(uvicorn.Server):
         self.service, self.drain_seconds = service, drain_seconds
         self.error: Exception | None = None
         self._deadline = 0.0
+        self._ending = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came."""
-        if self.service.draining:
+        if self._ending:
             self.should_exit = self.force_exit = True
+            return
+        if self.service.draining:
+            self._deadline = 0.0
             return
         self.service.draining = True
         self._deadline = time.monotonic() + self.drain_seconds
@@ -114,6 +120,10 @@ class DrainingServer(uvicorn.Server):
         """Called ten times a second: whether to stop now."""
         if self.service.draining:
             late = time.monotonic() >= self._deadline
+            if late and not self._ending:
+                self._ending, late = True, False
+                self._deadline = time.monotonic() + TELLING
+                self.service.end_all()
             if late or self.service.open == 0:
                 self.should_exit = True
                 self.force_exit = self.force_exit or late

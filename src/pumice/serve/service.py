@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -62,6 +62,7 @@ class Service:
         self.budget = PixelBudget(limits.pixels_held)
         self.open = 0
         self.draining = False
+        self._endings: set[Callable[[], None]] = set()
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="pumice-decode")
         self._fetchers = ThreadPoolExecutor(8, thread_name_prefix="pumice-fetch")
 
@@ -69,6 +70,16 @@ class Service:
     def standing(self) -> str:
         """What ``/health`` says: ok, loading, or draining."""
         return "draining" if self.draining else "ok" if self.models.started else "loading"
+
+    def ends_by(self, call: Call, end: Callable[[], None]) -> None:
+        """Have ``end`` called where the server cannot wait for a call: it makes the call fail with 503."""
+        self._endings.add(end)
+        call.stack.callback(self._endings.discard, end)
+
+    def end_all(self) -> None:
+        """End all calls under way that can be ended."""
+        for end in list(self._endings):
+            end()
 
     def seed(self, given: int | None) -> int:
         """A request's seed, or one drawn for it."""
@@ -144,6 +155,7 @@ class Service:
             backend = await call.stack.enter_async_context(self.models.use(served))
             flow = Flow(backend, asks, self.make_filter, self.metrics, served.name)
             call.stack.callback(lambda: self._note(call, flow))
+            self.ends_by(call, flow.give_up)
             return await call.stack.enter_async_context(flow)
         except Exception as error:
             raise failure_of(error) from error
