@@ -294,14 +294,12 @@ def _backend(
 
     from pumice.infer.engine import Engine, Limits
     from pumice.infer.engine.room import check_weights, default_tokens
-    from pumice.infer.weights import BITS, chosen_weights, load_to_answer
+    from pumice.infer.weights import chosen_weights, load_to_answer, loaded_size
     from pumice.serve.engines import EngineBackend
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = chosen_weights(fact.folder, weights, device.type)
-    # Codes in a file are fewer numbers than the weights they stand for.
-    stored = fact.dtype in ("I8", "U8")
-    check_weights(fact.parameters, 8 * fact.size / fact.parameters if stored else BITS[chosen], device)
+    check_weights(*loaded_size(fact.folder, chosen), device)
     made = load_to_answer(fact.folder, chosen, template=template, device=device.type)
     model, tokenizer, processor = made
     limits = Limits(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pumice.model.counting import numbers_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.loading import load
 from pumice.model.pieces import Checkpoint
@@ -19,6 +20,9 @@ DTYPES: dict[Weights, str] = {"fp32": "float32", "fp16": "float16"}
 """Of what is no linear layer of the language model; bfloat16 beside all others."""
 BITS: dict[Weights, float] = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8.5, "int4": 4.5}
 """Of a weight, its share of a scale included."""
+_HEAD, _EMBEDDINGS = "lm_head.weight", "embed_tokens.weight"
+_PLAIN = ("vision", "tower", "projector", "connector", "image_newline", "norm", "embed")
+"""In names of weights that are never quantised: of the tower, the connector, norms and embeddings."""
 
 
 def load_to_answer(
@@ -63,6 +67,26 @@ def settings_of(weights: Weights) -> dict[str, Any]:
     """What a record of answers says of the weights that gave them: no two kinds have the same."""
     told = {"dtype": DTYPES.get(weights, "bfloat16")}
     return told if weights not in QUANTIZED else {**told, "weights": weights}
+
+
+def loaded_size(folder: Path, weights: Weights) -> tuple[int, int]:
+    """How many numbers a checkpoint's weights have, and the bytes that they take once loaded so.
+
+    Raises:
+        CheckpointError: a file is missing or is not what its name says.
+    """
+    plain = BITS[weights] if weights in DTYPES else BITS["bf16"]
+    few = weights if weights in QUANTIZED else None
+    tensors = numbers_of(find_checkpoint(folder))
+    bits = 0.0
+    for one in tensors:
+        head = one.key.endswith(_HEAD)
+        linear = not one.key or (one.key.endswith(".weight") and not any(part in one.key for part in _PLAIN))
+        bits += one.count * (plain if few is None or not linear else BITS["int8" if head else few])
+    if few is not None and not any(one.key.endswith(_HEAD) for one in tensors):
+        # The head shares the embeddings' weights on disk, and gets its own when it is quantised.
+        bits += BITS["int8"] * sum(one.count for one in tensors if one.key.endswith(_EMBEDDINGS))
+    return sum(one.count for one in tensors), int(bits / 8)
 
 
 def _stored(folder: Path) -> Weights | None:

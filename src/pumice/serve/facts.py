@@ -83,7 +83,9 @@ def read_facts(name: str, folder: Path) -> Facts:
                     number = _product(tensor["shape"])
                     parameters += number
                     dtypes[tensor["dtype"]] = dtypes.get(tensor["dtype"], 0) + number
-        size = size or sum(file.stat().st_size for file in folder.glob("*.bin"))
+        if not size and path.name == "config.json":
+            size = sum(file.stat().st_size for file in folder.glob("*.bin"))
+            parameters, dtypes = _pickled(folder) if size else (0, {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the model's files cannot be read ({type(error).__name__})",
@@ -94,6 +96,16 @@ def read_facts(name: str, folder: Path) -> Facts:
     dtype = max(dtypes, key=lambda kind: dtypes[kind], default="unknown")
     modified = path.stat().st_mtime
     return Facts(name, folder, modified, size, digest.hexdigest(), parameters, dtype, config)
+
+
+def _pickled(folder: Path) -> tuple[int, dict[str, int]]:
+    """How many numbers a folder of pickles has, and how many of each type."""
+    from pumice.model.counting import numbers_of  # with torch, which other folders do not take so early
+
+    dtypes: dict[str, int] = {}
+    for one in numbers_of(folder):
+        dtypes[one.dtype] = dtypes.get(one.dtype, 0) + one.count
+    return sum(dtypes.values()), dtypes
 
 
 def _header(file: Path) -> bytes:

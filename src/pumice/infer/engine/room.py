@@ -62,23 +62,24 @@ def weight_bytes(model: VisionLanguageModel) -> int:
     return sum(one.numel() * one.element_size() for one in tensors.values())
 
 
-def check_weights(parameters: int, bits: float, device: torch.device) -> None:
+def check_weights(parameters: int, bytes_: int, device: torch.device) -> None:
     """Refuse weights that the memory of a device cannot hold, before any is read.
 
     Args:
         parameters: numbers in the weights.
-        bits: of each, once loaded.
+        bytes_: that they take, once loaded.
         device: where they go.
 
     Raises:
         UsageError: they do not fit; says both numbers.
     """
     free = free_bytes(device)
-    needed = int(parameters * bits / 8 * ACTIVATIONS)
+    needed = int(bytes_ * ACTIVATIONS)
     if free is None or needed <= free:
         return
     raise UsageError(
-        f"the model's {parameters / 1e9:.1f} billion weights take {_gib(needed)} GiB at {bits:g} bits, and "
+        f"the model's {parameters / 1e9:.1f} billion weights take {_gib(needed)} GiB at "
+        f"{8 * bytes_ / max(1, parameters):.3g} bits, and "
         f"{_gib(free)} GiB are free on {device.type}",
         where="weights",
         remedy="load them in fewer bits, free memory, or take a smaller model",
