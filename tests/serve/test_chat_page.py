@@ -254,6 +254,8 @@ def test_what_a_model_says_stays_text(live: Live, seeing: Seeing, page: Page) ->
         const began = performance.now();
         const worst = ['*a ', '**', '_ ', '`', '[', '> ', '- ', '|', '# ', ' ', '[a](', '~~x'];
         for (const bad of worst) render(bad.repeat(20000 / bad.length));
+        render('~'.repeat(100000) + '`');  // no fence after all
+        render('```' + ' '.repeat(100000) + '`');
         return (performance.now() - began) / 1000;"""
     )
     assert seconds < 20, "a text that is made to be slow"

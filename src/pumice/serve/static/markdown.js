@@ -10,7 +10,7 @@ const ITEM = /^( {0,12})([-*+]|\d{1,9}[.)])(?:\s+(.*)|)$/;
 const ALIGNS = /^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$/;
 
 const LONGEST = 1000;
-// Headings, rules and tables are short lines. In long ones their patterns would look at each place again and again.
+// Headings, rules, tables and fences are short lines. In long ones their patterns would look at each place again and again.
 const short = (line) => (line.length > LONGEST ? "" : line);
 const isRow = (line) => short(line).includes("|");
 const isAligns = (line) => line.includes("-") && line.includes("|") && ALIGNS.test(short(line));
@@ -32,7 +32,7 @@ export function split(text) {
   let open = null, lines = [];
   const end = () => { if (lines.length) blocks.push(lines.join("\n")); lines = []; };
   for (const line of text.replace(/\r\n?/g, "\n").split("\n")) {
-    const fence = FENCE.exec(line);
+    const fence = FENCE.exec(short(line));
     if (open) {
       lines.push(line);
       if (line.trim().startsWith(open) && !line.trim().replaceAll(open[0], "")) { open = null; end(); }
@@ -86,7 +86,7 @@ function blocks(lines, depth) {
   while (k < lines.length) {
     const line = lines[k];
     if (!line.trim()) { k++; continue; }
-    const fence = FENCE.exec(line), heading = HEADING.exec(short(line));
+    const fence = FENCE.exec(short(line)), heading = HEADING.exec(short(line));
     if (fence) {
       const end = lines.findIndex((one, at) => at > k && one.trim().startsWith(fence[1]) && !one.trim().replaceAll(fence[1][0], ""));
       const stop = end < 0 ? lines.length : end;
@@ -122,7 +122,7 @@ function blocks(lines, depth) {
 
 function starts(lines, k) {
   const line = lines[k];
-  return !line.trim() || FENCE.test(line) || HEADING.test(short(line)) || RULE.test(short(line)) || /^ {0,3}>/.test(line) ||
+  return !line.trim() || FENCE.test(short(line)) || HEADING.test(short(line)) || RULE.test(short(line)) || /^ {0,3}>/.test(line) ||
     ITEM.test(line) || (isRow(line) && isAligns(lines[k + 1] ?? ""));
 }
 
