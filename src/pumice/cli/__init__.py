@@ -16,6 +16,7 @@ from pumice.cli import (
     data,
     evaluate,
     export,
+    generate,
     judge,
     look,
     merge,
@@ -50,6 +51,9 @@ app = typer.Typer(
 )
 app.add_typer(world.app, name="world")
 app.add_typer(data.app, name="data")
+app.command("generate", epilog=generate.EPILOG)(generate.generate)
+app.command("generate prompts", epilog=generate.PROMPTS_EPILOG)(generate.prompts)
+app.command("generate compare", epilog=generate.COMPARE_EPILOG)(generate.compare)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)

@@ -22,21 +22,42 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An object as boxes name it: its category and where it is."""
+    """An object as boxes name it: its category and where it is.
+
+    Attributes:
+        category: what it is; of a region its phrase, of text the text.
+        box: where it is.
+        crowd: whether the box is around many of the kind, so that they cannot be counted.
+    """
 
     category: str
     box: Box
+    crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SceneText:
-    """All a teacher sees of a picture: captions, boxes with categories, boxes of legible text."""
+    """All a teacher sees of a picture.
+
+    Attributes:
+        id: by which rows about it are told from others.
+        image: its file, inside the image folder and relative to it.
+        captions: sentences about it.
+        instances: boxes with categories.
+        texts: boxes of legible text.
+        regions: boxes with phrases that people wrote (Visual Genome).
+        mentions: sentences of a text that refer to it, where it is a figure.
+        size: width and height in pixels; None where nobody told.
+    """
 
     id: str
     image: str
     captions: tuple[str, ...]
     instances: tuple[Instance, ...]
     texts: tuple[Instance, ...] = ()
+    regions: tuple[Instance, ...] = ()
+    mentions: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Reading scenes: what a text-only teacher is told of each picture, one record per line.
 
 A record is ``{"id": str | int, "image": str, "captions": [str], "instances": [{"category": str, "bbox":
-[x1, y1, x2, y2]}], "texts"?: [{"text": str, "bbox": [...]}]}``, boxes as fractions of width and height
-(LLaVA 1.0's generator wrote COCO's captions and boxes in this way). Unknown keys are refused: a
+[x1, y1, x2, y2]}], "texts"?: [{"text": str, "bbox": [...]}], "regions"?: [{"phrase": str, "bbox": [...]}],
+"mentions"?: [str], "width"?: int, "height"?: int}``, boxes as fractions of width and height (LLaVA 1.0's
+generator wrote COCO's captions and boxes in this way). Unknown keys are refused: a
 misspelt ``texts`` would otherwise be data that no teacher ever sees.
 """
 
@@ -19,7 +20,7 @@ from pumice.errors import DataError
 from pumice.generate.protocol import Instance, SceneText
 from pumice.types import Origin
 
-_KEYS = ("id", "image", "captions", "instances", "texts")
+_KEYS = ("id", "image", "captions", "instances", "texts", "regions", "mentions", "width", "height")
 _REQUIRED = _KEYS[:4]
 
 
@@ -62,6 +63,9 @@ def parse_scene(record: Mapping[str, Any], where: str) -> SceneText:
         record: a parsed row (see the top of this module).
         where: what an error names as the place.
 
+    Returns:
+        The scene; an instance may also say ``"crowd": true``.
+
     Raises:
         DataError: the first thing that is not as the layout says.
     """
@@ -73,7 +77,24 @@ def parse_scene(record: Mapping[str, Any], where: str) -> SceneText:
         captions=tuple(words(caption, f"caption {index}", where) for index, caption in enumerate(captions)),
         instances=_boxes(record, "instances", "category", where),
         texts=_boxes(record, "texts", "text", where) if "texts" in record else (),
+        regions=_boxes(record, "regions", "phrase", where) if "regions" in record else (),
+        mentions=_sentences(record, "mentions", where) if "mentions" in record else (),
+        size=_size(record, where),
     )
+
+
+def _sentences(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    listed = as_list(record[key], key, where)
+    return tuple(words(one, f"{key}[{index}]", where) for index, one in enumerate(listed))
+
+
+def _size(record: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    if "width" not in record and "height" not in record:
+        return None
+    width, height = (record.get(key) for key in ("width", "height"))
+    if type(width) is not int or type(height) is not int or min(width, height) < 1:
+        raise bad(f"width and height are {width!r} and {height!r}", where, "write both in pixels")
+    return width, height
 
 
 def _boxes(record: Mapping[str, Any], key: str, label: str, where: str) -> tuple[Instance, ...]:
@@ -83,7 +104,10 @@ def _boxes(record: Mapping[str, Any], key: str, label: str, where: str) -> tuple
         if not isinstance(item, dict):
             raise bad(f"{name} is {kind(item)}", where, f'write {{"{label}": ..., "bbox": [x1, y1, x2, y2]}}')
         keys = (label, "bbox")
-        check_keys(item, keys, where, required=keys, of=name)
+        check_keys(item, (*keys, "crowd"), where, required=keys, of=name)
         text = words(item[label], f"the {label} of {name}", where)
-        out.append(Instance(text, read_box(item["bbox"], name, where)))
+        crowd = item.get("crowd", False)
+        if not isinstance(crowd, bool):
+            raise bad(f"the crowd of {name} is {kind(crowd)}", where, "write true or false")
+        out.append(Instance(text, read_box(item["bbox"], name, where), crowd))
     return tuple(out)

@@ -1,0 +1,142 @@
+"""Whether a turn that a teacher wrote can be kept: form, length, language, leaks, repetition, grounding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pumice.generate.grounding import (
+    Evidence,
+    correction_fault,
+    existence_fault,
+    statement_fault,
+    text_fault,
+)
+from pumice.generate.language import is_in, word_count
+from pumice.generate.objects import singular, word_set
+from pumice.generate.spec import Spec
+from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER
+
+CHECKS = ("refused", "format", "cut", "length", "language", "leak", "repeated", "grounding", "agreement")
+"""Names of what a row may be rejected for, in the order in which they are looked at."""
+SAME = 0.8
+"""Share of words that two questions have in common from which one is a repetition of the other."""
+
+YES = ("yes", "ja", "oui", "sí", "si", "sì", "sim", "是", "有", "はい")
+
+_LEAKS = {
+    "en": r"\b(captions?|bounding box(es)?|(the|these|given|provided) (notes|annotations|coordinates)|"
+    r"(based on|according to|from) the (\w+ )?(descriptions?|text|information|notes|sentences)|"
+    r"(descriptions?|sentences?|notes|annotations) (\w+ )?"
+    r"(says?|mentions?|states?|describes?|indicates?|provided)|"
+    r"(is|are|was|were|not) (\w+ )?(mentioned|specified|stated|described|noted) (in|by|here)|"
+    r"(does|do) not (say|mention|specify)|(can ?not|can't|unable to) (see|view) the (image|picture|photo)|"
+    r"as an ai\b|language model)",
+    "de": r"\b(bildunterschrift(en)?|bildbeschreibung(en)?|laut (der|den) (beschreibung|text|notizen)|"
+    r"(die|den|der) notizen|wird (nicht )?erwähnt|als ki\b|sprachmodell)",
+    "fr": r"\b(légendes?|selon (la|les|le) (description|texte|notes)|(les|des) notes|n'est pas mentionn\w*|"
+    r"modèle de langage)",
+    "es": r"\b(pies? de foto|leyendas?|según (la|el|las|los) (descripción|texto|notas)|(las|de) notas|"
+    r"no se menciona|modelo de lenguaje)",
+    "it": r"\b(didascali[ae]|secondo (la|il|le|gli) (descrizione|testo|note|appunti)|(gli|degli) appunti|"
+    r"non (è|viene) menzionat\w|modello linguistico)",
+    "pt": r"\b(legendas?|segundo (a|o|as|os) (descrição|texto|notas)|(as|das) notas|não (é|foi) mencionad\w|"
+    r"modelo de linguagem)",
+    "zh": r"(标题|说明文字|笔记|根据描述|描述中|未提及|边界框|语言模型)",
+    "ja": r"(キャプション|注釈|メモ|説明文|記述によ|バウンディングボックス|言語モデル)",
+}
+_LEAK = {code: re.compile(pattern, re.I) for code, pattern in _LEAKS.items()}
+_COORDINATES = re.compile(r"\[\s*\d*\.?\d+\s*(,\s*\d*\.?\d+\s*){3}\]")
+_IDLE = word_set(
+    "a an the is are was do does can could you i we it this that there in of to on at what which how "
+    "tell me see seen visible picture image photo please any have has and or be"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something is rejected: the check, one of ``CHECKS``, and its reason in words."""
+
+    check: str
+    reason: str
+
+
+def turn_fault(
+    question: str,
+    answer: str,
+    spec: Spec,
+    language: str,
+    evidence: Evidence,
+) -> Fault | None:
+    """What is wrong with one question and its answer; None where nothing is.
+
+    Args:
+        question: without response-format prompt.
+        answer: as it would be learnt.
+        spec: its kind.
+        language: that was asked for.
+        evidence: of its scene, or scenes.
+    """
+    for name, text in (("question", question), ("answer", answer)):
+        if not text.strip():
+            return Fault("format", f"the {name} is empty")
+        if PLACEHOLDER in text or VIDEO_PLACEHOLDER in text:
+            return Fault("format", f"the {name} holds {PLACEHOLDER} or {VIDEO_PLACEHOLDER}")
+    least, most = spec.words
+    count = word_count(answer, language)
+    if not least <= max(count, 1) <= most:
+        return Fault("length", f"the answer has {count} words; {least} to {most} are wanted")
+    own = () if spec.questions else (question,)
+    if not is_in(" ".join((*own, answer)), language):
+        return Fault("language", f"it is not in the language {language}")
+    known = " ".join(evidence.sentences + evidence.texts).lower()
+    for text in (*own, answer):
+        leak = _LEAK[language].search(text)
+        if leak and leak[0].lower() not in known:
+            return Fault("leak", f"it says {leak[0]!r}")
+        if _COORDINATES.search(text):
+            return Fault("leak", "it holds coordinates")
+    fault = _ungrounded(question, answer, spec, language, evidence)
+    return Fault("grounding", fault) if fault else None
+
+
+def _ungrounded(question: str, answer: str, spec: Spec, language: str, evidence: Evidence) -> str | None:
+    if spec.grounding == "text":
+        return text_fault(question, answer, evidence)
+    if language != "en" or spec.grounding in ("none", "phrase"):
+        return None
+    if spec.grounding == "existence":
+        return existence_fault(question, answer, evidence)
+    if spec.grounding == "absent":
+        return correction_fault(question, answer, evidence)
+    asked = "" if spec.questions else question
+    return statement_fault(asked, answer, evidence, guesses=spec.grounding == "asserted")
+
+
+class Asked:
+    """The questions about one scene so far, of all kinds, so that none is asked twice."""
+
+    def __init__(self) -> None:
+        self._said: list[tuple[str, list[str]]] = []
+
+    def repeats(self, question: str) -> str | None:
+        """The earlier question that this one repeats; else it is remembered, and None."""
+        stems = [singular(word) for word in re.findall(r"\w+", question.lower())]
+        content = [word for word in stems if word not in _IDLE] or stems
+        for earlier, words in self._said:
+            both = {*words} & {*content}
+            # The order counts, too: a left of b is not b left of a.
+            in_order = [word for word in words if word in both] == [word for word in content if word in both]
+            if in_order and len(both) >= SAME * len({*words, *content}):
+                return earlier
+        self._said.append((question, content))
+        return None
+
+
+def unbalanced(turns: Sequence[tuple[str, str]]) -> list[int]:
+    """The turns that are too many of yes or of no, the last ones first to go; by their places."""
+    yes = [n for n, (_, answer) in enumerate(turns) if answer.lower().startswith(YES)]
+    no = [n for n in range(len(turns)) if n not in yes]
+    keep = min(len(yes), len(no))
+    return sorted([*yes[keep:], *no[keep:]])

@@ -1,0 +1,155 @@
+"""The page of a generation: what was written of each kind, what was rejected and why, samples of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pumice.errors import DataError
+from pumice.files import write_text
+from pumice.generate.write import RECORD
+from pumice.report.html import Markup, join, tag
+
+PAGE = "report.html"
+ABOUT = {
+    "refused": "the server would not write it",
+    "format": "not in the form that was asked for, or too few turns",
+    "cut": "cut off at the longest length",
+    "length": "too short or too long",
+    "language": "in another language",
+    "leak": "speaks of captions, notes or coordinates, or of not seeing the picture",
+    "repeated": "asks what was asked before",
+    "grounding": "the scene does not bear it out",
+    "agreement": "the second pass said no",
+}
+
+
+def write_generation_page(folder: Path) -> Path:
+    """Render ``generation.json`` of a folder as ``report.html``, and return where it is.
+
+    Raises:
+        DataError: there is no such record, or it cannot be read.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the record of the generation cannot be read ({error})",
+            where=str(path),
+            remedy="name a folder that pumice generate wrote",
+        ) from error
+    page = folder / PAGE
+    write_text(page, "<!doctype html>\n" + render_generation(record) + "\n")
+    return page
+
+
+def render_generation(record: Mapping[str, Any]) -> Markup:
+    """The page."""
+    style = files("pumice.report").joinpath("style.css").read_text("utf-8")
+    body = (
+        tag("h1", "Generated data"),
+        tag("p", _lead(record)),
+        tag("h2", "What was written"),
+        _kinds(record),
+        tag("h2", "What was rejected"),
+        _rejected(record),
+        tag("h2", "Samples"),
+        [
+            (tag("h3", name), [_sample(row) for row in rows])
+            for name, rows in sorted(record["samples"].items())
+        ],
+        tag("h2", "Samples of what was rejected"),
+        [
+            (tag("h3", f"{check}: {ABOUT[check]}"), [_refused(row) for row in rows])
+            for check, rows in record["rejected_samples"].items()
+        ]
+        or tag("p", "Nothing was."),
+    )
+    head = tag(
+        "head", tag("meta", charset="utf-8"), tag("title", "Generated data"), tag("style", Markup(style))
+    )
+    return tag("html", head, tag("body", tag("main", *body, class_="page")), lang="en")
+
+
+def _lead(record: Mapping[str, Any]) -> str:
+    rows = sum(kind["rows"] for kind in record["kinds"].values())
+    turns = sum(kind["turns"] for kind in record["kinds"].values())
+    teachers = " and ".join(
+        one["model"] + (f" ({one['host']})" if one["host"] else "") for one in record["teachers"]
+    )
+    tokens = record["tokens"]
+    cost = f", cost {record['cost']:.4g} by the prices given" if record["cost"] else ""
+    state = "" if record["complete"] else " It is not complete: some replies are still missing."
+    return (
+        f"{rows:,} rows with {turns:,} answers about {record['scenes']['number']:,} scenes, written by "
+        f"{teachers}: {record['requests']['replies']:,} replies, {tokens['prompt_tokens']:,} tokens sent, "
+        f"{tokens['completion_tokens']:,} received{cost}.{state}"
+    )
+
+
+def _kinds(record: Mapping[str, Any]) -> Markup:
+    heads = (
+        "kind",
+        "jobs",
+        "rows",
+        "answers",
+        "words an answer",
+        "kept of turns",
+        "came to nothing",
+        "pending",
+    )
+    lines = []
+    for name, kind in record["kinds"].items():
+        bad = sum(kind["rejected"].values())
+        mean = f"{kind['words'] / kind['turns']:.1f}" if kind["turns"] else ""
+        share = f"{100 * kind['turns'] / (kind['turns'] + bad):.1f}%" if kind["turns"] + bad else ""
+        cells = (kind["jobs"], kind["rows"], kind["turns"], mean, share, kind["empty"], kind["pending"])
+        lines.append(
+            tag(
+                "tr",
+                tag("th", name),
+                [tag("td", f"{one:,}" if isinstance(one, int) else one) for one in cells],
+            )
+        )
+    passed = ", ".join(f"{name} {count:,}" for name, count in record["passed_over"].items())
+    note = f"Scenes that have nothing of what a kind is made from: {passed}." if passed else None
+    return join(_table(heads, lines), tag("p", note) if note else None)
+
+
+def _rejected(record: Mapping[str, Any]) -> Markup:
+    checks = [check for check in ABOUT if any(check in kind["rejected"] for kind in record["kinds"].values())]
+    if not checks:
+        return tag("p", "Nothing was.")
+    lines = [
+        tag("tr", tag("th", name), [tag("td", f"{kind['rejected'].get(check, 0):,}") for check in checks])
+        for name, kind in record["kinds"].items()
+    ]
+    meanings = [tag("li", f"{check}: {ABOUT[check]}") for check in checks]
+    return join(_table(("kind", *checks), lines), tag("ul", meanings))
+
+
+def _table(heads: tuple[str, ...], lines: list[Markup]) -> Markup:
+    head = tag("thead", tag("tr", [tag("th", one) for one in heads]))
+    return tag("div", tag("table", head, tag("tbody", lines)), class_="scroll")
+
+
+def _sample(row: Mapping[str, Any]) -> Markup:
+    names = row["image"] if isinstance(row["image"], str) else ", ".join(row["image"])
+    turns = [
+        tag("p", tag("strong", "Q " if turn["from"] == "human" else "A "), turn["value"])
+        for turn in row["conversations"]
+    ]
+    return tag("div", tag("p", tag("code", names)), turns, class_="note")
+
+
+def _refused(row: Mapping[str, Any]) -> Markup:
+    said = (
+        (tag("p", tag("strong", "Q "), row["question"]), tag("p", tag("strong", "A "), row["answer"]))
+        if "question" in row
+        else tag("p", row["reply"])
+    )
+    return tag("div", tag("p", tag("code", row["id"]), f" {row['reason']}"), said, class_="note")
