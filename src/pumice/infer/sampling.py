@@ -12,6 +12,8 @@ MIN_TEMPERATURE = 1e-4
 SEEDS = 2**64
 """torch's generators know this many seeds."""
 MOST_LOGPROBS = 20
+REPETITION = (0.01, 100.0)
+"""Bounds of the repetition penalty: beyond them scores leave float32, and what is barred could be drawn."""
 MOST_PENALTY = 2.0
 MOST_BIAS = 100.0
 """Bounds of the OpenAI API."""
@@ -31,7 +33,8 @@ class Sampling:
         seed: of this request's own generator, 0 to 2**64 - 1; a request's draws depend on nothing else in
             its batch.
         repetition_penalty: the score of every token that stands in prompt or answer is divided by it where it
-            is positive and multiplied by it where it is negative, as in transformers; 1 changes nothing.
+            is positive and multiplied by it where it is negative, as in transformers; 0.01 to 100, and 1
+            changes nothing.
         presence_penalty: taken from the score of every token that stands in the answer, -2 to 2.
         frequency_penalty: the same for each time that it stands there, -2 to 2.
         logit_bias: (token id, number) pairs; the number, -100 to 100, is added to the token's score.
@@ -89,9 +92,10 @@ class Sampling:
         return penalties or bool(self.logit_bias) or self.json_schema is not None
 
     def _check_penalties(self) -> None:
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+        least, most = REPETITION
+        if not least <= self.repetition_penalty <= most:
             raise UsageError(
-                f"repetition_penalty must be above 0, got {self.repetition_penalty}",
+                f"repetition_penalty must be {least:g} to {most:g}, got {self.repetition_penalty}",
                 where="repetition_penalty",
             )
         for name in ("presence_penalty", "frequency_penalty"):

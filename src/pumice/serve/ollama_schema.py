@@ -17,7 +17,7 @@ class Options(Body):
     top_k: int = Field(40, ge=0, lt=2**31)
     seed: int | None = Field(None, ge=-(2**63), lt=2**64)
     num_predict: int | None = Field(None, ge=-2)
-    repeat_penalty: float = Field(1.1, gt=0, le=10)
+    repeat_penalty: float = Field(1.1, ge=0.01, le=10)
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None

@@ -11,8 +11,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from pumice.errors import UsageError
 from pumice.infer.engine.sampler import Sampler, choose, logprobs_of
-from pumice.infer.sampling import Sampling
+from pumice.infer.sampling import REPETITION, Sampling
 
 LOGITS = torch.tensor([0.3, 2.0, -1.0, 1.2, 1.1, 0.0])
 
@@ -74,6 +75,19 @@ def test_greedy_takes_the_most_likely() -> None:
 def test_the_ends_of_the_settings_draw() -> None:
     logits = torch.tensor([-1e4, 3e4, 2.9e4, float("-inf")])
     assert Sampler(Sampling(temperature=1e-4, seed=2**64 - 1)).draw(logits) == 1
+
+
+@pytest.mark.parametrize("penalty", REPETITION)
+@pytest.mark.parametrize("temperature", [0.0, 1e-4, 2.0])
+def test_no_penalty_draws_what_is_barred(penalty: float, temperature: float) -> None:
+    logits = torch.tensor([-1e3, 1e3, 0.0, float("-inf")])
+    sampler = Sampler(Sampling(repetition_penalty=penalty, temperature=temperature), prompt=range(4))
+    assert sampler.draw(logits) != 3
+    assert not sampler._adjusted(logits).isnan().any()
+    for beyond in (penalty / 10, penalty * 10):
+        if not REPETITION[0] <= beyond <= REPETITION[1]:
+            with pytest.raises(UsageError, match=r"0\.01 to 100"):
+                Sampling(repetition_penalty=beyond)
 
 
 def test_answers_of_one_request_draw_apart() -> None:
