@@ -117,7 +117,7 @@ def test_draws_follow_the_seed(pumice: Any, trained: Any, picture: Path) -> None
     [
         (["tnyi", "hello"], 1, "'tiny'"),
         (["{run}", "--template", "v2", "hello"], 1, "v1"),
-        (["{run}", "--top-p", "0", "hello"], 2, "top_p"),
+        (["{run}", "--top-p", "0", "hello"], 2, "--top-p"),
         (["{run}", "--temperature", "1e-40", "hello"], 2, "temperature"),
         (["{run}", "--seed", str(2**64), "hello"], 2, "seed"),
         (["{run}", "   "], 2, "empty"),

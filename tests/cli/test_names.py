@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pumice.cli.models import find_model, find_part, run_named
+from pumice.cli.serve import named
 from pumice.cost.hardware import get_hardware
 from pumice.errors import CheckpointError, RunError, UsageError, suggest
 from pumice.model.hub import find_checkpoint
@@ -45,6 +46,18 @@ def test_a_path_in_a_folder_that_is_there_is_no_name_of_the_hub(here: Path) -> N
     with pytest.raises(CheckpointError) as caught:
         find_part("parts/tower", "vision", here / "runs")
     assert "hub:" not in str(caught.value.remedy)
+
+
+def test_a_name_of_the_hub_is_a_model_behind_its_prefix(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        find_model("llava-hf/llava-1.5-7b-hf")
+    assert "write hub:llava-hf/llava-1.5-7b-hf" in str(caught.value.remedy)
+    (here / "config.json").write_text("{}")
+    asked: list[str] = []
+    monkeypatch.setattr("pumice.model.hub.fetch_checkpoint", lambda name: asked.append(name) or here)
+    assert find_model("hub:llava-hf/llava-1.5-7b-hf") == here
+    assert asked == ["llava-hf/llava-1.5-7b-hf"]
+    assert named(["hub:some/model"]) == {"model": here}, "clients ask for it by the last part"
 
 
 def test_hardware_is_found_in_capitals_and_by_its_beginning() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,12 @@ def test_processor_of_transformers_gives_our_ids_and_pixels(tiny: Any, tmp_path:
     )
     assert given["input_ids"][0].tolist() == ours.input_ids.tolist()
     assert np.abs(given["pixel_values"][0].numpy() - tiny.processor(picture)).max() < 1e-6
+
+
+def test_others_may_read_the_weights_where_they_may_read_new_files(tiny: Any, tmp_path: Path) -> None:
+    folder = save(tiny, tmp_path / "m")
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    assert len(modes) == 1, "weights have the mode of the files beside them"
 
 
 @pytest.mark.parametrize("connector", ["linear", "mlp1x_gelu", "mlp3x_gelu", "mlp2x_gelu"])

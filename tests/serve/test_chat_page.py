@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pumice.serve.backend import Ask
+from pumice.serve.backend import Ask, TooLong
 from pumice.serve.guard import Door
 from pumice.serve.keys import Keys, key_of
 
@@ -345,13 +345,36 @@ def test_settings_count_and_failures_are_sentences(make: Make, seeing: Seeing, p
     settings = request.ask.settings
     assert (settings.temperature, settings.top_p, settings.max_new_tokens) == (0.5, 0.9, 33)
     assert [one.role for one in request.ask.messages] == ["system", "user"]
+    seeing.error = TooLong("the prompt has 9000 tokens, but the model's context is 2048")
+    page.click("#new")
+    ask(page, "A long one")
+    wrong = page.until("document.querySelector('.assistant .trouble')?.textContent")
+    assert wrong.endswith("is 2048. Edit the question to be shorter, or begin a new chat.")
     seeing.error = None
+    page.errors.clear()  # and the 400
     locked.stop()
     page.click("#new")
     ask(page, "Still there?")
     wrong = page.until("document.querySelector('.assistant .trouble')?.textContent")
     assert wrong == "The server does not answer. Is pumice serve still running?"
     page.errors.clear()  # the refused connection
+
+
+def test_on_a_low_screen_a_new_chat_begins_at_its_top_and_settings_can_be_left(
+    live: Live, page: Page
+) -> None:
+    page.look(width=360, height=420)
+    ask(page, "Hello")
+    answered(page)
+    page.js("document.querySelector('#scroll').scrollTop = 1e6")
+    page.click("#new")
+    page.js("await new Promise(requestAnimationFrame); return 1")
+    assert page.js("document.querySelector('#scroll').scrollTop") == 0
+    page.click("#settings-open")
+    seen = """const box = [...document.querySelectorAll('#settings button')].at(-1).getBoundingClientRect();
+    return box.top >= 0 && box.bottom <= innerHeight"""
+    assert page.js(seen), "the button that closes them is in sight"
+    page.click("#settings button", "Done")
 
 
 def test_it_can_be_read_by_everybody(live: Live, page: Page) -> None:

@@ -125,13 +125,17 @@ def test_draining_finishes_what_runs_and_lets_nothing_in(make: Make) -> None:
     with ThreadPoolExecutor(2) as pool:
         streamed = pool.submit(lambda: live.chat("Hi", stream=True).text)
         assert live.backend.wait_for(lambda: live.backend.open == 1)
+        waited: list[int] = []
+        live.server.waits = waited.append
         live.server.handle_exit(signal.SIGTERM, None)
+        until(lambda: waited == [1])
         refused = live.chat()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         assert "retry-after" in refused.headers
         assert live.client.get("/health").json() == {"status": "draining"}
         live.backend.release()
         assert streamed.result(20).endswith("data: [DONE]\n\n")
+    assert waited == [1], "told once"
     live.client.close()
     live.thread.join(20)
     assert not live.thread.is_alive()

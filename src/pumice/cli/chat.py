@@ -36,7 +36,8 @@ def chat(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A model's folder, a run's folder, or a shipped model such as tiny."
+            metavar="MODEL",
+            help="A model's folder, a run's folder, a shipped model such as tiny, or hub:ORG/NAME.",
         ),
     ],
     question: Annotated[
@@ -108,6 +109,12 @@ def chat(
     from pumice.image.decode import image_size
     from pumice.image.video import video_info
 
+    if not 0 < top_p <= 1:
+        raise UsageError(
+            f"{top_p:g} is no share of the probability",
+            where="--top-p",
+            remedy="give a number above 0 and at most 1",
+        )
     folder = find_model(model)
     for image in images or ():
         image_size(image)
@@ -179,6 +186,8 @@ def _questions(question: str | None, *, lines: bool) -> list[str]:
             raise UsageError(
                 "--lines reads standard input, and a QUESTION is given", remedy="give one of them"
             )
+        if not question.strip():
+            raise UsageError("the question is empty", where="QUESTION", remedy="ask something")
         return [question]
     text = sys.stdin.read()
     found = [line.strip() for line in (text.splitlines() if lines else [text]) if line.strip()]

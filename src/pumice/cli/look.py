@@ -31,7 +31,8 @@ def look(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A model's folder, a run's folder, or a shipped model such as tiny."
+            metavar="MODEL",
+            help="A model's folder, a run's folder, a shipped model such as tiny, or hub:ORG/NAME.",
         ),
     ],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What is asked about the pictures.")],

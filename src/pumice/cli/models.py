@@ -35,15 +35,21 @@ LEAST_CACHE = 256 << 20
 
 def find_model(name: str) -> Path:
     """The folder of a model: a shipped one by name, a checkpoint's folder, or a run's finished model, the run
-    by its name or its folder.
+    by its name or its folder; behind ``hub:`` a repository of the hub, fetched where the cache lacks it.
 
     Raises:
         CheckpointError: there is no such model; the remedy names the nearest.
     """
+    from pumice.types import HUB
     from pumice.world.embedded import resolve
 
     try:
-        folder = run_named(name) or resolve(name, "model")
+        if name.startswith(HUB):
+            from pumice.model.hub import fetch_checkpoint
+
+            folder = fetch_checkpoint(name.removeprefix(HUB))
+        else:
+            folder = run_named(name) or resolve(name, "model")
     except CheckpointError as error:
         if near := _near_run(name):
             error.remedy = f"did you mean {near}? Or {error.remedy}"
@@ -148,7 +154,11 @@ def _random(name: str, kind: Kind, runs: Path) -> Path:
 
 
 def label(name: str) -> str:
-    """A short name for a model: of ``runs/tiny/model`` it is ``tiny``."""
+    """A short name for a model: of ``runs/tiny/model`` it is ``tiny``, of ``hub:ORG/NAME`` its ``NAME``."""
+    from pumice.types import HUB
+
+    if name.startswith(HUB):
+        return name.rpartition("/")[2] or "model"
     path = Path(name.removeprefix("embedded:"))
     return path.parent.name if path.name == "model" and path.parent.name else path.name or "model"
 

@@ -40,8 +40,8 @@ def serve(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="A model's folder, a run's folder, or a shipped model such as tiny; NAME=FOLDER gives it "
-            "the name that clients ask for.",
+            help="A model's folder, a run's folder, a shipped model such as tiny, or hub:ORG/NAME; "
+            "NAME=MODEL gives it the name that clients ask for.",
         ),
     ],
     host: Annotated[
@@ -217,7 +217,16 @@ def serve(
     shown = "localhost" if is_loopback(host) else host
     address = f"http://{shown}:{sock.getsockname()[1]}"
     note(f"{', '.join(facts)} at {address}/v1 (Ollama's calls at {address}); loading")
-    run(service, door, sock, drain_seconds=drain_seconds, ready=lambda: note("ready; Ctrl-C stops"))
+    run(
+        service,
+        door,
+        sock,
+        drain_seconds=drain_seconds,
+        ready=lambda: note(f"ready; chat at {address}/; Ctrl-C stops"),
+        waits=lambda calls: note(
+            f"stopping; {calls} under way, at most {drain_seconds:g} s; Ctrl-C again ends at once"
+        ),
+    )
 
 
 def named(words: list[str]) -> dict[str, Path]:

@@ -146,7 +146,7 @@ class ChatSession:
             UsageError: nothing was asked here.
         """
         if not self.turns:
-            raise UsageError("there is no turn to take back", remedy="ask something first")
+            raise UsageError("nothing was asked yet", remedy="ask something first")
         turn = self.turns.pop()
         del self.messages[-2:]
         if turn.images:

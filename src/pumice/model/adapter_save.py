@@ -17,6 +17,7 @@ from pumice.model.layout import RECORD
 from pumice.model.lora import ADAPTERS
 from pumice.model.save import disk_tensors, model_record, write_chat_template, write_json, write_tokenizer
 from pumice.model.vlm import VisionLanguageModel
+from pumice.model.weights import readable_as_others
 
 _TOWERS = ("vision_tower.", "vision_towers.")
 
@@ -75,3 +76,4 @@ def save_adapter(
 
 def _write(tensors: dict[str, Tensor], file: Path) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
+    readable_as_others(file)

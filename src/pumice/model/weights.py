@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,15 @@ def open_weights(folder: Path) -> dict[str, Stored]:
     return tensors
 
 
+def readable_as_others(file: Path) -> None:
+    """Give a file the mode that the process gives new files; safetensors' are for their owner alone."""
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder) / "new"
+        made.touch()
+        mode = made.stat().st_mode
+    file.chmod(stat.S_IMODE(mode))
+
+
 def write_tensors(tensors: Mapping[str, Stored], folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
     """Write tensors to ``folder`` as one file, or as shards of at most ``shard_bytes`` with an index.
 
@@ -129,6 +140,7 @@ def write_tensors(tensors: Mapping[str, Stored], folder: Path, dtype: torch.dtyp
         name = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         shard = {key: tensors[key].read().to("cpu", _kind(tensors[key], dtype)).contiguous() for key in keys}
         save_file(shard, folder / name, metadata={"format": "pt"})
+        readable_as_others(folder / name)
         weight_map |= dict.fromkeys(keys, name)
     if len(shards) > 1:
         index = {

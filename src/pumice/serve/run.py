@@ -98,8 +98,15 @@ class DrainingServer(uvicorn.Server):
     ``drain_seconds``, ends them: their clients are told. A third, or ``TELLING`` seconds, waits for nothing.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        drain_seconds: float,
+        waits: Callable[[int], None] | None = None,
+    ) -> None:
         super().__init__(config)
+        self.waits = waits
         self.service, self.drain_seconds = service, drain_seconds
         self.error: Exception | None = None
         self._deadline = 0.0
@@ -120,6 +127,10 @@ class DrainingServer(uvicorn.Server):
         """Called ten times a second: whether to stop now."""
         if self.service.draining:
             late = time.monotonic() >= self._deadline
+            # Not where the signal is handled: it may come amid another print.
+            if self.waits is not None and self.service.open:
+                self.waits(self.service.open)
+            self.waits = None
             if late and not self._ending:
                 self._ending, late = True, False
                 self._deadline = time.monotonic() + TELLING
@@ -139,6 +150,7 @@ def serve(
     *,
     drain_seconds: float = 30.0,
     ready: Callable[[], None] | None = None,
+    waits: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until a signal; models are loaded while the server already answers ``/health``.
 
@@ -148,6 +160,7 @@ def serve(
         sock: a listening socket; it is closed.
         drain_seconds: the longest wait for answers under way.
         ready: called once all models are loaded.
+        waits: called at the first signal with the number of calls under way, where there are any.
 
     Raises:
         Exception: what loading a model at the start raised.
@@ -163,7 +176,7 @@ def serve(
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=64 << 10,
     )
-    server = DrainingServer(config, service, drain_seconds)
+    server = DrainingServer(config, service, drain_seconds, waits)
     asyncio.run(_serve(server, sock, ready))
     if server.error is not None:
         raise server.error

@@ -66,11 +66,11 @@ def resolve(name: str, kind: str | None = None) -> Path:
 
 
 def _perhaps_hub(path: Path, kind: str | None) -> str:
-    """What to write where a path of a recipe looks like the name of a repository of the hub."""
+    """What to write where a path looks like the name of a repository of the hub."""
     name = "/".join(path.parts[-2:])
     beside = path.parent.parent if path.is_absolute() else Path()
     likely = _HUB_NAME.fullmatch(name) and not path.parent.exists() and beside.is_dir()
-    if kind in (None, "model") or not likely:
+    if kind is None or not likely:
         return ""
     return f"for a model of the hub write hub:{name}; or "
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pumice.errors import MissingExtraError, UsageError
-from pumice.infer.engine.schema import ANY_OBJECT
+from pumice.infer.engine.schema import ANY_OBJECT, Schemas
 
 SCHEMA = json.dumps(
     {
@@ -19,6 +19,16 @@ SCHEMA = json.dumps(
         "additionalProperties": False,
     }
 )
+
+
+def accepts(schema: Any, tokenizer: Any, text: str) -> bool:
+    """Whether an answer that obeys a schema may begin so."""
+    matcher = Schemas(tokenizer, []).matcher(json.dumps(schema))
+    for token in tokenizer.encode(text, add_special_tokens=False):
+        if not matcher.allowed(len(tokenizer))[token]:
+            return False
+        matcher.take(token)
+    return True
 
 
 @pytest.fixture
@@ -39,6 +49,46 @@ def test_random_weights_write_what_the_schema_says(rig: Any, show: Any, temperat
         assert set(found) == {"colour", "count"}
         assert found["colour"] in ("red", "blue")
         assert isinstance(found["count"], int)
+
+
+@pytest.mark.usefixtures("llguidance")
+def test_members_that_are_not_listed_are_not_invented(rig: Any, show: Any) -> None:
+    listed = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+    for schema, path in (
+        (listed, ()),
+        ({"type": "array", "items": listed, "minItems": 1, "maxItems": 1}, (0,)),
+        ({"$ref": "#/$defs/one", "$defs": {"one": listed}}, ()),
+        (
+            {"type": "object", "properties": {"properties": listed}, "required": ["properties"]},
+            ("properties",),
+        ),
+    ):
+        for seed in range(3):
+            answer = rig.alone(
+                rig.request(
+                    "What ?", show(0), json_schema=json.dumps(schema), temperature=5.0, seed=seed,
+                    max_new_tokens=200,
+                )
+            )[0]  # fmt: skip
+            assert answer.reason == "stop"
+            found = json.loads(answer.text)
+            for key in path:
+                assert len(found) == 1
+                found = found[key]
+            assert set(found) == {"colour"}
+
+
+@pytest.mark.usefixtures("llguidance")
+def test_objects_that_are_open_or_put_together_stay_so(rig: Any) -> None:
+    member = {"type": "integer", "maximum": 9}
+    parts = [
+        {"type": "object", "properties": {name: member}, "required": [name]} for name in ("first", "second")
+    ]
+    opened = {**parts[0], "additionalProperties": member, "minProperties": 2}
+    begun = '{"first": 1, "second": 2'
+    for schema in ({"allOf": parts}, {**parts[0], "anyOf": [parts[1]]}, opened):
+        assert accepts(schema, rig.engine.tokenizer, begun), schema
+    assert not accepts(parts[0], rig.engine.tokenizer, begun)
 
 
 @pytest.mark.usefixtures("llguidance")

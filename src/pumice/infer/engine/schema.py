@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +23,14 @@ ANY_OBJECT = '{"type": "object"}'
 """The schema of any JSON object."""
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to write a value. Where blanks may stand anywhere, small models write blanks for ever."""
+
+_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+"""Where a schema has schemas by name."""
+_VALUES = ("enum", "const", "default", "examples")
+"""Where a schema has values that are no schemas."""
+_COMPOSING = {"allOf", "not", "if", "dependentSchemas", "unevaluatedProperties"}
+_ELSEWHERE = {"anyOf", "oneOf", "$ref", "patternProperties"}
+"""What says more of an object than the schema that lists its members."""
 
 
 class Matcher:
@@ -79,20 +87,53 @@ class Schemas:
                 remedy="pip install 'pumice[schema]'",
             ) from error
         try:
-            json.loads(schema)
+            closed = json.dumps(_closed(json.loads(schema)))
         except ValueError as error:
             raise UsageError(f"the schema is not JSON: {error}", where="json_schema") from error
         with self._lock:
             if self._vocabulary is None:
                 self._vocabulary = hf.from_tokenizer(self._tokenizer, eos_token=self._end_ids or None)
         try:
-            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(closed, overrides=_COMPACT)
         except ValueError as error:
             raise _refused(str(error)) from error
         matcher = llguidance.LLMatcher(self._vocabulary, grammar)
         if matcher.is_error():
             raise _refused(matcher.get_error())
         return Matcher(matcher)
+
+
+def _closed(schema: Any) -> Any:
+    """The schema, where objects whose members are listed have no others.
+
+    JSON Schema lets any member stand beside those that it lists. A model then may invent members up to its
+    longest answer, so other servers close such objects, too; ``additionalProperties`` opens one. Schemas
+    that put one object together of several stay as they are: each part would forbid the others' members.
+    """
+    return schema if any(_composed(one) for one in _inside(schema)) else _close(schema)
+
+
+def _composed(schema: dict[str, Any]) -> bool:
+    return bool(_COMPOSING & schema.keys() or ("properties" in schema and _ELSEWHERE & schema.keys()))
+
+
+def _inside(schema: Any) -> Iterator[dict[str, Any]]:
+    """The schema and all schemas in it."""
+    if isinstance(schema, dict):
+        yield schema
+        for key, inner in schema.items():
+            named = key in _NAMED and isinstance(inner, dict)
+            for one in inner.values() if named else inner if isinstance(inner, list) else (inner,):
+                if key not in _VALUES:
+                    yield from _inside(one)
+
+
+def _close(schema: Any) -> Any:
+    copy = json.loads(json.dumps(schema))
+    for one in list(_inside(copy)):
+        if "properties" in one:
+            one.setdefault("additionalProperties", False)
+    return copy
 
 
 def _refused(why: str) -> UsageError:

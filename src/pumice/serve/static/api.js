@@ -16,9 +16,10 @@ export function useKey(given) {
 
 /** A call that failed, with a sentence for the person before the page. */
 export class Trouble extends Error {
-  constructor(sentence, { status = 0, after = null } = {}) {
+  constructor(sentence, { status = 0, after = null, code = null } = {}) {
     super(sentence);
     this.status = status;
+    this.code = code;
     this.after = after; // seconds, where the server says when to come back
   }
 }
@@ -40,7 +41,7 @@ async function call(path, body, signal) {
   let told = null;
   try { told = (await reply.json()).error; } catch { /* not the server's own words */ }
   throw new Trouble(sentence(reply.status, told?.message ?? ""), {
-    status: reply.status, after: Number(reply.headers.get("Retry-After")) || null,
+    status: reply.status, after: Number(reply.headers.get("Retry-After")) || null, code: told?.code,
   });
 }
 
@@ -90,7 +91,7 @@ export async function ask(body, signal, on) {
 }
 
 function take(chunk, end, on) {
-  if (chunk.error) throw new Trouble(sentence(500, chunk.error.message ?? ""));
+  if (chunk.error) throw new Trouble(sentence(500, chunk.error.message ?? ""), { code: chunk.error.code });
   if (chunk.usage) end.usage = chunk.usage;
   for (const choice of chunk.choices) {
     if (choice.delta.content) on.text(choice.delta.content);

@@ -214,6 +214,7 @@ async function answer(another = false) {
     if (error.name === "AbortError") turn.cut = "Stopped.";
     else if (error instanceof Trouble) {
       turn.error = error.message;
+      if (error.code === "context_length_exceeded") turn.error += " Edit the question to be shorter, or begin a new chat.";
       turn.after = error.after;
       if (error.status === 401) askKey(error.message);
     } else turn.error = `This page failed: ${error.message}`;
@@ -312,6 +313,7 @@ $("new").addEventListener("click", () => {
   busy(false);
   say("A new chat");
   $("question").focus();
+  $("scroll").scrollTop = 0;
 });
 const exported = (name, type, text) => { $("exports").hidePopover(); download(name, type, text); };
 $("export-markdown").addEventListener("click", () => exported("chat.md", "text/markdown", talk.markdown()));
