@@ -99,6 +99,21 @@ def test_a_spent_budget_is_told_and_the_same_command_goes_on(scenes: Path, pumic
     assert "6 replies, 2 calls in this sitting" in done.out
 
 
+def test_ctrl_c_says_that_nothing_is_lost(
+    scenes: Path, pumice: Pumice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ("generate", scenes, "--teacher", "scripted", "--kinds", "caption")
+    with monkeypatch.context() as patch:
+        patch.setattr("pumice.generate.carry_out.write_rows", stop)
+        done = pumice(*words)
+    assert done.code == 130
+    assert "every reply so far is kept" in done.err
+    assert "3 replies, 0 calls in this sitting" in pumice(*words).out
+
+
 def test_prompts_of_ones_own(scenes: Path, pumice: Pumice) -> None:
     assert pumice("generate", "prompts", "mine").code == 0
     text = Path("mine/caption.yaml").read_text()
@@ -151,7 +166,7 @@ def test_the_worlds_teacher_passes_every_check(
     assert done.code == 0, done.both
     record: dict[str, Any] = json.loads(Path("generated/generation.json").read_text())
     rejected = {name: kind["rejected"] for name, kind in record["kinds"].items() if kind["rejected"]}
-    assert {check for kind in rejected.values() for check in kind} <= {"repeated"}, rejected
+    assert {check for kind in rejected.values() for check in kind} <= {"repeated", "balance"}, rejected
     checked = pumice("data", "check", "generated/data.json", "--images", world)
     assert checked.code == 0, checked.both
 

@@ -25,6 +25,7 @@ from ..evaluate.stand_in import Body, StandIn, fails
 from .small import files_of, plan, scene, terms
 
 SPECS = list(read_specs().values())
+ASKED = (("dog", "yes"), ("bench", "no"), ("car", "yes"), ("bus", "no"))
 
 KILLED = """
 import os, signal, sys
@@ -227,6 +228,25 @@ def test_a_teacher_of_rules_is_checked_too(tmp_path: Path) -> None:
     assert record["kinds"]["conversation"]["rejected"] == {"grounding": 1}
     (row,) = json.loads((tmp_path / "data.json").read_text())
     assert [turn["value"] for turn in row["conversations"]] == ["<image>\nWhat is there?", "A dog."]
+
+
+def test_what_was_asked_before_leaves_yes_and_no_in_balance(tmp_path: Path) -> None:
+    """A repeated question goes, and one of the other answer with it."""
+    scenes = [scene()]
+    two = "\n".join(f"Q: Is there a {name}?\nA: {said}" for name, said in ASKED)
+
+    def answer(body: Body) -> str:
+        if "as many are answered" in body["messages"][0]["content"]:
+            return "Q: Is there a dog in the picture?\nA: yes"
+        return two
+
+    with StandIn(answer) as server:
+        teacher = Endpoint(server.url, "judge-1", "", concurrency=1)
+        carry_out(plan(scenes, "short,existence"), terms(scenes), [teacher], tmp_path)
+    short, existence = json.loads((tmp_path / "data.json").read_text())
+    assert short["type"] == "short"
+    answers = [turn["value"] for turn in existence["conversations"][1::2]]
+    assert sorted(answers) == ["No", "Yes"]
 
 
 def test_the_estimate_counts_what_is_asked(tmp_path: Path) -> None:

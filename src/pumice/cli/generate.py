@@ -136,7 +136,7 @@ def generate(
 ) -> None:  # fmt: skip
     """Write instruction data about pictures that the teacher never sees."""
     from pumice.cli.console import out as console
-    from pumice.errors import UsageError
+    from pumice.errors import Interrupted, UsageError
     from pumice.generate.budget import Budget
     from pumice.generate.carry_out import carry_out, carry_out_rules, vocabulary_of
     from pumice.generate.plan import Plan
@@ -184,8 +184,15 @@ def generate(
         teacher, model, second, second_url, list(specs.values()), faults or 0.0,
         keys=(key_variable, second_key_variable), concurrency=concurrency, timeout=timeout,
     )  # fmt: skip
-    with _progress() as progress:
-        record = carry_out(plan, terms, endpoints, out, budget=budget, progress=progress)
+    try:
+        with _progress() as progress:
+            record = carry_out(plan, terms, endpoints, out, budget=budget, progress=progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "stopped; every reply so far is kept",
+            where=str(out),
+            remedy="run the same command again: it goes on from there, and asks nothing twice",
+        ) from error
     _tell(record, out, console)
 
 

@@ -18,7 +18,18 @@ from pumice.generate.objects import singular, word_set
 from pumice.generate.spec import Spec
 from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER
 
-CHECKS = ("refused", "format", "cut", "length", "language", "leak", "repeated", "grounding", "agreement")
+CHECKS = (
+    "refused",
+    "format",
+    "cut",
+    "length",
+    "language",
+    "leak",
+    "repeated",
+    "balance",
+    "grounding",
+    "agreement",
+)
 """Names of what a row may be rejected for, in the order in which they are looked at."""
 SAME = 0.8
 """Share of words that two questions have in common from which one is a repetition of the other."""

@@ -84,11 +84,13 @@ class Outcome:
         turns: questions and answers that are kept; none where the job came to nothing.
         rejected: what was written and is not kept.
         model: who wrote, as the server says; empty where nobody was asked.
+        least: with fewer turns it is no row.
     """
 
     turns: list[tuple[str, str]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     model: str = ""
+    least: int = 1
 
 
 Work: TypeAlias = "Generator[Wish, Reply, Outcome]"
@@ -139,8 +141,9 @@ def work(job: Job, terms: Terms) -> Work:
         if len(turns) >= job.spec.turns[0]:
             outcome.model = reply.model
             outcome.turns = turns
+            outcome.least = job.spec.turns[0]
             break
-        _too_few(turns, job, attempt, outcome)
+        too_few(turns, job.spec.turns[0], attempt, outcome)
     if outcome.turns and terms.agreement is not None and not boxed:
         yield from _agreed(job, terms, terms.agreement, outcome)
     return outcome
@@ -195,16 +198,20 @@ def _kept(
         if not job.spec.independent:
             break
     if job.spec.balanced:
-        for place in reversed(unbalanced(kept)):
-            question, answer = kept.pop(place)
-            fault = Fault("grounding", "there are more answers of this kind than of the other")
-            outcome.rejected.append(Rejected(fault, attempt, question, answer))
+        balance(kept, attempt, outcome)
     return kept
 
 
-def _too_few(turns: list[tuple[str, str]], job: Job, attempt: int, outcome: Outcome) -> None:
+def balance(turns: list[tuple[str, str]], attempt: int, outcome: Outcome) -> None:
+    """Take turns away until as many are answered by yes as by no."""
+    for place in reversed(unbalanced(turns)):
+        question, answer = turns.pop(place)
+        fault = Fault("balance", "there are more answers of this kind than of the other")
+        outcome.rejected.append(Rejected(fault, attempt, question, answer))
+
+
+def too_few(turns: list[tuple[str, str]], least: int, attempt: int, outcome: Outcome) -> None:
     """Reject what is left of a reply that has too few turns."""
-    least = job.spec.turns[0]
     for question, answer in turns:
         fault = Fault("format", f"only {len(turns)} of at least {least} turns are left")
         outcome.rejected.append(Rejected(fault, attempt, question, answer))
@@ -236,7 +243,7 @@ def _agreed(job: Job, terms: Terms, spec: Spec, outcome: Outcome) -> Work:
         if not job.spec.independent:
             break
     if len(outcome.turns) < job.spec.turns[0]:
-        _too_few(outcome.turns, job, 0, outcome)
+        too_few(outcome.turns, job.spec.turns[0], 0, outcome)
         outcome.turns = []
     return outcome
 

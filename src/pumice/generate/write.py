@@ -12,7 +12,7 @@ from typing import Any
 from pumice.data.lines import lines_file, to_line
 from pumice.generate.checks import CHECKS, Asked, Fault
 from pumice.generate.language import word_count
-from pumice.generate.work import Job, Outcome, Rejected
+from pumice.generate.work import Job, Outcome, Rejected, balance, too_few
 from pumice.types import PLACEHOLDER
 
 DATA, REJECTED, RECORD, REPLIES = "data.json", "rejected.jsonl", "generation.json", "replies.jsonl"
@@ -162,6 +162,11 @@ def _drop_repeated(job: Job, outcome: Outcome, asked: Asked) -> None:
         else:
             fault = Fault("repeated", f"it asks what {earlier!r} asks")
             outcome.rejected.append(Rejected(fault, 0, question, answer))
+    if job.spec.balanced:
+        balance(kept, 0, outcome)
+    if len(kept) < outcome.least:
+        too_few(kept, outcome.least, 0, outcome)
+        kept = []
     outcome.turns = kept
 
 

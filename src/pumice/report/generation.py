@@ -22,6 +22,7 @@ ABOUT = {
     "language": "in another language",
     "leak": "speaks of captions, notes or coordinates, or of not seeing the picture",
     "repeated": "asks what was asked before",
+    "balance": "right, and one yes or no too many",
     "grounding": "the scene does not bear it out",
     "agreement": "the second pass said no",
 }
