@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from pumice.model.quantized import kernel as module
 from pumice.model.quantized.kernel import Kernel, build, cache_folder, find_kernel, fingerprint
+from pumice.model.quantized.linear import QuantizedLinear
 
 
 @pytest.fixture
@@ -71,6 +73,26 @@ def test_a_compiler_that_fails_leaves_nothing(
         build("portable", cache / "x.so")
     assert list(cache.iterdir()) == []
     assert find_kernel() is None
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+def test_a_compiler_without_openmp_makes_one_that_computes_on_one_thread(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler, real = tmp_path / "c++", shutil.which("g++")
+    compiler.write_text(
+        "#!/bin/sh\nfor word; do [ $word = -fopenmp ] && echo unsupported option >&2 && exit 1; done\n"
+        f'exec {real} "$@" -O1\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(module.shutil, "which", lambda name: str(compiler))
+    cache.mkdir(parents=True)
+    build("portable", cache / "x.so")
+    assert "on one thread: no compiler here has OpenMP (c++: unsupported option)" in caplog.text
+    linear = QuantizedLinear.of(torch.randn(48, 96), None, "int8", Kernel("portable", cache / "x.so"))
+    input_TI = torch.randn(5, 96)
+    wanted_TO = input_TI @ linear.weight_as(torch.float32).t()
+    assert (linear(input_TI) - wanted_TO).norm() < 0.01 * wanted_TO.norm()
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -29,7 +30,8 @@ logger = logging.getLogger("pumice.kernel")
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 COMPILERS = ("g++", "clang++", "c++")
-FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-w")
+OPENMP = "-fopenmp"
+FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", OPENMP, "-fno-math-errno", "-fno-trapping-math", "-w")
 _AVX512 = (
     *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mfma"),
     "-mprefer-vector-width=512",
@@ -257,6 +259,8 @@ def fingerprint(path: str) -> str:
 def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> None:
     """Compile the kernel into a file that appears whole or not at all.
 
+    Where no compiler has OpenMP (Apple's clang), it is one that computes on one thread.
+
     Raises:
         OSError: there is no compiler, or the folder cannot be written.
         subprocess.SubprocessError: the compiler failed, or took too long.
@@ -264,12 +268,13 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
     found = [place for name in compilers if (place := shutil.which(name)) is not None]
     if not found:
         raise OSError(f"there is no compiler: {', '.join(compilers)}")
-    problems = []
-    for compiler in found:
+    problems: list[str] = []
+    single = tuple(one for one in FLAGS if one != OPENMP)
+    for flags, compiler in itertools.product((FLAGS, single), found):
         handle, name = tempfile.mkstemp(dir=library.parent, prefix=f"{library.stem}.", suffix=".partial")
         os.close(handle)
         try:
-            command = [compiler, *FLAGS, *PATHS[path][1], str(SOURCE), "-o", name]
+            command = [compiler, *flags, *PATHS[path][1], str(SOURCE), "-o", name]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=LONGEST_BUILD, check=False, errors="replace"
             )
@@ -277,6 +282,13 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
                 os.chmod(name, 0o700)
                 _settle(name)
                 os.replace(name, library)
+                if flags is single:
+                    logger.warning(
+                        "weights are computed on one thread: no compiler here has OpenMP (%s); "
+                        "install g++, or libomp beside clang++, then remove %s",
+                        problems[0],
+                        library,
+                    )
                 return
             problems.append(f"{Path(compiler).name}: {(done.stderr.strip().splitlines() or ['?'])[0]}")
         finally:
