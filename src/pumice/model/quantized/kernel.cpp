@@ -350,6 +350,50 @@ INLINE void tile_of_halves(const Matrix& m, const Acts& a, int64_t tile, int64_t
 #endif
 }
 
+#if defined(__AVX512BF16__)
+enum { WIDE_ROWS = 6, WIDE_PANEL_BYTES = 5 << 17 };  // most of a core's second cache
+
+// Two tiles beside each other and six rows, out[6][32]: a number of a row is loaded once for 32 outputs. Every
+// sum is made as in tile_of_halves. Sums have names, since g++ keeps arrays of so many in memory.
+static void two_tiles(const Matrix& m, const Acts& a, int64_t tile, int64_t row, float* out) {
+    const int64_t pairs = m.groups * (GROUP / 2);
+    const uint16_t* w = (const uint16_t*)m.codes + tile * pairs * 2 * TILE;
+    const uint16_t* v = w + pairs * 2 * TILE;
+    const uint16_t* x = a.half + row * pairs * 2;
+#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define BEGIN(r) \
+    __m512 even0_##r = _mm512_setzero_ps(), even1_##r = even0_##r, odd0_##r = even0_##r, odd1_##r = even0_##r;
+#define ADD(r) { \
+    int32_t x0, x1; \
+    memcpy(&x0, x + (r * pairs + p) * 2, 4); \
+    memcpy(&x1, x + (r * pairs + p) * 2 + 2, 4); \
+    const __m512bh y0 = (__m512bh)_mm512_set1_epi32(x0), y1 = (__m512bh)_mm512_set1_epi32(x1); \
+    even0_##r = _mm512_dpbf16_ps(even0_##r, w0, y0); \
+    even1_##r = _mm512_dpbf16_ps(even1_##r, v0, y0); \
+    odd0_##r = _mm512_dpbf16_ps(odd0_##r, w1, y1); \
+    odd1_##r = _mm512_dpbf16_ps(odd1_##r, v1, y1); \
+}
+#define STORE(r) \
+    _mm512_storeu_ps(out + r * 2 * TILE, _mm512_add_ps(even0_##r, odd0_##r)); \
+    _mm512_storeu_ps(out + r * 2 * TILE + TILE, _mm512_add_ps(even1_##r, odd1_##r));
+    EACH_ROW(BEGIN)
+    for (int64_t p = 0; p < pairs; p += 2, w += 4 * TILE, v += 4 * TILE) {
+        _mm_prefetch((const char*)w + 1024, _MM_HINT_T0);
+        _mm_prefetch((const char*)w + 1088, _MM_HINT_T0);
+        _mm_prefetch((const char*)v + 1024, _MM_HINT_T0);
+        _mm_prefetch((const char*)v + 1088, _MM_HINT_T0);
+        const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 2 * TILE);
+        const __m512bh v0 = (__m512bh)_mm512_loadu_si512(v), v1 = (__m512bh)_mm512_loadu_si512(v + 2 * TILE);
+        EACH_ROW(ADD)
+    }
+    EACH_ROW(STORE)
+#undef EACH_ROW
+#undef BEGIN
+#undef ADD
+#undef STORE
+}
+#endif
+
 template <int R>
 static void tile_rows(const Matrix& m, const Acts& a, int64_t tile, int64_t row, float* out) {
     if (m.kind == INT4) tile_of_codes<INT4, R>(m, a, tile, row, out);
@@ -363,29 +407,58 @@ static const TileRows TILE_ROWS[MOST_ROWS + 1] = {
     tile_rows<5>, tile_rows<6>, tile_rows<7>, tile_rows<8>,
 };
 
+// Rows row .. row + n of outputs, from found [n][outs], behind a bias where there is one.
+INLINE void put_outputs(
+    const float* found, const float* bias, int64_t outs, int64_t row, int64_t n, int64_t first, int64_t wide, float* out
+) {
+    for (int64_t r = 0; r < n; r++) {
+        float* y = out + (row + r) * wide + first;
+        if (bias != nullptr) {
+            for (int o = 0; o < outs; o++) y[o] = found[r * outs + o] + bias[first + o];
+        } else {
+            memcpy(y, found + r * outs, outs * sizeof(float));
+        }
+    }
+}
+
 // This thread's share of rows x weights, into out [rows][tiles * 16].
 static void product(const Matrix& m, const Acts& a, int64_t rows, float* out) {
     const int64_t threads = omp_get_num_threads(), me = omp_get_thread_num();
     const int64_t first = m.tiles * me / threads, last = m.tiles * (me + 1) / threads;
     const int64_t wide = m.tiles * TILE, row_bytes = m.groups * GROUP * (m.kind == BF16 ? 2 : 1);
-    int64_t panel = PANEL_BYTES / row_bytes / MOST_ROWS * MOST_ROWS;
-    if (panel < MOST_ROWS) panel = MOST_ROWS;
-    float found[MOST_ROWS * TILE];
+#if defined(__AVX512BF16__)
+    const int64_t at_once = m.kind == BF16 && rows > MOST_ROWS ? WIDE_ROWS : MOST_ROWS;
+#else
+    const int64_t at_once = MOST_ROWS;
+#endif
+    int64_t panel = PANEL_BYTES;
+#if defined(__AVX512BF16__)
+    if (at_once == WIDE_ROWS) panel = WIDE_PANEL_BYTES;
+#endif
+    panel = panel / row_bytes / at_once * at_once;
+    if (panel < at_once) panel = at_once;
+    float found[MOST_ROWS * TILE * 2];
     for (int64_t from = 0; from < rows; from += panel) {
         const int64_t to = from + panel < rows ? from + panel : rows;
-        for (int64_t tile = first; tile < last; tile++) {
-            for (int64_t row = from; row < to; row += MOST_ROWS) {
-                const int64_t n = to - row < MOST_ROWS ? to - row : int64_t(MOST_ROWS);
-                TILE_ROWS[n](m, a, tile, row, found);
-                for (int64_t r = 0; r < n; r++) {
-                    float* y = out + (row + r) * wide + tile * TILE;
-                    if (m.bias != nullptr) {
-                        for (int o = 0; o < TILE; o++) y[o] = found[r * TILE + o] + m.bias[tile * TILE + o];
-                    } else {
-                        memcpy(y, found + r * TILE, TILE * sizeof(float));
-                    }
+        for (int64_t tile = first; tile < last;) {
+            int64_t row = from, tiles = 1;
+#if defined(__AVX512BF16__)
+            if (at_once == WIDE_ROWS && tile + 1 < last && to - from >= WIDE_ROWS) {
+                tiles = 2;
+                for (; row + WIDE_ROWS <= to; row += WIDE_ROWS) {
+                    two_tiles(m, a, tile, row, found);
+                    put_outputs(found, m.bias, 2 * TILE, row, WIDE_ROWS, tile * TILE, wide, out);
                 }
             }
+#endif
+            for (; row < to; row += at_once) {
+                const int64_t n = to - row < at_once ? to - row : at_once;
+                for (int64_t t = tile; t < tile + tiles; t++) {
+                    TILE_ROWS[n](m, a, t, row, found);
+                    put_outputs(found, m.bias, TILE, row, n, t * TILE, wide, out);
+                }
+            }
+            tile += tiles;
         }
     }
 }
