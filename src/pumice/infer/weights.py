@@ -14,6 +14,7 @@ from pumice.model.pieces import Checkpoint
 from pumice.model.quantized.forms import QUANTIZED, Form, Weights
 from pumice.model.quantized.language import refuse_form
 from pumice.model.quantized.stored import is_ours
+from pumice.model.quantized.tower import tile_tower
 from pumice.model.weights import read_json
 
 DTYPES: dict[Weights, str] = {"fp32": "float32", "fp16": "float16"}
@@ -45,7 +46,9 @@ def load_to_answer(
     form: Form | None = None
     if chosen in ("int8", "int4") or (chosen == "bf16" and torch.device(device).type == "cpu"):
         form = chosen
-    return load(folder, dtype=DTYPES.get(chosen, "bfloat16"), form=form, template=template, device=device)
+    found = load(folder, dtype=DTYPES.get(chosen, "bfloat16"), form=form, template=template, device=device)
+    tile_tower(found.model.tower)
+    return found
 
 
 def chosen_weights(folder: Path, weights: Weights | None, device: str) -> Weights:

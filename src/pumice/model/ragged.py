@@ -49,10 +49,19 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """The stretches of a row in its order; sequences of one new token stand before all others."""
+    """The stretches of a row in its order; sequences of one new token stand before all others.
+
+    Attributes:
+        stretches: see above.
+        device: the memory's.
+        drawing: numbers of the stretches from whose last token something is drawn, in their order; None where
+            all tokens' last hidden states are read. Layers may leave out what nobody reads.
+        made: what was made of it, for all layers.
+    """
 
     stretches: tuple[Stretch, ...]
     device: torch.device
+    drawing: tuple[int, ...] | None = None
     made: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -65,6 +74,21 @@ class Ragged:
     def singles(self) -> int:
         """How many sequences have one new token."""
         return sum(one.count == 1 for one in self.stretches)
+
+    @property
+    def drawn(self) -> list[int]:
+        """The last tokens of the stretches of ``drawing``, in the order of the row."""
+        chosen = [self.stretches[number] for number in self.drawing or ()]
+        return [one.first + one.count - 1 for one in chosen]
+
+    def ends(self) -> Ragged:
+        """The last tokens of the stretches of ``drawing`` alone, as a row of their own."""
+        if "ends" not in self.made:
+            chosen = [self.stretches[number] for number in self.drawing or ()]
+            alone = [Stretch(number, 1, one.start, one.keys) for number, one in enumerate(chosen)]
+            self.made["ends"] = Ragged(tuple(alone), self.device)
+        found: Ragged = self.made["ends"]
+        return found
 
     def places(self) -> Tensor:
         """Where in the memory the new keys are written, int64 [T]."""

@@ -237,7 +237,8 @@ class VisionTower(Tower):
         positional, named = self._layer_arguments(core, pixels_NCHW)
         tokens = hidden_NSV.shape[1]
         ours = self.family.call == "mask" and self.config._attn_implementation == AUTO
-        if ours and fills_up(hidden_NSV):
+        # The kernel does not mind how many rows there are.
+        if ours and fills_up(hidden_NSV) and any(type(one) is nn.Linear for one in core.modules()):
             hidden_NSV = filled_up(hidden_NSV)
             positional = (filled_mask(hidden_NSV, tokens),)
         states = {0: hidden_NSV}

@@ -250,7 +250,9 @@ class VisionLanguageModel(nn.Module):
     ) -> Tensor:
         """Last hidden states [B, T, D] (after the final norm) of embeddings.
 
-        Layers that attend in a sliding window see the last so many of the keys that the mask shows.
+        Of a row of sequences from whose ends something is drawn (``Ragged.drawing``) they may be those of
+        these ends alone, [1, R, D]. Layers that attend in a sliding window see the last so many of the keys
+        that the mask shows.
 
         Args:
             embeds_BTD: the row's embeddings.

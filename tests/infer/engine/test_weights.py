@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pumice.errors import CheckpointError
+from pumice.infer.engine import Limits
 from pumice.infer.quality import divergence, reference
 from pumice.infer.weights import chosen_weights, load_to_answer, settings_of
 from pumice.model.pieces import Checkpoint
@@ -54,17 +55,21 @@ def test_a_layer_in_one_call_computes_what_its_modules_do(
     made = load(folder, dtype="float32", form=weights)
     assert is_fused(made.model)
     made.model._windows = dict.fromkeys(made.model._windows, window)
-    rig = engine_of(made.model, made.tokenizer, made.processor)
+    limits = Limits(tokens=2048, chunk=24)
+    rig = engine_of(made.model, made.tokenizer, made.processor, limits)
     seen: list[torch.Tensor] = []
-    hook = made.model.lm.model.norm.register_forward_hook(lambda *given: seen.append(given[2]))
+    # What is drawn from: the last layer leaves out all else.
+    head = made.model.lm.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     for _ in range(2):
         for name, images in (("One?", [show(1)]), ("And two, or three?", []), ("Four", [show(2)])):
             rig.ask(name, *images, max_new_tokens=4, ignore_end=True)
         rig.run()
         separate(made.model)
-        rig = engine_of(made.model, made.tokenizer, made.processor)
+        rig = engine_of(made.model, made.tokenizer, made.processor, limits)
     hook.remove()
     fused, plain = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert len({one.shape[0] for one in fused}) > 1  # parts of prompts beside answers under way
     assert [one.shape for one in fused] == [one.shape for one in plain]
     for left, right in zip(fused, plain, strict=True):
         # The modules round to 8 bits (or bfloat16) at the same places, but of other last bits.

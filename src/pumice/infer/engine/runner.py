@@ -7,6 +7,7 @@ the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence as Ordered
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pumice.infer.engine.arena import Arena
 from pumice.infer.engine.sequence import Sequence
+from pumice.model.last_layer import only_at
 from pumice.model.ragged import Ragged, Stretch
 from pumice.model.vlm import VisionLanguageModel
 
@@ -71,22 +73,26 @@ class Runner:
             stretches.append(Stretch(first, one.count, extent.start, stop))
         ids_1T = torch.tensor([ids], device=device)
         embeds_1TD = self.model.embed(ids_1T, embeds or None, spans)
-        self.arena.ragged = Ragged(tuple(stretches), device)
-        hidden_1TD = self.model.hidden(
-            embeds_1TD, torch.tensor([positions], device=device), self.arena.ragged, cache=self.arena.cache
-        )
+        drawing = tuple(number for number, one in enumerate(ordered) if one.count == one.sequence.left)
+        self.arena.ragged = ragged = Ragged(tuple(stretches), device, drawing)
+        last_RD = self._last(embeds_1TD, torch.tensor([positions], device=device), ragged)
         for one in ordered:
             assert one.sequence.extent is not None
             one.sequence.extent.filled += one.count
-        drawing = [
-            (one.sequence, stretch.first + stretch.count - 1)
-            for one, stretch in zip(ordered, stretches, strict=True)
-            if not one.sequence.left
-        ]
         if not drawing:
-            return [], hidden_1TD.new_empty(0, 0)
-        last_RD = hidden_1TD[
-            0, torch.tensor([place for _, place in drawing], dtype=torch.int64, device=device)
-        ]
+            return [], last_RD
         logits_RV = self.model.logits(last_RD).float()
-        return [sequence for sequence, _ in drawing], logits_RV.index_fill(1, self._barred, -torch.inf)
+        drawn = [ordered[number].sequence for number in drawing]
+        return drawn, logits_RV.index_fill(1, self._barred, -torch.inf)
+
+    def _last(self, embeds_1TD: Tensor, positions_1T: Tensor, ragged: Ragged) -> Tensor:
+        """Last hidden states [R, D] of the tokens that something is drawn from."""
+        drawn_R = torch.tensor(ragged.drawn, dtype=torch.int64, device=self.model.device)
+        shape = (1, ragged.tokens)
+        everywhere = len(drawn_R) == ragged.tokens
+        chosen = nullcontext() if everywhere else only_at(self.model.lm, drawn_R * 0, drawn_R, shape)
+        with chosen:
+            hidden_1TD = self.model.hidden(embeds_1TD, positions_1T, ragged, cache=self.arena.cache)
+        if hidden_1TD.shape[1] != ragged.tokens:  # layers of the kernel leave the others out by themselves
+            return hidden_1TD[0]
+        return hidden_1TD[0, drawn_R]

@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pumice.heap import give_back
 from pumice.model.filling import CARRIED
+from pumice.model.layers import layer_list
 from pumice.model.quantized.forms import TILE
 from pumice.model.quantized.kernel import Kernel, Layer, Pass
 from pumice.model.quantized.linear import QuantizedLinear, matrix_of
@@ -37,8 +38,9 @@ def fuse(lm: Any) -> int:
         lm: its linear layers are ``QuantizedLinear`` with a kernel.
     """
     fused = [one for one in lm.modules() if isinstance(one, GradientCheckpointingLayer) and fits(one)]
+    layers = layer_list(lm)
     for layer in fused:
-        layer.forward = FusedLayer(layer, layer.forward)
+        layer.forward = FusedLayer(layer, layer.forward, last=layers is not None and layer is layers[-1])
         give_back()  # where its weights lay before: of 7B in 4 bits 2.4 GB would stay with the process
     return len(fused)
 
@@ -67,11 +69,12 @@ class FusedLayer:
     Args:
         layer: the layer; its weights are moved, and stay its own.
         before: its ``forward``.
+        last: whether no layer follows, so that only tokens count from which something is drawn.
     """
 
-    def __init__(self, layer: Any, before: Callable[..., Any]) -> None:
+    def __init__(self, layer: Any, before: Callable[..., Any], *, last: bool) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self._before = before
+        self._before, self._last = before, last
         self._index = int(attention.layer_idx)
         self._kernel: Kernel = attention.q_proj.kernel
         self._linears = {
@@ -191,6 +194,8 @@ class FusedLayer:
             return output_TW[None]
         call.stage = BEFORE
         self._kernel.layer(self._layer, call)
+        if self._last and ragged.drawing is not None:
+            return self._ends(call, carried, room, input_TW, keys_hPD, values_hPD)
         query_HTD = room.query.view(-1, self.heads, self.head_dim).transpose(0, 1).to(keys_hPD.dtype)
         found_THD = room.attended.view(-1, self.heads, self.head_dim)
         stretches_attention(
@@ -199,6 +204,38 @@ class FusedLayer:
         call.stage = BEHIND
         self._kernel.layer(self._layer, call)
         return output_TW[None]
+
+    def _ends(
+        self,
+        call: Any,
+        carried: CarriedRagged,
+        room: _Room,
+        input_TW: Tensor,
+        keys_hPD: Tensor,
+        values_hPD: Tensor,
+    ) -> Tensor:
+        """What follows the keys of the last layer, for the R ends that something is drawn from: [1, R, W]."""
+        drawn_R = torch.tensor(carried.ragged.drawn, dtype=torch.int64)
+        input_RW = input_TW[drawn_R]
+        output_RW = torch.empty_like(input_RW)
+        if not drawn_R.numel():
+            return output_RW[None]
+        found_RX, query_RX = room.attended[drawn_R], room.query[drawn_R]
+        singles = sum(number < carried.ragged.singles for number in carried.ragged.drawing or ())
+        stretches_attention(
+            query_RX.view(-1, self.heads, self.head_dim).transpose(0, 1).to(keys_hPD.dtype),
+            keys_hPD,
+            values_hPD,
+            CarriedRagged(carried.ragged.ends(), carried.window),
+            self.scaling,
+            None,
+            found_RX.view(-1, self.heads, self.head_dim),
+            first=singles,
+        )
+        call.input, call.output, call.rows = input_RW.data_ptr(), output_RW.data_ptr(), len(drawn_R)
+        call.attended, call.stage = found_RX.data_ptr(), BEHIND
+        self._kernel.layer(self._layer, call)
+        return output_RW[None]
 
 
 class _Room(NamedTuple):
