@@ -25,8 +25,8 @@ class TiledLinear(QuantizedLinear):
 def tile_tower(tower: nn.Module) -> int:
     """Let the kernel compute a tower's linear layers, where they are bfloat16 on a CPU; how many it does.
 
-    Weights stay what they are, in the kernel's order: products run a tenth faster than torch's, and those of a
-    picture no longer depend on what is beside it. The tower cannot train any more.
+    Weights stay what they are, in the kernel's order: products run a tenth faster than torch's, and those of
+    a picture no longer depend on what is beside it. The tower cannot train any more.
     """
     found = [
         (owner, name, one)
