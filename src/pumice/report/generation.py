@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from pumice.errors import DataError
 from pumice.files import write_text
 from pumice.generate.write import RECORD
-from pumice.report.html import Markup, join, tag
+from pumice.report.html import Child, Markup, join, tag
 
 PAGE = "report.html"
 ABOUT = {
@@ -51,29 +51,35 @@ def write_generation_page(folder: Path) -> Path:
 def render_generation(record: Mapping[str, Any]) -> Markup:
     """The page."""
     style = files("pumice.report").joinpath("style.css").read_text("utf-8")
+    good = [_samples(name, rows, _sample) for name, rows in sorted(record["samples"].items())]
+    bad = [
+        _samples(f"{check}: {ABOUT[check]}", rows, _refused)
+        for check, rows in record["rejected_samples"].items()
+    ]
     body = (
         tag("h1", "Generated data"),
-        tag("p", _lead(record)),
-        tag("h2", "What was written"),
-        _kinds(record),
-        tag("h2", "What was rejected"),
-        _rejected(record),
-        tag("h2", "Samples"),
-        [
-            (tag("h3", name), [_sample(row) for row in rows])
-            for name, rows in sorted(record["samples"].items())
-        ],
-        tag("h2", "Samples of what was rejected"),
-        [
-            (tag("h3", f"{check}: {ABOUT[check]}"), [_refused(row) for row in rows])
-            for check, rows in record["rejected_samples"].items()
-        ]
-        or tag("p", "Nothing was."),
+        tag("p", _lead(record), class_="lead"),
+        _section("What was written", _kinds(record)),
+        _section("What was rejected", _rejected(record)),
+        _section("Samples", good or tag("p", "There are none.")),
+        _section("Samples of what was rejected", bad or tag("p", "Nothing was.")),
     )
     head = tag(
-        "head", tag("meta", charset="utf-8"), tag("title", "Generated data"), tag("style", Markup(style))
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name_="viewport", content="width=device-width"),
+        tag("title", "Generated data"),
+        tag("style", Markup(style)),
     )
     return tag("html", head, tag("body", tag("main", *body, class_="page")), lang="en")
+
+
+def _section(title: str, *inside: Child) -> Markup:
+    return tag("section", tag("header", tag("h2", title)), *inside)
+
+
+def _samples(title: str, rows: list[dict[str, Any]], shown: Callable[[Mapping[str, Any]], Markup]) -> Markup:
+    return tag("div", tag("h3", title), [shown(row) for row in rows], class_="paired")
 
 
 def _lead(record: Mapping[str, Any]) -> str:
@@ -118,7 +124,7 @@ def _kinds(record: Mapping[str, Any]) -> Markup:
         )
     passed = ", ".join(f"{name} {count:,}" for name, count in record["passed_over"].items())
     note = f"Scenes that have nothing of what a kind is made from: {passed}." if passed else None
-    return join(_table(heads, lines), tag("p", note) if note else None)
+    return join(_table(heads, lines), tag("p", note, class_="note") if note else None)
 
 
 def _rejected(record: Mapping[str, Any]) -> Markup:
