@@ -56,7 +56,8 @@ def test_a_name_of_the_hub_is_a_model_behind_its_prefix(here: Path, monkeypatch:
     asked: list[str] = []
     monkeypatch.setattr("pumice.model.hub.fetch_checkpoint", lambda name: asked.append(name) or here)
     assert find_model("hub:llava-hf/llava-1.5-7b-hf") == here
-    assert asked == ["llava-hf/llava-1.5-7b-hf"]
+    assert find_checkpoint("hub:llava-hf/llava-1.5-7b-hf") == here, "in the verbs that write, too"
+    assert asked == ["llava-hf/llava-1.5-7b-hf"] * 2
     assert named(["hub:some/model"]) == {"model": here}, "clients ask for it by the last part"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pumice.errors import CheckpointError
 from pumice.model.weights import INDEX, SINGLE
+from pumice.types import HUB
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SAFE = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.safetensors")
@@ -28,7 +29,7 @@ def find_checkpoint(name: str | Path) -> Path:
     """The folder of a checkpoint: the path itself, or a hub repository's snapshot, fetched if need be.
 
     Args:
-        name: a folder, or ``ORGANISATION/NAME`` on the hub. A folder wins.
+        name: a folder, or ``ORGANISATION/NAME`` on the hub, with or without ``hub:``. A folder wins.
 
     Raises:
         CheckpointError: there is neither; says what to do without a network.
@@ -37,6 +38,8 @@ def find_checkpoint(name: str | Path) -> Path:
     if folder.is_dir():
         return folder
     text = str(name)
+    if text.startswith(HUB):
+        return fetch_checkpoint(text.removeprefix(HUB))
     if _ID.fullmatch(text) is None or _looks_local(text):
         raise CheckpointError(
             "there is no such folder",
