@@ -35,7 +35,7 @@ def test_a_benchmark_is_held_against_training_data(tmp_path: Path, monkeypatch: 
     done = run_pumice(*words, "--training", "talk.npz")
     assert done.code == 0, done.both
     told = " ".join(done.both.split())
-    assert "mmstar: in training: 1 of 2 pictures, 0 more near; 2 of 2 questions, 1 of them with such" in told
+    assert "1 of 2 pictures, 0 more near; 2 of 2 questions, 1 of them with such a picture" in told, told
     found = json.loads((tmp_path / "out" / "mmstar" / "result.json").read_text())["overlap"]
     assert found["examples"] == ["0"]
     assert found["training"][0]["path"] == str(tmp_path / "talk.json")
@@ -59,6 +59,6 @@ def test_what_cannot_be_done_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     words = ["eval", "said", "--tasks", "mmstar", "--data", "data", "--answers", "said.jsonl"]
     done = run_pumice(*words, "--training", "talk.npz")
     assert done.code != 0
-    assert "the fingerprints cannot be read" in done.both
+    assert "the file holds no fingerprints of training data" in done.both
     done = run_pumice("eval", "tiny", "--questions", "q.jsonl", "--training", "talk.npz")
     assert "--training does nothing with --questions" in done.both

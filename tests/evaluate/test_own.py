@@ -9,7 +9,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from pumice.errors import DataError, ImageError, UsageError
+from pumice.errors import DataError, UsageError
 from pumice.evaluate import Benchmark, Loaded, Sample, Scorer, measure
 from pumice.evaluate.compare import compare
 from pumice.evaluate.own import SIDES, is_own, read_own
@@ -219,6 +219,6 @@ def test_asked_during_training(tmp_path: Path) -> None:
     assert len(task.few) == 2
     for picture in (tmp_path / "a,b" / "photos").iterdir():
         picture.write_bytes(picture.read_bytes()[:50])
-    with pytest.raises(ImageError, match="png"):
+    with pytest.raises(DataError, match="png"):
         open_tasks(plan, seed=0)
     assert open_tasks(plan.model_copy(update={"every": None}), seed=0), "asked at the end alone: told there"
