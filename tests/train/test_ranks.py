@@ -203,7 +203,7 @@ def test_a_state_moves_from_two_ranks_to_one_and_back(
     assert numbers(toy, tmp_path / "run") == pytest.approx(whole, rel=1e-4)
 
 
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_damaged_file_of_one_rank_is_noticed_by_all(
     toy: Any, parts: Any, data: Path, launch: Launch, ran: Any, tmp_path: Path, world: int
 ) -> None:
@@ -223,6 +223,7 @@ def test_a_damaged_file_of_one_rank_is_noticed_by_all(
     assert numbers(toy, tmp_path / "run") == pytest.approx(numbers(toy, ran["whole"][1]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_each_rank_reads_its_share_of_pictures_once_and_finds_the_others(
     toy: Any, parts: Any, data: Path, launch: Launch, tmp_path: Path
 ) -> None:
@@ -251,6 +252,7 @@ def test_each_rank_reads_its_share_of_pictures_once_and_finds_the_others(
     assert toy.metrics(tmp_path / "two/alone", "instruct") == one, "whoever made them"
 
 
+@pytest.mark.slow
 def test_a_state_of_two_copies_goes_on_as_one_copy(
     toy: Any, parts: Any, data: Path, launch: Launch, ran: Any, tmp_path: Path
 ) -> None:
