@@ -101,7 +101,7 @@ def test_a_turn_taken_back_is_asked_again_by_another_seed(generator: Generator) 
     session.add_image(picture(0))
     assert "".join(session.ask("What ?")) == again, "the seed that is told gives the same text"
     session.undo()
-    with pytest.raises(UsageError, match="no turn"):
+    with pytest.raises(UsageError, match="nothing was asked yet"):
         session.undo()
 
 

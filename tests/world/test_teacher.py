@@ -213,6 +213,9 @@ def test_the_teacher_works_from_captions_and_boxes_alone(scenes: list[Scene]) ->
         "captions",
         "instances",
         "texts",
+        "regions",
+        "mentions",
+        "size",
     }
     for scene in scenes[:40]:
         hidden = dataclasses.replace(
