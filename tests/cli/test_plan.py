@@ -294,7 +294,7 @@ def test_seventy_billion_on_eight_devices_do_not_fit_and_it_is_said_what_would(
     assert "have nothing to do" in many.out
 
 
-@pytest.mark.parametrize("ranks", [True, False])
+@pytest.mark.parametrize("ranks", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_more_devices_that_are_proposed_need_what_planning_them_says(
     pumice: Any, here: Path, ranks: bool
 ) -> None:

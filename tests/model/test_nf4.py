@@ -79,6 +79,7 @@ def test_a_record_goes_there_and_back() -> None:
         Quantization.from_dict({**how.to_dict(), "type": "fp4"}, "here")
 
 
+@pytest.mark.slow
 def test_bitsandbytes_comes_without_code_from_the_hub(tmp_path: Path) -> None:
     """Its import asks the package ``kernels``, where there is one, for compiled code."""
     fake = "def get_kernel(*given, **named):\n    open('asked', 'w').close()\n"

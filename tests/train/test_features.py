@@ -73,6 +73,7 @@ def test_every_picture_is_read_once(cold: Any, dtype: str) -> None:
     assert not list((folder.parent / ".cache/features/in-use").iterdir()), "nothing is in use any more"
 
 
+@pytest.mark.slow
 def test_on_one_thread_features_on_disk_are_those_in_memory(
     toy: Any, data: Path, parts: Any, cold: Any, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def split_model(parts: Any, world: int, *, rank: int = 0, **more: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_ranks_hold_what_two_real_ones_hold(parts: Any, tmp_path: Path) -> None:
     script = [str(Path(__file__).with_name("held.py")), str(parts.vision.parent), str(tmp_path)]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
