@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -67,17 +67,7 @@ LLAVA_7B = Size(
 )
 """LLaVA-1.5-7B: CLIP-L/336 and Vicuna 7B, 576 tokens a picture, 7.1 billion parameters."""
 
-LLAVA_1B = Size(
-    width=2048,
-    layers=22,
-    heads=32,
-    kv_heads=4,
-    mlp=5632,
-    vision_width=1024,
-    vision_layers=24,
-    vision_heads=16,
-    pixels=336,
-)
+LLAVA_1B = replace(LLAVA_7B, width=2048, layers=22, heads=32, kv_heads=4, mlp=5632)
 """CLIP-L/336 and a Llama with the shapes of TinyLlama 1.1B, 576 tokens a picture."""
 
 MINI = Size(

@@ -12,7 +12,7 @@ from pumice.data.problems import Problems
 from pumice.data.rows import kind, no_rows, read_items, read_objects, read_rows
 from pumice.errors import DataError, UsageError, suggest
 from pumice.generate.protocol import Instance, SceneText
-from pumice.generate.scenes import read_scenes
+from pumice.generate.scenes import read_each, read_scenes
 from pumice.types import Box
 
 LAYOUTS = {
@@ -67,7 +67,7 @@ def open_scenes(
     if found == "vg":
         return list(_visual_genome(path))
     if found == "figures":
-        return _figures(path)
+        return read_each(path, _figure, "figure")
     return _table(path, image_column, caption_column)
 
 
@@ -217,26 +217,6 @@ def _visual_genome(path: Path) -> Iterator[SceneText]:
 
 _FIGURE_KEYS = ("fig_caption", "mentions", "in_text_mention", "inline_mentions")
 _MENTION = ("text", "sentence", "mention", "tokens")
-
-
-def _figures(path: Path) -> list[SceneText]:
-    scenes: list[SceneText] = []
-    problems = Problems()
-    seen: dict[str, int] = {}
-    for number, row in read_objects(path, problems, what="figures file"):
-        where = f"{path}, row {number}"
-        try:
-            scene = _figure(row, where)
-            first = seen.setdefault(scene.id, number)
-            if first != number:
-                raise bad(
-                    f"id {scene.id!r} was already used in row {first}", where, "give each figure its own id"
-                )
-            scenes.append(scene)
-        except DataError as error:
-            problems.add(error)
-    problems.raise_if_any(f"{path} has rows that cannot be used")
-    return scenes
 
 
 def _figure(row: Mapping[str, Any], where: str) -> SceneText:

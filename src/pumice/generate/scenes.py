@@ -9,7 +9,7 @@ misspelt ``texts`` would otherwise be data that no teacher ever sees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,34 @@ def read_scenes(path: Path, *, max_errors: int = 20) -> list[SceneText]:
             (file, row counted from 0, what is wrong); a single one refuses the file. An id used twice
             is wrong too: rows written about scenes are told apart by it.
     """
-    path = Path(path)
+    return read_each(Path(path), parse_scene, "scene", max_errors)
+
+
+def read_each(
+    path: Path, parse: Callable[[Mapping[str, Any], str], SceneText], noun: str, max_errors: int = 20
+) -> list[SceneText]:
+    """The scenes of a file of objects, each read by ``parse`` (a row, and where it stands).
+
+    Args:
+        path: the file.
+        parse: reads one; DataError where it is not as its layout says.
+        noun: what the file has one of in each row.
+        max_errors: how many bad rows the error lists.
+
+    Raises:
+        DataError: as ``read_scenes``.
+    """
     scenes: list[SceneText] = []
     rows_by_id: dict[str, int] = {}
     problems = Problems(max_errors)
-    for row, record in read_objects(path, problems, what="scenes file"):
+    for row, record in read_objects(path, problems, what=f"{noun}s file"):
         where = str(Origin(str(path), row))
         try:
-            scene = parse_scene(record, where)
+            scene = parse(record, where)
             first = rows_by_id.setdefault(scene.id, row)
             if first != row:
                 raise bad(
-                    f"id {scene.id!r} was already used in row {first}", where, "give each scene its own id"
+                    f"id {scene.id!r} was already used in row {first}", where, f"give each {noun} its own id"
                 )
             scenes.append(scene)
         except DataError as error:
