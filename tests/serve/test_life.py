@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from pumice.errors import CheckpointError, UsageError
 from pumice.serve.backend import Full
 from pumice.serve.filtering import OutputFilter, Withheld, find_filter
+from pumice.serve.run import bind
 
 from .conftest import Live, Make, data_url, png, shown, until
 from .scripted import Scripted
@@ -317,3 +319,24 @@ def test_the_server_imports_no_torch() -> None:
     code = "import sys, pumice.serve.run; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+def test_pieces_are_sent_at_once() -> None:
+    """Nagle's algorithm is off, so no token waits for the client's word that the one before has come."""
+
+    async def option() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            sock = writer.get_extra_info("socket")
+            found.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with bind("127.0.0.1", 0) as sock:
+            server = await asyncio.start_server(connected, sock=sock)
+            async with server:
+                _, writer = await asyncio.open_connection(*sock.getsockname())
+                writer.close()
+                return await found
+
+    assert asyncio.run(option()) != 0
