@@ -89,13 +89,15 @@ def _whole(path: str) -> dict[str, Any]:
     settings = (
         {"options": {"num_predict": 2}, "stream": False} if path.startswith("/api") else {"max_tokens": 2}
     )
+    if path == "/v1/responses":
+        return {"model": "tiny", "input": messages, "max_output_tokens": 2}
     asked = {"messages": messages} if "chat" in path else {"prompt": "Hi"}
     return {"model": "tiny", **asked, **settings}
 
 
 def _first(body: dict[str, Any]) -> Any:
     """The first message, if there still is one."""
-    messages = body.get("messages")
+    messages = body.get("messages", body.get("input"))
     return messages[0] if isinstance(messages, list) and messages else None
 
 
@@ -114,7 +116,10 @@ def _members(draw: random.Random) -> Bad:
         elif draw.random() < 0.4 and isinstance(first := _first(body), dict):
             where, choices = first, ["role", "content", "images", "tool_calls"]
         name = draw.choice(choices)
-        if name not in ("max_tokens", "max_completion_tokens", "n") or draw.random() < 0.2:
+        if (
+            name not in ("max_tokens", "max_completion_tokens", "max_output_tokens", "n")
+            or draw.random() < 0.2
+        ):
             value = _value(draw)
             # An answer of full length is allowed, and takes its time: it is no bad request.
             where[name] = -1 if name.startswith("max") and isinstance(value, int) and value > 2 else value
@@ -128,7 +133,7 @@ def _picture(draw: random.Random) -> Bad:
     if draw.random() < 0.2:
         cut = draw.randrange(len(text) + 1)
         text = text[:cut] + draw.choice(["=", "%", "\n", "é", "@@", " ", "===="]) + text[cut:]
-    path = draw.choice(["/v1/chat/completions", "/api/chat", "/api/generate"])
+    path = draw.choice(["/v1/chat/completions", "/v1/responses", "/api/chat", "/api/generate"])
     body = _whole(path)
     head = HEADS[0] if draw.random() < 0.7 else draw.choice(HEADS)
     address: Any = head + text if draw.random() < 0.9 else _value(draw)
@@ -136,6 +141,9 @@ def _picture(draw: random.Random) -> Bad:
     if path == "/v1/chat/completions":
         part = {"type": "image_url", "image_url": {"url": address} if draw.random() < 0.7 else address}
         body["messages"][0]["content"] = [*[part] * count, {"type": "text", "text": draw.choice(WORDS)}]
+    elif path == "/v1/responses":
+        part = {"type": "input_image", "image_url": address}
+        body["input"][0]["content"] = [*[part] * count, {"type": "input_text", "text": draw.choice(WORDS)}]
     else:
         images = [text if draw.random() < 0.7 else address] * count
         (body["messages"][0] if "messages" in body else body)["images"] = images

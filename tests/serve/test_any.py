@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pumice.serve.openapi import BODIES, READ, openapi_page
-from pumice.serve.schema import ChatBody, CompletionBody
+from pumice.serve.schema import ChatBody, CompletionBody, ResponsesBody
 
 from .conftest import Live, Make, data_url, png, shown
 
@@ -26,7 +26,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-FIELDS = sorted({*ChatBody.model_fields, *CompletionBody.model_fields})
+FIELDS = sorted({*ChatBody.model_fields, *CompletionBody.model_fields, *ResponsesBody.model_fields})
 ROLES = st.sampled_from(["user", "assistant", "system", "tool"])
 CONTENT = JSON | st.text(max_size=20)
 MESSAGES = st.lists(st.fixed_dictionaries({"role": ROLES, "content": CONTENT}), max_size=4)
@@ -44,6 +44,7 @@ def test_any_members(live: Live, members: dict[str, Any], messages: list[Any]) -
     for path, more in (
         ("/v1/chat/completions", {"model": "one", "messages": messages}),
         ("/v1/completions", {"model": "one", "prompt": "a"}),
+        ("/v1/responses", {"model": "one", "input": messages}),
         ("/api/chat", {"model": "one", "messages": messages, "options": members}),
         ("/api/generate", {"model": "one", "prompt": "a"}),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import io
 import json
 import shutil
@@ -180,6 +181,26 @@ def test_openai(server: Process, own: Any) -> None:
     assert caught.value.code == "context_length_exceeded"
     parsed = client.completions.create(model="tiny", prompt="The star is", max_tokens=4, temperature=0)
     assert parsed.object == "text_completion"
+
+
+def test_openai_responses(server: Process, own: Any) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    content = [
+        {"type": "input_text", "text": QUESTION},
+        {"type": "input_image", "image_url": url(picture()), "detail": "auto"},
+    ]
+    given = {"model": "tiny", "input": [{"role": "user", "content": content}], "temperature": 0}
+    made = client.responses.create(**given, max_output_tokens=12)
+    assert made.output_text == own(picture())
+    assert made.usage.input_tokens == ask(server, question(picture()))["usage"]["prompt_tokens"]
+    with client.responses.stream(**given, max_output_tokens=12) as stream:
+        assert stream.get_final_response().output_text == own(picture())
+    if importlib.util.find_spec("llguidance"):
+        schema = {"type": "object", "properties": {"color": {"enum": ["red", "blue"]}}, "required": ["color"]}
+        form = {"type": "json_schema", "name": "seen", "schema": schema, "strict": True}
+        made = client.responses.create(**given, max_output_tokens=60, text={"format": form})
+        assert json.loads(made.output_text)["color"] in ("red", "blue")
 
 
 def test_openai_async(server: Process, own: Any) -> None:

@@ -23,6 +23,7 @@ PATHS = (
     *(
         "/v1/chat/completions",
         "/v1/completions",
+        "/v1/responses",
         "/api/show",
         "/api/chat",
         "/api/generate",

@@ -17,6 +17,7 @@ from pumice.serve.openai import OpenAI
 from pumice.serve.openapi import openapi_page
 from pumice.serve.own import Own
 from pumice.serve.page import part
+from pumice.serve.responses import Responses
 from pumice.serve.service import Service
 
 logger = logging.getLogger("pumice.serve")
@@ -66,7 +67,7 @@ class Endpoint:
 
 def make_app(service: Service, door: Door) -> ASGIApp:
     """The whole server as an ASGI application."""
-    openai, ollama, own = OpenAI(service), Ollama(service), Own(service)
+    openai, responses, ollama, own = OpenAI(service), Responses(service), Ollama(service), Own(service)
 
     async def health(call: Call, body: bytes) -> Reply:
         standing = service.standing
@@ -89,6 +90,7 @@ def make_app(service: Service, door: Door) -> ASGIApp:
         "/v1/models/{id:path}": {"GET": openai.model},
         "/v1/chat/completions": {"POST": openai.chat},
         "/v1/completions": {"POST": openai.complete},
+        "/v1/responses": {"POST": responses.create},
         "/v1/pumice": {"GET": own.about},
         "/v1/pumice/relevance": {"POST": own.relevance},
         "/page/{name}": {"GET": part},

@@ -16,6 +16,11 @@ from starlette.types import Message, Receive, Scope, Send
 from pumice.serve.failure import Failure
 from pumice.serve.limits import Limits
 
+EVENTS = "text/event-stream; charset=utf-8"
+"""The type of a stream in OpenAI's calls."""
+PING = ": the request is being worked on\n\n"
+"""A comment in such a stream, which clients skip."""
+
 
 @dataclass
 class Call:

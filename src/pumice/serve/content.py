@@ -16,7 +16,9 @@ ROLES: Mapping[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
-DETAILS = ("auto", "low", "high")
+DETAILS = ("auto", "low", "high", "original")
+CHAT = {"text": "text", "image_url": "image"}
+"""What the types of a chat's parts hold; other calls have others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +43,38 @@ class Talk:
     sources: list[Source] = field(default_factory=list)
 
 
-def talk_of(turns: Sequence[tuple[str, Any]], limits: Limits) -> Talk:
+def talk_of(
+    turns: Sequence[tuple[str, Any]],
+    limits: Limits,
+    *,
+    member: str = "messages",
+    kinds: Mapping[str, str] = CHAT,
+    before: str | None = None,
+) -> Talk:
     """Read turns of (role, content), content as OpenAI has it: a string or a list of parts.
 
     Pictures stand before the words of their message, each on a line of its own, as LLaVA was trained. Where
     words stand between or after pictures on purpose the given order is kept: only pictures behind all words
     come forward.
 
+    Args:
+        turns: the conversation.
+        limits: how many messages and pictures it may have.
+        member: of the request that holds the turns.
+        kinds: the types of parts that this call knows, and whether each is a ``text`` or an ``image``.
+        before: words of the system that stand before all turns.
+
     Raises:
         Failure: 400, with the member that is wrong.
     """
     if len(turns) > limits.messages:
         raise Failure(
-            400, f"there are {len(turns)} messages, and at most {limits.messages} are taken", param="messages"
+            400, f"there are {len(turns)} messages, and at most {limits.messages} are taken", param=member
         )
     talk = Talk()
-    merged: list[tuple[Role, list[Part]]] = []
+    merged: list[tuple[Role, list[Part]]] = [] if before is None else [("system", [Text(before)])]
     for number, (name, content) in enumerate(turns):
-        param = f"messages[{number}]"
+        param = f"{member}[{number}]"
         role = ROLES.get(name)
         if role is None:
             raise Failure(
@@ -67,7 +83,7 @@ def talk_of(turns: Sequence[tuple[str, Any]], limits: Limits) -> Talk:
                 param=f"{param}.role",
                 code="invalid_value",
             )
-        parts = _parts(role, content, talk, f"{param}.content", limits)
+        parts = _parts(role, content, talk, f"{param}.content", limits, kinds)
         if merged and merged[-1][0] == role:
             merged[-1][1].extend([Text("\n"), *parts])
         elif role == "system" and merged:
@@ -80,14 +96,16 @@ def talk_of(turns: Sequence[tuple[str, Any]], limits: Limits) -> Talk:
     return talk
 
 
-def _parts(role: Role, content: Any, talk: Talk, param: str, limits: Limits) -> list[Part]:
+def _parts(
+    role: Role, content: Any, talk: Talk, param: str, limits: Limits, kinds: Mapping[str, str]
+) -> list[Part]:
     if isinstance(content, str):
         return [Text(content)]
     if not isinstance(content, list) or not content:
         raise Failure(400, "a message has no content", param=param, code="invalid_value")
     texts_and_images: list[str | int] = []
     for number, part in enumerate(content):
-        one = _part(part, f"{param}[{number}]")
+        one = _part(part, f"{param}[{number}]", kinds)
         if isinstance(one, str):
             texts_and_images.append(one)
             continue
@@ -127,31 +145,37 @@ def laid(pieces: Sequence[str | int]) -> list[Part]:
     return parts
 
 
-def _part(part: Any, param: str) -> str | Source:
+def _part(part: Any, param: str, kinds: Mapping[str, str]) -> str | Source:
     """One part: its text, or its picture."""
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text":
+    held = kinds.get(kind) if isinstance(kind, str) else None
+    if held == "text":
         text = part.get("text")
         if not isinstance(text, str):
             raise Failure(400, "a text part has no text", param=f"{param}.text", code="invalid_value")
         return text
-    if kind != "image_url":
+    if held != "image":
         said = repr(kind)[:60]
         raise Failure(
             400,
-            f"a part of type {said} is not known here; there are 'text' and 'image_url'",
+            f"a part of type {said} is not known here; there are {', '.join(map(repr, kinds))}",
             param=f"{param}.type",
             code="invalid_value",
         )
     address = part.get("image_url")
+    _check_detail(part, param)
     if isinstance(address, dict):
-        detail = address.get("detail")
-        if detail is not None and detail not in DETAILS:
-            raise Failure(
-                400, f"detail is one of {', '.join(DETAILS)}", param=f"{param}.image_url.detail",
-                code="invalid_value",
-            )  # fmt: skip
+        _check_detail(address, f"{param}.image_url")
         address = address.get("url")
     if not isinstance(address, str) or not address:
         raise Failure(400, "a picture has no address", param=f"{param}.image_url", code="invalid_value")
     return Source(address, f"{param}.image_url")
+
+
+def _check_detail(of: Mapping[str, Any], param: str) -> None:
+    """Chat has ``detail`` beside the address, responses beside the type."""
+    detail = of.get("detail")
+    if detail is not None and detail not in DETAILS:
+        raise Failure(
+            400, f"detail is one of {', '.join(DETAILS)}", param=f"{param}.detail", code="invalid_value"
+        )

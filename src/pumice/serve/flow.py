@@ -37,6 +37,10 @@ class Flow:
         make_filter: makes the filter of each answer; None lets all text pass.
         metrics: where tokens and times are counted.
         model: the model's name there.
+
+    Attributes:
+        finishes: why answers ended, by index, so far.
+        texts: what clients were given, by index, for the log.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Flow:
         self._given_up = False
         self.completion_tokens = 0
         self.first_token_at: float | None = None
+        self.finishes: dict[int, str] = {}
+        self.texts: dict[int, list[str]] = {}
 
     async def __aenter__(self) -> Flow:
         loop = asyncio.get_running_loop()
@@ -125,6 +131,15 @@ class Flow:
 
     async def watched(self) -> AsyncIterator[Piece | Ended | Stage]:
         """The same with the stages of asks that are watched."""
+        async for event in self._passed():
+            if isinstance(event, Piece):
+                self.texts.setdefault(event.index, []).append(event.text)
+            elif isinstance(event, Ended):
+                self.finishes[event.index] = event.finish
+            yield event
+
+    async def _passed(self) -> AsyncIterator[Piece | Ended | Stage]:
+        """What the filters let pass."""
         while self._left:
             event = await self._events.get()
             if isinstance(event, Stage):

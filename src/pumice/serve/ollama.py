@@ -212,7 +212,6 @@ async def _stream(
 
 def _end(call: Call, flow: Flow, ended: Ended) -> dict[str, Any]:
     usage = ended.usage
-    call.log["finish"] = [ended.finish]
     total = elapsed_ns(call.started)
     first = round(1e9 * usage.first_token_seconds)
     return {

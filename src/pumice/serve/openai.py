@@ -8,16 +8,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from pumice.serve.backend import Ask, Piece, Settings, Stage, TokenScore
-from pumice.serve.call import Call, Reply, Streamed, Whole
+from pumice.serve.call import EVENTS, PING, Call, Reply, Streamed, Whole
 from pumice.serve.content import talk_of
+from pumice.serve.drawn import finite, scored, settings_of, shape_of
 from pumice.serve.failure import Failure, failure_of
 from pumice.serve.flow import Ended, Flow
 from pumice.serve.models import Served
-from pumice.serve.schema import ChatBody, CompletionBody, ResponseFormat, Sampled
-from pumice.serve.service import Service, read
-
-EVENTS = "text/event-stream; charset=utf-8"
-PING = ": the request is being worked on\n\n"
+from pumice.serve.schema import ChatBody, CompletionBody, Sampled
+from pumice.serve.service import Event, Service, read
 
 
 class OpenAI:
@@ -71,31 +69,16 @@ class OpenAI:
         return await self._reply(given, flow, form, call)
 
     def _settings(self, given: Sampled, limit: int | None, logprobs: int | None) -> Settings:
-        stop = [given.stop] if isinstance(given.stop, str) else given.stop or []
-        return Settings(
-            temperature=1.0 if given.temperature is None else given.temperature,
-            top_p=1.0 if given.top_p is None else given.top_p,
-            top_k=max(0, given.top_k or 0),
-            seed=self.service.seed(given.seed),
-            max_new_tokens=self.service.new_tokens(limit),
-            repetition_penalty=given.repetition_penalty or 1.0,
-            presence_penalty=given.presence_penalty or 0.0,
-            frequency_penalty=given.frequency_penalty or 0.0,
-            stop=tuple(stop),
-            logit_bias=_bias(given.logit_bias or {}),
-            logprobs=logprobs,
-            shape=_shape(given.response_format),
-        )
+        shape = None
+        if given.response_format is not None:
+            schema = (given.response_format.json_schema or {}).get("schema")
+            shape = shape_of(given.response_format.type, schema, "response_format.json_schema")
+        return settings_of(given, self.service, limit=limit, logprobs=logprobs, shape=shape)
 
     async def _reply(self, given: Sampled, flow: Flow, form: _Form, call: Call) -> Reply:
         if not given.stream:
-            return Whole(await _whole(flow, form, call, self.service.log.content))
-        events = self.service.ticked(flow)
-        try:
-            # Until something is sent, an error can still have a status of its own.
-            first = await anext(events)
-        except Exception as error:
-            raise failure_of(error) from error
+            return Whole(await _whole(flow, form))
+        first, events = await self.service.begun(flow)
         usage = bool(given.stream_options and given.stream_options.include_usage)
         return Streamed(_stream(first, events, flow, form, usage, call), EVENTS)
 
@@ -148,20 +131,7 @@ class _Chat(_Form):
     def _scores(self, scores: Sequence[TokenScore]) -> dict[str, Any] | None:
         if not self.logprobs:
             return None
-
-        def one(token: str, logprob: float) -> dict[str, Any]:
-            return {
-                "token": token,
-                "logprob": _finite(logprob),
-                "bytes": list(token.encode("utf-8", "replace")),
-            }
-
-        return {
-            "content": [
-                one(s.token, s.logprob) | {"top_logprobs": [one(*other) for other in s.top]} for s in scores
-            ],
-            "refusal": None,
-        }
+        return {"content": scored(scores), "refusal": None}
 
 
 class _Completion(_Form):
@@ -189,14 +159,14 @@ class _Completion(_Form):
                 self._offsets[index] = offsets[-1] + len(score.token)
             logprobs = {
                 "tokens": [score.token for score in scores],
-                "token_logprobs": [_finite(score.logprob) for score in scores],
-                "top_logprobs": [{token: _finite(value) for token, value in score.top} for score in scores],
+                "token_logprobs": [finite(score.logprob) for score in scores],
+                "top_logprobs": [{token: finite(value) for token, value in score.top} for score in scores],
                 "text_offset": offsets,
             }
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": None}
 
 
-async def _whole(flow: Flow, form: _Form, call: Call, log_content: bool) -> dict[str, Any]:
+async def _whole(flow: Flow, form: _Form) -> dict[str, Any]:
     texts: dict[int, list[str]] = {}
     scores: dict[int, list[TokenScore]] = {}
     finishes: dict[int, str] = {}
@@ -206,20 +176,16 @@ async def _whole(flow: Flow, form: _Form, call: Call, log_content: bool) -> dict
             scores.setdefault(event.index, []).extend(event.scores)
         else:
             finishes[event.index] = event.finish
-    answers = {index: "".join(texts.get(index, ())) for index in finishes}
-    call.log["finish"] = [finishes[index] for index in sorted(finishes)]
-    if log_content:
-        call.log["answered"] = [answers[index] for index in sorted(finishes)]
     choices = [
-        form.choice(index, answers[index], scores.get(index, ()), finishes[index])
+        form.choice(index, "".join(texts.get(index, ())), scores.get(index, ()), finishes[index])
         for index in sorted(finishes)
     ]
     return {**form.head, "object": form.whole, "choices": choices, "usage": _usage(flow)}
 
 
 async def _stream(
-    first: Piece | Ended | Stage | None,
-    events: AsyncIterator[Piece | Ended | Stage | None],
+    first: Event,
+    events: AsyncIterator[Event],
     flow: Flow,
     form: _Form,
     include_usage: bool,
@@ -227,13 +193,12 @@ async def _stream(
 ) -> AsyncIterator[str]:
     head = {**form.head, "object": form.chunk}
     opened: set[int] = set()
-    finishes: dict[int, str] = {}
 
     def chunk(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> str:
         whole = {**head, "choices": choices} | ({"usage": usage} if include_usage else {})
         return f"data: {json.dumps(whole, allow_nan=False)}\n\n"
 
-    def written(event: Piece | Ended | Stage | None) -> str:
+    def written(event: Event) -> str:
         if event is None:
             return PING
         if isinstance(event, Stage):
@@ -244,7 +209,6 @@ async def _stream(
             opening = form.opening(event.index)
             lines += "" if opening is None else chunk([opening])
         if isinstance(event, Ended):
-            finishes[event.index] = event.finish
             return lines + chunk([form.ending(event)])
         return lines + chunk([form.piece(event)])
 
@@ -259,7 +223,6 @@ async def _stream(
         failure = failure_of(error)
         call.log["error"] = failure.code or failure.status
         yield f"data: {json.dumps(failure.openai())}\n\n"
-    call.log["finish"] = [finishes[index] for index in sorted(finishes)]
 
 
 def _usage(flow: Flow) -> dict[str, Any]:
@@ -287,32 +250,3 @@ def _prompts(prompt: str | list[Any]) -> list[str]:
             param="prompt", code="invalid_value",
         )  # fmt: skip
     return texts
-
-
-def _bias(bias: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
-    pairs = []
-    for key, value in bias.items():
-        if not (key.isascii() and key.isdigit() and len(key) < 10 and -100 <= value <= 100):
-            raise Failure(
-                400, "logit_bias gives numbers from -100 to 100 by token id", param="logit_bias",
-                code="invalid_value",
-            )  # fmt: skip
-        pairs.append((int(key), value))
-    return tuple(pairs)
-
-
-def _shape(given: ResponseFormat | None) -> Mapping[str, Any] | None:
-    if given is None or given.type == "text":
-        return None
-    if given.type == "json_object":
-        return {"type": "json_object"}
-    schema = (given.json_schema or {}).get("schema")
-    if not isinstance(schema, dict):
-        raise Failure(
-            400, "json_schema needs a schema", param="response_format.json_schema", code="invalid_value"
-        )
-    return {"type": "json_schema", "schema": schema}
-
-
-def _finite(logprob: float) -> float:
-    return max(logprob, -9999.0)  # OpenAI's own word for "never"

@@ -9,11 +9,12 @@ from pydantic.json_schema import models_json_schema
 
 import pumice
 from pumice.serve.ollama_schema import OllamaChat, OllamaGenerate, OllamaShow
-from pumice.serve.schema import ChatBody, CompletionBody, RelevanceBody
+from pumice.serve.schema import ChatBody, CompletionBody, RelevanceBody, ResponsesBody
 
 BODIES: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/completions": CompletionBody,
+    "/v1/responses": ResponsesBody,
     "/v1/pumice/relevance": RelevanceBody,
     "/api/show": OllamaShow,
     "/api/chat": OllamaChat,

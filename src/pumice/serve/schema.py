@@ -29,12 +29,10 @@ class ResponseFormat(Body):
     json_schema: dict[str, Any] | None = None
 
 
-class Sampled(Body):
-    """How answers are drawn, in both of OpenAI's calls; null is the default everywhere."""
+class Drawn(Body):
+    """How answers are drawn, in all of OpenAI's calls; null is the default everywhere."""
 
     model: str | None = Field(None, max_length=256)
-    max_tokens: int | None = Field(None, ge=1)
-    n: int | None = Field(None, ge=1)
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**64)
     temperature: float | None = Field(None, ge=0, le=100)
@@ -44,8 +42,15 @@ class Sampled(Body):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: Annotated[dict[str, float], Field(max_length=1024)] | None = None
-    response_format: ResponseFormat | None = None
     stream: bool | None = None
+
+
+class Sampled(Drawn):
+    """What completions and chat completions share beside it."""
+
+    max_tokens: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1)
+    response_format: ResponseFormat | None = None
     stream_options: StreamOptions | None = None
 
 
@@ -66,6 +71,50 @@ class ChatBody(Sampled):
     tools: list[Any] | None = None
     functions: list[Any] | None = None
     chat_template: Any = None
+
+
+class TextFormat(Body):
+    """``text.format`` of a response; the schema stands beside its name."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, serialize_by_alias=True)
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class TextConfig(Body):
+    """``text`` of a response."""
+
+    format: TextFormat | None = None
+
+
+class Item(Body):
+    """One item of a response's input: its content is read by ``content``."""
+
+    type: str | None = None
+    role: str | None = None
+    content: str | list[Any] | None = None
+
+
+class ResponsesBody(Drawn):
+    """``POST /v1/responses``."""
+
+    input: str | Annotated[list[Item], Field(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: int | None = Field(None, ge=1)
+    text: TextConfig | None = None
+    include: Annotated[list[str], Field(max_length=16)] | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    previous_response_id: str | None = None
+    conversation: Any = None
+    prompt: Any = None
+    background: bool | None = None
 
 
 class RelevanceBody(Body):

@@ -29,6 +29,8 @@ PING_SECONDS = 5.0
 """How long a stream may be silent before a comment says that the server is still there."""
 SEEDS = 2**64
 
+Event = Piece | Ended | Stage | None
+"""What a stream is told; None is that nothing came for a while."""
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -160,7 +162,7 @@ class Service:
         except Exception as error:
             raise failure_of(error) from error
 
-    async def ticked(self, flow: Flow) -> AsyncIterator[Piece | Ended | Stage | None]:
+    async def ticked(self, flow: Flow) -> AsyncIterator[Event]:
         """A flow's events, and None whenever there was none for ``ping_seconds``."""
         events = flow.watched()
         coming: asyncio.Task[Piece | Ended | Stage] | None = None
@@ -182,7 +184,26 @@ class Service:
             if coming is not None:
                 coming.cancel()
 
+    async def begun(self, flow: Flow) -> tuple[Event, AsyncIterator[Event]]:
+        """The first of a flow's events, and an iterator over the others.
+
+        Until something is sent, an error can still have a status of its own.
+
+        Raises:
+            Failure: the flow failed before it said anything.
+        """
+        events = self.ticked(flow)
+        try:
+            return await anext(events), events
+        except Exception as error:
+            raise failure_of(error) from error
+
     def _note(self, call: Call, flow: Flow) -> None:
+        order = sorted(flow.finishes)
+        if order:
+            call.log["finish"] = [flow.finishes[index] for index in order]
+            if self.log.content:
+                call.log["answered"] = ["".join(flow.texts.get(index, ())) for index in order]
         call.log["prompt_tokens"], call.log["completion_tokens"] = flow.prompt_tokens, flow.completion_tokens
         if flow.first_token_at is not None:
             call.log["first_token_ms"] = round(1000 * (flow.first_token_at - call.started))
