@@ -43,6 +43,7 @@ WITHOUT_TORCH = (
     "serve",
     "endpoint",
     "generate",
+    "trust",
     "evaluate.judging",
     "evaluate.samples",
     "evaluate.tasks",

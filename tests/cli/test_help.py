@@ -34,6 +34,7 @@ VERBS = (
     ("data", "check"),
     ("data", "stats"),
     ("data", "show"),
+    ("data", "audit"),
     ("data", "convert"),
     ("data", "build-mix"),
     ("export",),

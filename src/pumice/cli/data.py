@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pumice.cli import data_show
+from pumice.cli import data_audit, data_show
+from pumice.cli.data_options import CACHE, CacheOption, Format, FormatOption, ImagesOption
 from pumice.cli.data_show import PathArgument
 from pumice.cli.help import examples
 from pumice.words import counted
@@ -23,32 +23,6 @@ if TYPE_CHECKING:
     from pumice.data.table import SampleTable
 
 app = typer.Typer(no_args_is_help=True, help="Check, count, convert and build training data.")
-
-
-class Format(StrEnum):
-    """A data format."""
-
-    llava = "llava"
-    sharegpt = "sharegpt"
-    messages = "messages"
-    preference = "preference"
-    parquet = "parquet"
-    hub = "hub"
-    webdataset = "webdataset"
-
-
-ImagesOption = Annotated[
-    Path | None,
-    typer.Option("--images", metavar="DIR", help="The folder that names of pictures are relative to."),
-]
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="What PATH is.", show_default="told from the file")
-]
-CacheOption = Annotated[
-    Path,
-    typer.Option("--cache", metavar="DIR", help="Where what was read is kept; training looks there, too."),
-]
-CACHE = Path("runs") / ".cache"
 
 
 @app.command(
@@ -122,6 +96,7 @@ def stats(path: PathArgument, format: FormatOption = None, cache: CacheOption = 
 
 
 app.command("show", epilog=data_show.EPILOG)(data_show.show)
+app.command("audit", epilog=data_audit.EPILOG)(data_audit.audit)
 
 
 @app.command(

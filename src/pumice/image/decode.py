@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,6 +88,44 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
         raise ImageError(f"image {name} is empty", remedy="fetch the file that holds it again")
     with _header(io.BytesIO(data), Path(name), None) as image:
         return frame_rgb(image, Path(name), max_pixels=max_pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A picture decoded small: its own width and height upright, and it, RGB and upright."""
+
+    size: tuple[int, int]
+    image: Image.Image
+
+
+def decode_small(data: bytes, name: str, side: int, *, max_pixels: int = MAX_PIXELS) -> Small:
+    """Decode an image that is in memory for who needs it small, as ``decode_image`` does else.
+
+    All of its bytes are decoded, so damage is found, but a JPEG's blocks at a half, a quarter or an eighth.
+
+    Args:
+        data: what a file of it would hold.
+        name: what it is called in errors.
+        side: pixels that the shorter side of the result has at least, and less than twice of it, where the
+            file has as many.
+        max_pixels: as ``open_image``.
+
+    Raises:
+        ImageError: as ``decode_image``.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # as ``opened``
+    if not data:
+        raise ImageError(f"image {name} is empty", remedy="fetch the file that holds it again")
+    with _header(io.BytesIO(data), Path(name), None) as image:
+        width, height = image.size
+        _check_size(image.size, Path(name), max_pixels, None)
+        turned = _orientation(image) in _SWAPS_SIDES
+        image.draft("RGB", (side, side))
+        small = frame_rgb(image, Path(name), max_pixels=max_pixels)
+    factor = min(small.size) // max(side, 1)
+    if factor > 1:
+        small = small.reduce(factor)
+    return Small((height, width) if turned else (width, height), small)
 
 
 def frame_rgb(

@@ -1,0 +1,246 @@
+"""`pumice data audit`: what is in data that should not be."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pumice.cli.data_options import CACHE, CacheOption, Format, FormatOption, ImagesOption
+from pumice.cli.help import examples
+from pumice.errors import UsageError
+from pumice.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pumice.data.mixture import Source
+    from pumice.trust.audit import Audit
+
+EPILOG = examples(
+    ("everything that needs no model", "pumice data audit talk.json --images photos --out audit"),
+    ("all data of a recipe", "pumice data audit mine.yaml --out audit"),
+    ("some checks alone, on a part", "pumice data audit talk.json --checks readable --sample 10000"),
+    (
+        "in a script: end with 1 where something serious is found",
+        "pumice data audit talk.json --fail-on serious",
+    ),
+)
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    note = "note"
+    warning = "warning"
+    serious = "serious"
+
+
+def audit(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Data files of any format (JSON, JSONL, parquet, .tar, a folder of these), or one recipe: "
+            "then all its data.",
+            show_default=False,
+        ),
+    ] = None,
+    images: ImagesOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder that is written: page, findings, record.")
+    ] = Path("audit"),
+    checks: Annotated[
+        str | None,
+        typer.Option(
+            "--checks", metavar="LIST", help="Only these checks, with commas between.", show_default="all"
+        ),
+    ] = None,
+    skip: Annotated[
+        str | None, typer.Option("--skip", metavar="LIST", help="All checks but these.", show_default="none")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the checks, and stop.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N rows of each file.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, metavar="N", help="Only N rows of each file, drawn.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides that draw.")] = 0,
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Write personal data out in what is written, not masked.")
+    ] = False,
+    fail_on: Annotated[
+        Level | None,
+        typer.Option(
+            "--fail-on", help="End with 1 where a finding is so bad or worse.", show_default="never"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="What ${data} in a recipe stands for.")
+    ] = None,
+    format: FormatOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that look.", show_default="as many as processors"),
+    ] = None,
+    cache: CacheOption = CACHE,
+) -> None:
+    """Look for what should not be in data: unreadable, doubled, personal, worthless or seen in benchmarks."""
+    import os
+
+    from pumice.cli.console import commands
+    from pumice.cli.progress import counting
+    from pumice.report.audit import write_audit_page
+    from pumice.trust.audit import Wishes, choose, open_material, run_audit
+    from pumice.trust.audit.kept import FOLDER
+    from pumice.trust.audit.run import FINDINGS
+
+    chosen = choose(_names(checks), _names(skip))
+    if list_:
+        _show_list()
+        return
+    if not paths:
+        raise UsageError(
+            "there is nothing to audit", where="PATH", remedy="name a data file, several, or a recipe"
+        )
+    _check_out(out)
+    with counting() as count:
+        material = open_material(
+            _sources(paths, images, format, data, cache),
+            cache_folder=cache,
+            limit=limit,
+            sample=sample,
+            seed=seed,
+            progress=count,
+        )
+        done = run_audit(
+            material,
+            chosen,
+            Wishes(show_values=show_values),
+            out=out,
+            notes=cache / FOLDER,
+            workers=workers or os.cpu_count() or 1,
+            progress=count,
+        )
+    page = write_audit_page(out)
+    _show(done)
+    commands(("look at it", f"open {page}"), ("every finding, one a line", f"less {out / FINDINGS}"))
+    worst = done.worst()
+    if fail_on is not None and worst is not None:
+        levels = list(Level)
+        if levels.index(Level(worst)) >= levels.index(fail_on):
+            raise typer.Exit(1)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError("there is a file of that name", where=f"--out {out}", remedy="name a folder")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _sources(
+    paths: Sequence[str], images: Path | None, format: Format | None, data: Path | None, cache: Path
+) -> list[Source]:
+    """The files that are audited; a recipe stands for all of its data."""
+    from dataclasses import replace
+
+    from pumice.data.mixture import Source
+    from pumice.recipes import recipe_names
+    from pumice.recipes.load import SUFFIXES
+
+    recipes = [path for path in paths if path.endswith(SUFFIXES) or path in recipe_names()]
+    if not recipes:
+        if data is not None:
+            raise UsageError("--data is for a recipe", where="--data", remedy="leave it out")
+        names: list[str] = []
+        for path in paths:
+            stem, more = Path(path).stem, 2
+            name = stem
+            while name in names:
+                name, more = f"{stem}-{more}", more + 1
+            names.append(name)
+        kind = None if format is None else format.value
+        return [Source(name, path, images, format=kind) for name, path in zip(names, paths, strict=True)]
+    if len(paths) > 1:
+        raise UsageError(
+            "a recipe is audited alone", where=recipes[0], remedy="name its data files, or the recipe alone"
+        )
+    if images is not None or format is not None:
+        raise UsageError(
+            "the recipe says where pictures are and what its files are",
+            where="--images" if images is not None else "--format",
+            remedy="leave it out",
+        )
+    from pumice.cli.opening import open_recipe
+    from pumice.train.sources import source_of
+
+    recipe = open_recipe(recipes[0], (), small=False, data=data, runs=cache.parent)
+    return [replace(source_of(recipe, name), prompt=None) for name in recipe.data]
+
+
+def _show_list() -> None:
+    from rich.table import Table
+
+    from pumice.cli.console import out
+    from pumice.trust.audit import CHECKS
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("check")
+    table.add_column("finds")
+    for listed in CHECKS:
+        table.add_row(listed.name, listed.about)
+    out.print(table)
+
+
+def _show(done: Audit) -> None:
+    """What each check found, in a table, and which did not run."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pumice.cli.console import note, out, visible
+
+    record = done.record
+    out.print(
+        f"{counted(record['rows'], 'row')}, {counted(record['pictures'], 'picture')} of "
+        f"{counted(len(record['sources']), 'file')}",
+        markup=False,
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("check")
+    for title in ("findings", "rows", "of all", "pictures", "of all"):
+        table.add_column(title, justify="right")
+    table.add_column("how bad")
+    for entry in record["checks"]:
+        table.add_row(
+            entry["check"],
+            f"{entry['findings']:,}",
+            f"{entry['rows']:,}",
+            f"{entry['row_rate']:.2%}",
+            f"{entry['pictures']:,}",
+            f"{entry['picture_rate']:.2%}",
+            "",
+        )
+        for kind, figures in entry["kinds"].items():
+            bad = ", ".join(f"{name} {count:,}" for name, count in figures["severities"].items())
+            table.add_row(
+                Text(f"  {visible(kind)}", "dim"),
+                f"{figures['findings']:,}",
+                f"{figures['rows']:,}",
+                "",
+                "",
+                "",
+                bad,
+            )
+    out.print(table)
+    for one in record["not_run"]:
+        note(f"{one['check']} did not run: {one['why']}")
+
+
+__all__ = ["EPILOG", "audit"]

@@ -1,0 +1,65 @@
+"""Every check by its exact name, and what a command may wish of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pumice.errors import UsageError, suggest
+from pumice.trust.audit.check import Check
+from pumice.trust.audit.files import Readable
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What checks are made from.
+
+    Attributes:
+        show_values: whether personal data is written out in reports, and not masked.
+    """
+
+    show_values: bool = False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A check in the list.
+
+    Attributes:
+        name: its exact name, that of the check.
+        about: what it finds, in a phrase.
+        make: makes it, or says why it cannot run here and what to do.
+    """
+
+    name: str
+    about: str
+    make: Callable[[Wishes], Check | str]
+
+
+CHECKS: tuple[Listed, ...] = (
+    Listed(Readable.name, "rows and pictures that cannot be read; odd pictures", lambda wishes: Readable()),
+)
+"""In the order in which their findings are told."""
+NAMES = tuple(listed.name for listed in CHECKS)
+
+
+def choose(only: Sequence[str] = (), skip: Sequence[str] = ()) -> tuple[Listed, ...]:
+    """The checks of some names, or all but some.
+
+    Raises:
+        UsageError: a name is no check's, or none is left.
+    """
+    for option, names in (("--checks", only), ("--skip", skip)):
+        for name in names:
+            if name not in NAMES:
+                raise UsageError(
+                    f"there is no check {name!r}",
+                    where=option,
+                    remedy=suggest(name, NAMES, {listed.name: listed.about for listed in CHECKS}),
+                )
+    chosen = tuple(
+        listed for listed in CHECKS if (not only or listed.name in only) and listed.name not in skip
+    )
+    if not chosen:
+        raise UsageError("no check is left", where="--skip", remedy="leave some of them in")
+    return chosen
