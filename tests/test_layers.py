@@ -16,6 +16,7 @@ SOURCE = Path(pumice.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "files", "processes", "heap", "words"),
+    ("licences",),
     ("recipes", "cost"),
     ("text", "image"),
     ("data", "model"),
@@ -34,6 +35,7 @@ WITHOUT_TORCH = (
     "processes",
     "heap",
     "words",
+    "licences",
     "recipes",
     "cost",
     "text",

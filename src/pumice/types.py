@@ -120,10 +120,38 @@ Picture = Still | Video
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """Where a row is from and who may do what with it, as it says itself; "" where it does not.
+
+    ``licence`` is as written (``pumice.licences.read_licence`` understands it), ``attribution`` names whoever
+    must be named, ``url`` is where it is from, ``dataset`` the data set it belongs to.
+    """
+
+    licence: str = ""
+    attribution: str = ""
+    url: str = ""
+    dataset: str = ""
+
+    def over(self, other: Rights) -> Rights:
+        """These, and ``other``'s where these say nothing."""
+        return Rights(
+            self.licence or other.licence,
+            self.attribution or other.attribution,
+            self.url or other.url,
+            self.dataset or other.dataset,
+        )
+
+
+NO_RIGHTS = Rights()
+"""Of a row that says nothing of itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One row of training data: a conversation over zero or more images.
 
-    ``rejected`` is a worse answer to the last question, where the row compares two.
+    ``rejected`` is a worse answer to the last question, where the row compares two. ``rights`` are the row's
+    own, and those of its source where it has none.
     """
 
     id: str
@@ -133,6 +161,7 @@ class Sample:
     origin: Origin
     regions: tuple[Region, ...] = ()
     rejected: str | None = None
+    rights: Rights = NO_RIGHTS
 
 
 @dataclass(frozen=True, slots=True)

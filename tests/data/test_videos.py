@@ -67,7 +67,10 @@ class TestForms:
             "video": "academic_source/walk.mp4",
         }
         draft = FORMS["llava"].parse(row, 0, "here", None)
-        assert (draft.images, draft.group) == ((Clip("academic_source/walk.mp4"),), "0_30_s_academic_v0_1")
+        assert (draft.images, draft.rights.dataset) == (
+            (Clip("academic_source/walk.mp4"),),
+            "0_30_s_academic_v0_1",
+        )
 
     @pytest.mark.parametrize(("key", "value"), [("videos", ["walk", "run.gif"]), ("video", "walk")])
     def test_sharegpt(self, key: str, value: Any) -> None:

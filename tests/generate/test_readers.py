@@ -11,6 +11,7 @@ import pytest
 from pumice.errors import DataError, PumiceError, UsageError
 from pumice.generate.protocol import Instance
 from pumice.generate.readers import detect, open_scenes
+from pumice.types import Rights
 
 IMAGE = {"id": 7, "file_name": "7.jpg", "width": 200, "height": 100}
 CAPTIONS = {
@@ -49,6 +50,22 @@ def test_coco(tmp_path: Path) -> None:
     assert (alone.captions, alone.instances) == ((), BOXES)
     (told,) = open_scenes(captions)
     assert told.instances == ()
+
+
+def test_whose_pictures_are_goes_with_their_scenes(tmp_path: Path) -> None:
+    photo = IMAGE | {"license": 9, "flickr_url": "https://f.org/7"}
+    file = write(tmp_path / "c.json", CAPTIONS | {"images": [photo]})
+    (numbered,) = open_scenes(file)
+    assert numbered.rights == Rights("9", "", "https://f.org/7")  # a number of COCO's own
+    told = {"id": 9, "name": "Nine", "url": "https://l.org/9"}
+    (named,) = open_scenes(write(file, CAPTIONS | {"images": [photo], "licenses": [told]}))
+    assert named.rights == Rights("https://l.org/9", "", "https://f.org/7")
+    table = "image,caption,License,Author\na.jpg,A dog.,,\na.jpg,Dogs.,MIT,Ada\nb.jpg,A cat.,,\n"
+    first, second = open_scenes(write(tmp_path / "t.csv", table))
+    assert (first.rights, second.rights) == (Rights("MIT", "Ada"), Rights())
+    row = {"id": 1, "image": "a.jpg", "captions": ["A dog."], "instances": [], "license": "MIT"}
+    (scene,) = open_scenes(write(tmp_path / "s.jsonl", row))
+    assert scene.rights == Rights("MIT")
 
 
 def test_coco_files_that_do_not_belong_together(tmp_path: Path) -> None:

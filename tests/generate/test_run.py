@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from pumice.generate import (
 )
 from pumice.generate.protocol import Remembered
 from pumice.generate.run import rows_of
+from pumice.types import Rights
 
 
 class Parrot:
@@ -66,6 +68,12 @@ def test_short_turns_share_a_row_and_long_kinds_have_their_own() -> None:
             {"from": "gpt", "value": "So."},
         ],
     }
+
+
+def test_a_row_says_whose_its_picture_is() -> None:
+    told = replace(SCENES[0], rights=Rights("CC-BY-4.0", "Ada", "https://x.org"))
+    (row,) = generate([told], Parrot(), ["conversation"])
+    assert (row["license"], row["attribution"], row["url"]) == ("CC-BY-4.0", "Ada", "https://x.org")
 
 
 def test_answers_stay_with_their_questions_in_an_order_of_the_seed() -> None:

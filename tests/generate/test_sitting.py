@@ -20,6 +20,7 @@ from pumice.generate.carry_out import carry_out, carry_out_rules, estimate
 from pumice.generate.protocol import Instance, SceneText, Turn
 from pumice.generate.scripted import FAULTS, scripted
 from pumice.generate.spec import read_specs
+from pumice.types import Rights
 
 from ..evaluate.stand_in import Body, StandIn, fails
 from .small import files_of, plan, scene, terms
@@ -104,13 +105,15 @@ def test_what_two_kinds_ask_is_asked_once(tmp_path: Path) -> None:
 
 def test_phrases_of_people_need_no_teacher(tmp_path: Path) -> None:
     regions = (Instance("a dog with a stick.", (0.25, 0.25, 0.75, 0.75)),)
-    scenes = [SceneText("1", "1.jpg", (), (), regions=regions, size=(200, 100))]
+    whose = Rights("CC-BY-2.0", "Ada")
+    scenes = [SceneText("1", "1.jpg", (), (), regions=regions, size=(200, 100), rights=whose)]
     record = carry_out(plan(scenes, "region,grounding"), terms(scenes), [scripted(SPECS)], tmp_path)
     assert record["requests"]["replies"] == 0
     rows = json.loads((tmp_path / "data.json").read_text())
     # Of a picture twice as wide as high, padded to a square.
     assert rows[0]["conversations"][0]["value"].endswith(": [0.25, 0.38, 0.75, 0.62].")
     assert rows[0]["conversations"][1]["value"] == "A dog with a stick."
+    assert (rows[0]["license"], rows[1]["attribution"]) == ("CC-BY-2.0", "Ada")
     assert rows[1]["conversations"][1]["value"] == "[0.25, 0.38, 0.75, 0.62]"
 
 

@@ -79,6 +79,8 @@ def test_choices_follow_the_way_in() -> None:
         "format",
         "prompt",
         "licence",
+        "attribution",
+        "url",
         "allow_bad",
     )
     assert choices_at(("seed",)) == ()

@@ -154,8 +154,8 @@ class _Writer:
     def _read_back(self, form: Form, row: dict[str, Any], sample: Sample, number: int) -> None:
         where = str(sample.origin)
         again = form.parse(row, number, where, None)
-        said = (sample.id, sample.messages, sample.regions, sample.rejected)
-        if (again.id, again.messages, again.regions, again.rejected) == said:
+        said = (sample.id, sample.messages, sample.regions, sample.rejected, sample.rights)
+        if (again.id, again.messages, again.regions, again.rejected, again.rights) == said:
             return
         if form.name != "llava" or _loose(again.messages) != _loose(sample.messages):
             raise bad("the row would not read back as it is", where, "write the format messages")

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 
 from pumice.data.checks import as_list, bad, check_keys, read_box, words
 from pumice.data.rows import kind
-from pumice.types import PLACEHOLDER, Message, Region
+from pumice.types import NO_RIGHTS, PLACEHOLDER, Message, Region, Rights
 
 METADATA = (
+    "attribution",
+    "author",
+    "authors",
     "category",
+    "citation",
     "created",
+    "creator",
+    "credit",
     "data_source",
     "dataset",
     "domain",
@@ -22,7 +28,10 @@ METADATA = (
     "lang",
     "language",
     "licence",
+    "licence_url",
     "license",
+    "license_name",
+    "license_url",
     "meta",
     "metadata",
     "model",
@@ -30,6 +39,7 @@ METADATA = (
     "quality",
     "score",
     "source",
+    "source_url",
     "split",
     "tags",
     "task",
@@ -37,11 +47,9 @@ METADATA = (
     "url",
     "width",
 )
-"""Keys that rows may have beside those of their format. They say where a row is from and change nothing;
-any other key is a mistake, and might be one in the name of a key that matters."""
-
-GROUP_KEYS = ("source", "dataset", "data_source")
-"""Of these the ones, the first that is there, that say which data set a row belongs to."""
+"""Keys that rows may have beside those of their format. They say where a row is from and whose it is
+(``rights``), and change nothing a model sees; any other key is a mistake, and might be one in the name of a
+key that matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +89,15 @@ that the container holds."""
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a row says. ``group`` is the data set it names, or "" where it names none; ``rejected`` a worse
-    answer to the last question, where there is one."""
+    """What a row says. ``rejected`` is a worse answer to the last question, where there is one; ``rights``
+    say which data set it belongs to, whose it is, and under which licence."""
 
     id: str
     messages: tuple[Message, ...]
     images: tuple[Shown, ...]
     regions: tuple[Region, ...] = ()
-    group: str = ""
     rejected: str | None = None
-
-
-def group_of(row: dict[str, object]) -> str:
-    """The data set that a row names, if it does so as text."""
-    for key in GROUP_KEYS:
-        value = row.get(key)
-        if isinstance(value, str) and value:
-            return value
-    return ""
+    rights: Rights = NO_RIGHTS
 
 
 def row_id(value: object, number: int, where: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
@@ -18,6 +18,7 @@ from pumice.data.draft import METADATA, Clip, Draft, Shown, id_of
 from pumice.data.forms import FORMS, Form, caption, form_of
 from pumice.data.parquet import hub_rows, parquet_rows, take_pictures
 from pumice.data.problems import Problems, place
+from pumice.data.rights import read_rights
 from pumice.data.rows import as_object, no_rows, read_rows
 from pumice.data.shards import SUFFIX, Group, find_shards, read_groups
 from pumice.data.store import Store
@@ -207,6 +208,8 @@ def _shard_entry(handle: BinaryIO, group: Group, origin: Origin) -> Entry:
     elif group.caption is not None:  # a .json beside it is what some tools note of a picture
         at, name = group.caption, CAPTION
         draft = caption(_text_at(handle, at, where), origin.row, where, given)
+        if isinstance(value, dict):
+            draft = replace(draft, rights=read_rights(value, where))
     else:
         raise bad("no member holds the row", where, f"add {group.key}.json, or .txt with a caption")
     return Entry(origin, at, name, draft, _given(draft.images, group.pictures, where), given=True)

@@ -14,7 +14,7 @@ import shutil
 import zipfile
 from array import array
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,11 @@ from pumice.data.rows import collector_paused
 from pumice.data.store import Store
 from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
 from pumice.errors import DataError, PumiceError
-from pumice.types import ImageRef, Text
+from pumice.types import NO_RIGHTS, ImageRef, Rights, Text
 
-VERSION = 5
+VERSION = 6
 """Of what a table holds; 2 has videos, 3 the rows that cannot be read, 4 pairs of answers, 5 the ids of bad
-rows."""
+rows, 6 licences and authors."""
 CACHE_FOLDER = ".cache"
 """Beside the runs: what was found good, so that the next start need not look again."""
 TABLES = "tables"
@@ -64,6 +64,7 @@ def open_table(
     *,
     format: str | None = None,
     prompt: str | None = None,
+    given: Rights = NO_RIGHTS,
     check_files: bool = True,
     cache_folder: Path | None = None,
     progress: Progress | None = None,
@@ -78,6 +79,7 @@ def open_table(
         source: the name of this data in a mixture.
         format: one of ``FORMATS``; None tells it from the file.
         prompt: put behind every question.
+        given: licence and author of the rows that do not say theirs.
         check_files: whether each picture's file must exist.
         cache_folder: where the table is kept for the next time; None keeps none.
         progress: called now and then with bytes or rows done.
@@ -103,7 +105,7 @@ def open_table(
             problems.add(
                 Refusal(source, _as_named(file, path), row, id, what, rest, remedy or None).error(), id
             )
-    table = table.bound(source, image_root, prompt)
+    table = table.bound(source, image_root, prompt, given)
     left_out = check_pictures(table, problems, check_files)
     if allow_bad is not None and problems.count > allow_bad:
         problems.raise_if_any(_too_many(path, allow_bad))
@@ -197,6 +199,8 @@ class _Maker:
         self.row_form, self.row_given = array("B"), array("B")
         self.pairs, self.question_words, self.answer_words = array("i"), array("i"), array("i")
         self.digest = bytearray()
+        self.rights, self.rights_text, self.rights_ends = array("i"), bytearray(), array("q")
+        self.told: dict[Rights, int] = {}
         self.use_start, self.uses = array("q", [0]), array("i")
         self.names, self.name_ends = bytearray(), array("q")
         self.picture_file, self.picture_row = array("i"), array("i")
@@ -228,12 +232,20 @@ class _Maker:
         self.pairs.append(pairs)
         self.question_words.append(asked)
         self.answer_words.append(answered)
-        group = draft.group or _group(entry.images)
+        self.rights.append(self._rights(draft.rights))
+        group = draft.rights.dataset or _group(entry.images)
         self.group.append(self.groups.setdefault(group, len(self.groups)))
         self.digest += _digest(draft, entry.images)
         for image in entry.images:
             self.uses.append(self._picture(image, len(self.row_start) - 1))
         self.use_start.append(len(self.uses))
+
+    def _rights(self, rights: Rights) -> int:
+        number = self.told.setdefault(rights, len(self.told))
+        if number == len(self.rights_ends):
+            self.rights_text += json.dumps(astuple(rights)).encode()
+            self.rights_ends.append(len(self.rights_text))
+        return number
 
     def _picture(self, image: Named, row: int) -> int:
         number = self.pictures.setdefault(image, len(self.pictures))
@@ -259,6 +271,7 @@ class _Maker:
         arrays: dict[str, Any] = {
             "digest": np.frombuffer(bytes(self.digest), np.uint8).reshape(-1, 16),
             "names": np.frombuffer(bytes(self.names), np.uint8),
+            "rights_text": np.frombuffer(bytes(self.rights_text), np.uint8),
         }
         for column in fields(Columns):
             if column.name not in arrays:

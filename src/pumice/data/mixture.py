@@ -17,7 +17,7 @@ from pumice.data.samples import Samples
 from pumice.data.shuffle import MIXTURE, shuffled
 from pumice.data.table import SampleTable
 from pumice.errors import DataError
-from pumice.types import IntArray
+from pumice.types import IntArray, Rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,9 @@ class Source:
 
     ``limit`` keeps that many rows, chosen by the mixture's seed. ``weight`` then says how often an
     epoch sees each: 1 once, 2 twice, 0.5 a half of them, 2.5 all twice and a half once more. ``format`` is
-    one of ``FORMATS``, told from the file if None. ``prompt`` is put behind every question; ``licence``
-    goes into the record and does nothing else. ``allow_bad`` rows may be bad: they are left out and listed.
+    one of ``FORMATS``, told from the file if None. ``prompt`` is put behind every question; ``licence``,
+    ``attribution`` and ``url`` are those of rows that do not say theirs. ``allow_bad`` rows may be bad:
+    they are left out and listed.
     """
 
     name: str
@@ -39,6 +40,13 @@ class Source:
     prompt: str | None = None
     licence: str | None = None
     allow_bad: int = 0
+    attribution: str | None = None
+    url: str | None = None
+
+    @property
+    def rights(self) -> Rights:
+        """What it says for rows that do not say it themselves."""
+        return Rights(self.licence or "", self.attribution or "", self.url or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,7 @@ def read_mixture(
             source.name,
             format=source.format,
             prompt=source.prompt,
+            given=source.rights,
             check_files=check_files,
             cache_folder=cache_folder,
             progress=progress,

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from pumice.data.checks import bad
+from pumice.data.rights import WRITTEN_KEYS
 from pumice.errors import DataError, MissingExtraError
 from pumice.types import HUB
 
@@ -78,7 +79,8 @@ def hub_rows(name: str) -> Iterator[dict[str, Any]]:
 
 
 def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows with the keys ``id``, ``messages``, ``images``, ``regions`` and ``rejected``.
+    """Write rows with the keys ``id``, ``messages``, ``images``, ``regions``, ``rejected``, and those of
+    rights.
 
     Args:
         rows: ``messages`` as in the messages format; ``images`` a list of ``{"bytes", "path"}``.
@@ -102,6 +104,7 @@ def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
                 ),
             ),
             ("rejected", text),
+            *((key, text) for key in WRITTEN_KEYS),
         ]
     )
     with pq.ParquetWriter(path, schema) as writer:

@@ -10,6 +10,7 @@ Legend: n rows, m pictures shown by rows (a picture shown twice counts twice), p
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pumice.data.formats import FORM_NAMES, read_draft
 from pumice.data.problems import Refusal
 from pumice.errors import DataError
-from pumice.types import ImageRef, IntArray, Message, Origin, Picture, Sample, Text, Video
+from pumice.types import NO_RIGHTS, ImageRef, IntArray, Message, Origin, Picture, Rights, Sample, Text, Video
 
 NAMED, VIDEO = -1, -2
 """What ``picture_file`` says of a picture, or a video, that has a name inside the image folder."""
@@ -40,6 +41,9 @@ class Columns:
     uint8 whether its container holds its pictures. ``pairs``, ``question_words``, ``answer_words`` [n] int32
     are counts, ``group`` [n] int32 the data set it belongs to, of ``Head.groups``, ``digest`` [n, 16] uint8
     stands for what it says. ``use_start`` [n + 1] int64 cuts ``uses`` [m] int32, the pictures of each row.
+    ``rights`` [n] int32 numbers what rows say of licence and author; each different one is told once:
+    ``rights_ends`` [r] int64 cuts ``rights_text`` [bytes] uint8 into lists of JSON, as ``Rights`` has its
+    fields.
 
     Pictures: ``name_ends`` [p] int64 cuts ``names`` [bytes] uint8 into their names in UTF-8;
     ``picture_file`` [p] int32 is ``NAMED`` or ``VIDEO`` for a name inside the image folder, else the file, of
@@ -59,6 +63,9 @@ class Columns:
     answer_words: NDArray[np.int32]
     group: NDArray[np.int32]
     digest: NDArray[np.uint8]
+    rights: NDArray[np.int32]
+    rights_text: NDArray[np.uint8]
+    rights_ends: IntArray
     use_start: IntArray
     uses: NDArray[np.int32]
     names: NDArray[np.uint8]
@@ -97,7 +104,8 @@ class SampleTable(Sequence[Sample]):
     """The samples of one data file, in its order.
 
     ``source`` names them in a mixture, ``root`` is the folder of their pictures, ``prompt`` is put behind
-    every question on a line of its own (unless it ends with it already). ``refused`` are rows that cannot be
+    every question on a line of its own (unless it ends with it already), ``given`` is what is told of licence
+    and author for rows that do not say it themselves. ``refused`` are rows that cannot be
     used and were allowed to be so: those that could not be read are not in the table, those whose picture is
     missing are, and ``left_out`` [any] has their numbers.
     """
@@ -109,10 +117,13 @@ class SampleTable(Sequence[Sample]):
     prompt: str | None = None
     refused: tuple[Refusal, ...] = ()
     left_out: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    given: Rights = NO_RIGHTS
 
-    def bound(self, source: str, root: Path | None, prompt: str | None) -> SampleTable:
-        """The same rows under another name, with another image folder or prompt."""
-        return replace(self, source=source, root=root, prompt=prompt)
+    def bound(
+        self, source: str, root: Path | None, prompt: str | None, given: Rights = NO_RIGHTS
+    ) -> SampleTable:
+        """The same rows under another name, with another image folder, prompt, or word of their rights."""
+        return replace(self, source=source, root=root, prompt=prompt, given=given)
 
     def __len__(self) -> int:
         return len(self.columns.row_start)
@@ -183,6 +194,16 @@ class SampleTable(Sequence[Sample]):
         start, stop = self.columns.use_start[row : row + 2]
         return [self.picture_name(int(use)) for use in self.columns.uses[start:stop]]
 
+    def rights(self, row: int) -> Rights:
+        """Whose a row is, as it says itself, else as its source does."""
+        return self.rights_numbered(int(self.columns.rights[row]))
+
+    def rights_numbered(self, number: int) -> Rights:
+        """What the rows say that have this number in ``Columns.rights``."""
+        ends = self.columns.rights_ends
+        start = int(ends[number - 1]) if number else 0
+        return Rights(*json.loads(self.columns.rights_text[start : ends[number]].tobytes())).over(self.given)
+
     @property
     def pictures(self) -> int:
         """How many different pictures and videos the rows show."""
@@ -220,7 +241,8 @@ class SampleTable(Sequence[Sample]):
         messages = draft.messages
         if self.prompt is not None:
             messages = tuple([with_prompt(message, self.prompt) for message in messages])
-        return Sample(draft.id, messages, images, self.source, origin, draft.regions, draft.rejected)
+        rights = self.rights(row)  # not the draft's: containers may tell them beside the row
+        return Sample(draft.id, messages, images, self.source, origin, draft.regions, draft.rejected, rights)
 
 
 def name_in(root: Path | None, name: str) -> Path:

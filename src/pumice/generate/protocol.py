@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pumice.types import Box
+from pumice.types import NO_RIGHTS, Box, Rights
 
 Kind = Literal["caption", "conversation", "detail", "reasoning", "short", "existence", "correction"]
 KINDS: tuple[Kind, ...] = (
@@ -48,6 +48,7 @@ class SceneText:
         regions: boxes with phrases that people wrote (Visual Genome).
         mentions: sentences of a text that refer to it, where it is a figure.
         size: width and height in pixels; None where nobody told.
+        rights: whose it is and under which licence; rows about it say so, too.
     """
 
     id: str
@@ -58,6 +59,7 @@ class SceneText:
     regions: tuple[Instance, ...] = ()
     mentions: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
+    rights: Rights = NO_RIGHTS
 
 
 @dataclass(frozen=True, slots=True)

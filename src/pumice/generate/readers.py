@@ -9,11 +9,12 @@ from typing import Any
 
 from pumice.data.checks import as_list, bad, image_name, is_number, words
 from pumice.data.problems import Problems
+from pumice.data.rights import RIGHTS_KEYS, read_rights
 from pumice.data.rows import kind, no_rows, read_items, read_objects, read_rows
 from pumice.errors import DataError, UsageError, suggest
 from pumice.generate.protocol import Instance, SceneText
 from pumice.generate.scenes import read_each, read_scenes
-from pumice.types import Box
+from pumice.types import NO_RIGHTS, Box, Rights
 
 LAYOUTS = {
     "scenes": "JSONL of captions and boxes",
@@ -100,12 +101,14 @@ def detect(path: Path) -> str:
 
 def _coco(path: Path, instances: Path | None) -> Iterator[SceneText]:
     images: dict[int, dict[str, Any]] = {}
+    licences: dict[int, str] = {}
     captions: dict[int, list[str]] = {}
     boxes: dict[int, list[Instance]] = {}
     for file in filter(None, (path, instances)):
         for number, image in read_items(file, "images", what="COCO file"):
             where = f"{file}, image {number}"
             images.setdefault(_whole(image, "id", where), image)
+        licences |= _licences(file)
         names = _categories(file)
         for number, one in read_items(file, "annotations", what="COCO file"):
             where = f"{file}, annotation {number}"
@@ -130,23 +133,45 @@ def _coco(path: Path, instances: Path | None) -> Iterator[SceneText]:
             found = True
             where = f"{path}, image {image_id}"
             name = image_name(image.get("file_name", f"{image_id:012d}.jpg"), where)
-            yield SceneText(str(image_id), name, tuple(told), tuple(seen), size=_size(image))
+            rights = _coco_rights(image, licences, where)
+            yield SceneText(str(image_id), name, tuple(told), tuple(seen), size=_size(image), rights=rights)
     if not found:
         raise no_rows(path, "COCO file")
 
 
 def _categories(file: Path) -> dict[int, str]:
+    return {
+        _whole(one, "id", where): words(one.get("name"), "name", where)
+        for where, one in _listed(file, "categories", "category")
+    }
+
+
+def _licences(file: Path) -> dict[int, str]:
+    """What the numbers of a file's licences stand for: the address, or the name where there is none."""
+    return {
+        _whole(one, "id", where): words(one.get("url") or one.get("name"), "name", where)
+        for where, one in _listed(file, "licenses", "licence")
+    }
+
+
+def _listed(file: Path, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list that a COCO file may have or not, each with its place."""
     try:
-        return {
-            _whole(one, "id", f"{file}, category {number}"): words(
-                one.get("name"), "name", f"{file}, category {number}"
-            )
-            for number, one in read_items(file, "categories", what="COCO file")
-        }
+        for number, one in read_items(file, key, what="COCO file"):
+            yield f"{file}, {noun} {number}", one
     except DataError as error:
-        if "categor" in error.what:  # a captions file has none
-            return {}
-        raise
+        if key not in error.what:
+            raise
+
+
+def _coco_rights(image: Mapping[str, Any], licences: Mapping[int, str], where: str) -> Rights:
+    """Of an image: its number of a licence may be told in the file, else it is one of COCO's own."""
+    told = read_rights({key: image[key] for key in RIGHTS_KEYS if key in image}, where)
+    number = image.get("license")
+    licence = licences.get(number, told.licence) if type(number) is int else told.licence
+    places = (image.get(key) for key in ("flickr_url", "coco_url"))
+    url = told.url or next((place for place in places if isinstance(place, str) and place), "")
+    return Rights(licence, told.attribution, url, told.dataset)
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -208,7 +233,13 @@ def _visual_genome(path: Path) -> Iterator[SceneText]:
         if regions:
             name = "/".join(str(image["url"]).split("/")[-2:]) if "url" in image else f"{number}.jpg"
             yield SceneText(
-                str(number), image_name(name, where), (), (), regions=tuple(regions), size=_size(image)
+                str(number),
+                image_name(name, where),
+                (),
+                (),
+                regions=tuple(regions),
+                size=_size(image),
+                rights=read_rights(image, where),
             )
     problems.raise_if_any(f"{path} has rows that cannot be used")
 
@@ -236,6 +267,7 @@ def _figure(row: Mapping[str, Any], where: str) -> SceneText:
         tuple(" ".join(words(one, "the caption", where).split()) for one in captions),
         (),
         mentions=tuple(dict.fromkeys(mentions)),
+        rights=read_rights(row, where),
     )
 
 
@@ -245,6 +277,7 @@ def _figure(row: Mapping[str, Any], where: str) -> SceneText:
 def _table(path: Path, image_column: str | None, caption_column: str | None) -> list[SceneText]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     found: dict[str, list[str]] = {}
+    rights: dict[str, Rights] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             sample = handle.read(8192)
@@ -262,6 +295,8 @@ def _table(path: Path, image_column: str | None, caption_column: str | None) -> 
                 text = " ".join((row.get(caption) or "").split())
                 if text:
                     found.setdefault(name, []).append(text)
+                    told = {str(key).lower(): cell for key, cell in row.items() if cell and key != image}
+                    rights[name] = rights.get(name, NO_RIGHTS).over(read_rights(told, where))
     except (OSError, UnicodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
@@ -269,7 +304,9 @@ def _table(path: Path, image_column: str | None, caption_column: str | None) -> 
         ) from error
     if not found:
         raise no_rows(path, "table")
-    return [SceneText(name, name, tuple(captions), ()) for name, captions in found.items()]
+    return [
+        SceneText(name, name, tuple(captions), (), rights=rights[name]) for name, captions in found.items()
+    ]
 
 
 def _column(path: Path, columns: list[str], wanted: str | None, usual: tuple[str, ...], option: str) -> str:

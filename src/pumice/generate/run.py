@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pumice.data.lines import lines_file, to_line
+from pumice.data.rights import write_rights
 from pumice.errors import DataError, UsageError, suggest
 from pumice.generate.protocol import KINDS, Kind, SceneText, Teacher, Turn
 from pumice.types import PLACEHOLDER
@@ -147,7 +148,7 @@ def conversation(scene: SceneText, turns: Sequence[Turn], suffix: str, *, region
         row["regions"] = [
             {"bbox": list(i.box), "phrase": i.category} for i in (*scene.instances, *scene.texts)
         ]
-    return row
+    return row | write_rights(scene.rights)
 
 
 def question_rows(scene: SceneText, turns: Sequence[Turn]) -> list[Row]:

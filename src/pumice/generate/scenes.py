@@ -3,7 +3,8 @@
 A record is ``{"id": str | int, "image": str, "captions": [str], "instances": [{"category": str, "bbox":
 [x1, y1, x2, y2]}], "texts"?: [{"text": str, "bbox": [...]}], "regions"?: [{"phrase": str, "bbox": [...]}],
 "mentions"?: [str], "width"?: int, "height"?: int}``, boxes as fractions of width and height (LLaVA 1.0's
-generator wrote COCO's captions and boxes in this way). Unknown keys are refused: a
+generator wrote COCO's captions and boxes in this way), and the keys of ``data.rights`` (``license``,
+``attribution``, ``url``, ``source``), which go into every row about the picture. Unknown keys are refused: a
 misspelt ``texts`` would otherwise be data that no teacher ever sees.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from pumice.data.checks import as_list, bad, check_keys, identity, image_name, read_box, words
 from pumice.data.problems import Problems
+from pumice.data.rights import RIGHTS_KEYS, read_rights
 from pumice.data.rows import kind, read_objects
 from pumice.errors import DataError
 from pumice.generate.protocol import Instance, SceneText
@@ -85,7 +87,7 @@ def parse_scene(record: Mapping[str, Any], where: str) -> SceneText:
     Raises:
         DataError: the first thing that is not as the layout says.
     """
-    check_keys(record, _KEYS, where, required=_REQUIRED)
+    check_keys(record, (*_KEYS, *RIGHTS_KEYS), where, required=_REQUIRED)
     captions = as_list(record["captions"], "captions", where)
     return SceneText(
         id=str(identity(record["id"], "id", where)),
@@ -96,6 +98,7 @@ def parse_scene(record: Mapping[str, Any], where: str) -> SceneText:
         regions=_boxes(record, "regions", "phrase", where) if "regions" in record else (),
         mentions=_sentences(record, "mentions", where) if "mentions" in record else (),
         size=_size(record, where),
+        rights=read_rights(record, where),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pumice.data.lines import lines_file, to_line
+from pumice.data.rights import join_rights, write_rights
 from pumice.generate.checks import CHECKS, Asked, Fault
 from pumice.generate.language import word_count
 from pumice.generate.work import Job, Outcome, Rejected, balance, too_few
@@ -147,7 +148,7 @@ def llava_row(job: Job, outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.model:
         row["model"] = outcome.model
-    return row
+    return row | write_rights(join_rights([scene.rights for scene in job.scenes]))
 
 
 def _drop_repeated(job: Job, outcome: Outcome, asked: Asked) -> None:

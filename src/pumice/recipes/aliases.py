@@ -39,6 +39,8 @@ KEYS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         "image_aspect_ratio": (("model.image.aspect",), ""),
         "image_folder": (("data.NAME.images",), ""),
         "learning_rate": (_RATES, "one for each part that trains"),
+        "license": (("data.NAME.licence",), "of rows that do not say theirs"),
+        "licenses": (("licences",), "what the licences of rows must permit"),
         "load_in_4bit": ((_STAGE + "lora.quantize",), _NF4),
         "load_in_8bit": ((_STAGE + "lora.quantize",), _NF4 + "; of 8 there are none"),
         "logging_steps": ((), "every step is a row of metrics.jsonl"),

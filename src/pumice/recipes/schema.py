@@ -17,6 +17,7 @@ from pumice.errors import suggest
 from pumice.recipes.evaluation import Evaluation
 from pumice.recipes.features import Features
 from pumice.recipes.image import ImageOptions, VideoOptions
+from pumice.recipes.licences import Licences
 from pumice.recipes.model import Model
 from pumice.recipes.published import Published
 from pumice.recipes.source import Source
@@ -30,6 +31,7 @@ __all__ = [
     "Grounding",
     "ImageOptions",
     "LearningRates",
+    "Licences",
     "Lora",
     "Model",
     "Preference",
@@ -57,6 +59,10 @@ class Recipe(Strict):
     )
     model: Model = Field(description="The parts the model is built from.")
     data: dict[Name, Source] = Field(min_length=1, description="Named sources of samples.")
+    licences: Licences | None = Field(
+        default=None,
+        description="What the licences of all rows must permit; null: they are counted, and none is refused.",
+    )
     stages: Annotated[tuple[Stage, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1, description="Passes of training, in order."
     )

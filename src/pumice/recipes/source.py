@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pumice.recipes.values import Count, PathText, Strict
+from pumice.recipes.values import Count, LicenceText, PathText, Strict
 from pumice.types import DataFormat
 
 
@@ -34,8 +34,16 @@ class Source(Strict):
         description="A response-format prompt, put behind every question on a line of its own, such as "
         "Answer the question using a single word or phrase.",
     )
-    licence: str | None = Field(
-        default=None, min_length=1, description="Under which licence the data is; goes into the run's record."
+    licence: LicenceText | None = Field(
+        default=None,
+        description="The licence of rows that do not say theirs: an SPDX id, a name, or several joined by "
+        "AND or OR.",
+    )
+    attribution: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Whom the notice names for rows that do not say it themselves."
+    )
+    url: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Where rows are from that do not say it themselves."
     )
     allow_bad: Annotated[int, Field(ge=0)] = Field(
         default=0,

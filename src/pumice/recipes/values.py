@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pumice.errors import suggest
+from pumice.licences import licence_named, read_licence, suggestion
 from pumice.types import HUB
 
 PartName = Literal["connector", "language", "vision"]
@@ -102,6 +103,20 @@ def _check_kept(value: Any) -> Any:
     return value
 
 
+def _check_licence(value: str) -> str:
+    reading = read_licence(value)
+    if not value.strip() or reading.near is not None:
+        raise Problem(f"{value!r} is no licence that is known", suggestion(value))
+    return value
+
+
+def _check_licences(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if licence_named(name) is None:
+            raise Problem(f"{name!r} names no one licence", suggestion(name))
+    return value
+
+
 def as_tuple(value: Any) -> Any:
     """YAML has lists only; frozen models hold tuples."""
     return tuple(value) if isinstance(value, list) else value
@@ -110,6 +125,8 @@ def as_tuple(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_check_name)]
 RecipeName = Annotated[str, AfterValidator(_check_recipe_name)]
 PathText = Annotated[str, AfterValidator(_check_folder)]
+LicenceText = Annotated[str, AfterValidator(_check_licence)]
+LicenceNames = Annotated[tuple[str, ...], BeforeValidator(as_tuple), AfterValidator(_check_licences)]
 PartPath = Annotated[str, AfterValidator(_check_part)]
 Connector = Annotated[str, AfterValidator(_check_connector)]
 KeepBest = Annotated[bool | str, BeforeValidator(_check_kept)]

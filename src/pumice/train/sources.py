@@ -30,6 +30,8 @@ def source_of(recipe: Recipe, name: str) -> Source:
         source.prompt,
         source.licence,
         source.allow_bad,
+        source.attribution,
+        source.url,
     )
 
 

@@ -28,7 +28,7 @@ def parse(**row: Any) -> Any:
 def test_the_ways_to_write_a_turn(row: dict[str, Any]) -> None:
     draft = parse(**row, source="a place")
     assert draft.messages == (Message("user", (Text("Why?"),)), Message("assistant", (Text("Paint."),)))
-    assert (draft.id, draft.images, draft.group) == ("3", (), "a place")
+    assert (draft.id, draft.images, draft.rights.dataset) == ("3", (), "a place")
 
 
 def test_pictures_keep_their_places_and_the_system_prompt_comes_first() -> None:

@@ -23,12 +23,12 @@ from pumice.data.draft import (
     Clip,
     Draft,
     Shown,
-    group_of,
     read_regions,
     read_rejected,
     row_id,
     write_regions,
 )
+from pumice.data.rights import read_rights, write_rights
 from pumice.data.rows import kind
 from pumice.data.turns import Style, Turn, place_images, read_turns, write_text
 from pumice.types import PLACEHOLDER, Sample, Video
@@ -76,8 +76,8 @@ def parse(row: dict[str, Any], number: int, where: str, given: int | None = None
         messages,
         images,
         read_regions(row.get("regions"), len(images), where),
-        group_of(row),
         read_rejected(row.get("rejected"), messages, where),
+        read_rights(row, where),
     )
 
 
@@ -96,8 +96,8 @@ def parse_sharegpt(row: dict[str, Any], number: int, where: str, given: int | No
         messages,
         images,
         read_regions(row.get("regions"), len(images), where),
-        group_of(row),
         read_rejected(row.get("rejected"), messages, where),
+        read_rights(row, where),
     )
 
 
@@ -148,7 +148,7 @@ def _finish(row: dict[str, Any], sample: Sample) -> dict[str, Any]:
         row["regions"] = write_regions(sample.regions)
     if sample.rejected is not None:
         row["rejected"] = sample.rejected
-    return row
+    return row | write_rights(sample.rights)
 
 
 def what_is_shown(

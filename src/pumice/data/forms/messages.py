@@ -24,12 +24,12 @@ from pumice.data.draft import (
     Draft,
     Embedded,
     Shown,
-    group_of,
     read_regions,
     read_rejected,
     row_id,
     write_regions,
 )
+from pumice.data.rights import read_rights, write_rights
 from pumice.data.rows import kind
 from pumice.data.turns import Style, canonical, check_order, check_text
 from pumice.errors import DataError, suggest
@@ -75,8 +75,8 @@ def parse(row: dict[str, Any], number: int, where: str, given: int | None = None
         messages,
         images,
         read_regions(row.get("regions"), len(images), where),
-        group_of(row),
         read_rejected(row.get("rejected"), messages, where),
+        read_rights(row, where),
     )
 
 
@@ -91,7 +91,7 @@ def write(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
         row["regions"] = write_regions(sample.regions)
     if sample.rejected is not None:
         row["rejected"] = sample.rejected
-    return row
+    return row | write_rights(sample.rights)
 
 
 def write_content(message: Message, sample: Sample, names: Sequence[str]) -> str | list[dict[str, Any]]:

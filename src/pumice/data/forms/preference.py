@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pumice.data.checks import bad, check_keys, words
-from pumice.data.draft import METADATA, Draft, group_of, read_rejected, row_id
+from pumice.data.draft import METADATA, Draft, read_rejected, row_id
 from pumice.data.forms.llava import one_of, what_is_shown
 from pumice.data.forms.messages import parse as parse_messages
 from pumice.data.forms.messages import write_content
+from pumice.data.rights import read_rights, write_rights
 from pumice.data.rows import kind
 from pumice.data.turns import place_images
-from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER, Sample
+from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER, Rights, Sample
 
 ANSWERS = ("chosen", "rejected")
 KEYS = ("id", "image", "images", "video", "videos", "prompt", "question", *ANSWERS)
@@ -39,6 +40,9 @@ NOTES = (
     "image_path",
 )
 """Keys of the published sets that say where a row is from, or what else was answered; they change nothing."""
+
+DATASET_KEYS = ("ds_name", "origin_dataset")
+"""Of these the ones that name a data set."""
 
 
 def compares(row: dict[str, Any]) -> bool:
@@ -78,8 +82,8 @@ def parse(row: dict[str, Any], number: int, where: str, given: int | None = None
         row_id(row.get("id", row.get("idx")), number, where),
         said,
         images,
-        group=_group(row),
         rejected=read_rejected(rejected, said, where),
+        rights=_rights(row, where),
     )
 
 
@@ -102,6 +106,7 @@ def write(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
         ],
         "chosen": [{"role": "assistant", "content": answer.text}],
         "rejected": [{"role": "assistant", "content": sample.rejected}],
+        **write_rights(sample.rights),
     }
 
 
@@ -124,8 +129,8 @@ def _of_messages(row: dict[str, Any], asked: str, number: int, where: str, given
         row_id(row.get("id", row.get("idx")), number, where),
         first.messages,
         first.images,
-        group=_group(row),
         rejected=read_rejected(second.messages[-1].text, first.messages, where),
+        rights=_rights(row, where),
     )
 
 
@@ -179,7 +184,7 @@ def _holds_pair(text: object) -> bool:
     return isinstance(text, dict) and "rejected" in text
 
 
-def _group(row: dict[str, Any]) -> str:
-    """The data set that a row names."""
-    named = row.get("ds_name")
-    return group_of(row) or (named if isinstance(named, str) else "")
+def _rights(row: dict[str, Any], where: str) -> Rights:
+    """Whose the row is; RLHF-V and RLAIF-V name their data sets in keys of their own."""
+    named = next((row[key] for key in DATASET_KEYS if isinstance(row.get(key), str) and row[key]), "")
+    return read_rights(row, where).over(Rights(dataset=named))
