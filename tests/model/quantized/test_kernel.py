@@ -69,9 +69,13 @@ def test_a_compiler_that_fails_leaves_nothing(
     compiler.chmod(0o755)
     monkeypatch.setattr(module.shutil, "which", lambda name: str(compiler))
     cache.mkdir(parents=True)
+    killed, going_on = cache / "y.1.partial", cache / "y.2.partial"
+    for left in (killed, going_on):
+        left.touch()
+    os.utime(killed, (0, 0))
     with pytest.raises(subprocess.SubprocessError, match="does not please me"):
         build("portable", cache / "x.so")
-    assert list(cache.iterdir()) == []
+    assert list(cache.iterdir()) == [going_on]
     assert find_kernel() is None
 
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,7 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
     found = [place for name in compilers if (place := shutil.which(name)) is not None]
     if not found:
         raise OSError(f"there is no compiler: {', '.join(compilers)}")
+    _sweep(library.parent)
     problems: list[str] = []
     single = tuple(one for one in FLAGS if one != OPENMP)
     for flags, compiler in itertools.product((FLAGS, single), found):
@@ -294,6 +296,14 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
         finally:
             Path(name).unlink(missing_ok=True)
     raise subprocess.SubprocessError("; ".join(problems))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed have left: what is older than any build may take."""
+    for left in folder.glob("*.partial"):
+        with contextlib.suppress(OSError):  # another process was quicker
+            if time.time() - left.stat().st_mtime > 2 * LONGEST_BUILD:
+                left.unlink()
 
 
 def _settle(file: str) -> None:
