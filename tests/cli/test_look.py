@@ -47,6 +47,26 @@ def test_several_pictures_and_a_word_of_a_given_answer(picture: Path, tmp_path: 
     assert "'star': log-probability" in done.output
 
 
+def test_no_file_is_lost_and_fewer_bits_see_the_same(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["look", "tiny", "--image", str(picture), "What shape is yellow?", "--steps", "1"]
+    for more in ([], ["--weights", "int8"]):
+        done = CliRunner().invoke(app, [*words, *more])
+        assert done.exit_code == 0, done.output
+        assert done.output.startswith("star\n")
+    first, second = (Path(name).read_bytes() for name in ("looked.png", "looked2.png"))
+    assert first != second
+    done = CliRunner().invoke(app, [*words, "--out", "looked.png"])
+    assert done.exit_code == 2
+    assert "already" in done.output
+    assert Path("looked.png").read_bytes() == first
+    done = CliRunner().invoke(app, [*words, "--out", "looked2.png", "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert Path("looked2.png").read_bytes() == first
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.models import WeightsOption
 from pumice.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,11 +42,16 @@ def look(
         list[Path], typer.Option("--image", metavar="FILE", help="A picture; may be given several times.")
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            metavar="FILE", help="The picture to write: PNG, JPEG or WebP. Of several, each gets its number."
+            metavar="FILE",
+            help="The picture to write: PNG, JPEG or WebP. Of several, each gets its number.",
+            show_default="looked.png, or the next free of looked2.png, ...",
         ),
-    ] = Path("looked.png"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace pictures that --out names.")
+    ] = False,
     answer: Annotated[
         str | None,
         typer.Option(help="The answer it is about.", show_default="the model's own, the likeliest"),
@@ -60,6 +67,7 @@ def look(
         str | None,
         typer.Option(help="The conversation template, as for pumice chat.", show_default="the model's own"),
     ] = None,
+    weights: WeightsOption = None,
 ) -> None:
     """Ask about pictures, and draw where in them the answer came from."""
     from pumice.cli.models import find_model
@@ -69,10 +77,7 @@ def look(
     folder = find_model(model)
     for image in images:
         image_size(image)
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UsageError(f"{out} is no name of a picture", where="--out", remedy="end it in .png")
-    if not out.parent.is_dir():
-        raise UsageError(f"there is no folder {out.parent}", where="--out", remedy="make it first")
+    targets = _free(len(images)) if out is None else _given(out, len(images), overwrite)
     if template is not None:
         from pumice.text.templates import check_template_name
 
@@ -83,7 +88,7 @@ def look(
     from pumice.infer.relevance import Looker
     from pumice.types import text_message
 
-    generator = load_generator(folder, template=template)
+    generator = load_generator(folder, template=template, weights=weights)
     generator.model.requires_grad_(False)  # gradients of the weights would be computed for nothing
     said = generator.answer([(question, images)], max_new_tokens)[0] if answer is None else answer
     typer.echo(said)
@@ -91,12 +96,45 @@ def look(
     message = text_message("user", question, images=range(len(images)))
     found = looker.look([message], images, said, _span(said, word), steps=steps)
     most = max(float(one.heat_NRC.max()) for one in found.pictures)
-    for number, (file, one) in enumerate(zip(images, found.pictures, strict=True), start=1):
-        target = out if len(images) == 1 else out.with_stem(f"{out.stem}-{number}")
+    for target, file, one in zip(targets, images, found.pictures, strict=True):
         heated(open_image(file), one.heat_NRC[0], most).save(target)
         share = f", {one.share:.0%} of what the pictures did" if len(images) > 1 else ""
         note(f"{target}{share}")
     note(_told(found, said))
+
+
+def _numbered(out: Path, count: int) -> list[Path]:
+    return [out] if count == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _free(count: int) -> list[Path]:
+    """Names in this folder that nothing has."""
+    for number in itertools.count(1):
+        targets = _numbered(Path(f"looked{number if number > 1 else ''}.png"), count)
+        if not any(target.exists() for target in targets):
+            return targets
+    raise AssertionError("numbers do not end")
+
+
+def _given(out: Path, count: int, overwrite: bool) -> list[Path]:
+    """The names that ``--out`` means.
+
+    Raises:
+        UsageError: no name of a picture, no such folder, or a file that may not be replaced.
+    """
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UsageError(f"{out} is no name of a picture", where="--out", remedy="end it in .png")
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent}", where="--out", remedy="make it first")
+    targets = _numbered(out, count)
+    there = [target for target in targets if target.exists()]
+    if there and not overwrite:
+        raise UsageError(
+            "there is such a file already",
+            where=f"--out, {there[0]}",
+            remedy="give another name, or add --overwrite to replace it",
+        )
+    return targets
 
 
 def _span(answer: str, word: str | None) -> tuple[int, int] | None:
