@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pumice.errors import PumiceError
 from pumice.serve.backend import Ask, Done, Event, Full, Load, Piece, Reason, Stage, TokenScore, Usage
 
 Script = Callable[[Ask, int], Sequence[str | TokenScore]]
@@ -44,6 +45,7 @@ class Scripted:
         hold_after: pieces that are given before the waiting; None waits before the first.
         full: seconds for ``Retry-After``; None has room.
         error: raised by ``submit``.
+        refused: what of a request turns out to be impossible, where ``reason`` is ``error``.
         asked: all requests so far.
     """
 
@@ -53,6 +55,7 @@ class Scripted:
     hold_after: int | None = None
     full: float | None = None
     error: Exception | None = None
+    refused: PumiceError | None = None
     asked: list[Answering] = field(default_factory=list)
     open: int = 0
     most_open: int = 0
@@ -116,7 +119,12 @@ class Scripted:
                 scores = (piece,) if isinstance(piece, TokenScore) else ()
                 answering.emit(Piece(index, piece.token if scores else str(piece), scores))
             answering.emit(
-                Done(index, reason, Usage(100 + len(answering.ask.images), made, 7, 0.1, 0.2, 0.3))
+                Done(
+                    index,
+                    reason,
+                    Usage(100 + len(answering.ask.images), made, 7, 0.1, 0.2, 0.3),
+                    self.refused,
+                )
             )
         with self.changed:
             self.open -= 1

@@ -107,9 +107,16 @@ def test_an_answer_obeys_a_schema(server: Process) -> None:
 
 def test_bad_schemas_and_settings_are_400(server: Process) -> None:
     base = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
-    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "nothing"}}}
-    for more in ({"response_format": schema}, {"logit_bias": {"99999999": 1}}):
+    schemas: list[Any] = [{"type": "nothing"}, {"$ref": "#"}, {"enum": []}]
+    formats = [{"type": "json_schema", "json_schema": {"name": "a", "schema": one}} for one in schemas]
+    for more in (*({"response_format": one} for one in formats), {"logit_bias": {"99999999": 1}}):
         reply = httpx2.post(f"{server.url}/v1/chat/completions", json={**base, **more}, timeout=60)
+        assert reply.status_code == 400, reply.text
+    for levels in (200, 980, 100_000):  # which are too many for json.dumps
+        deep = '{"items":' * levels + "{}" + "}" * levels
+        form = '{"type": "json_schema", "json_schema": {"name": "a", "schema": ' + deep + "}}"
+        content = json.dumps(base)[:-1] + f', "response_format": {form}}}'
+        reply = httpx2.post(f"{server.url}/v1/chat/completions", content=content, timeout=60)
         assert reply.status_code == 400, reply.text
     for temperature in (1e-9, 100):
         ask(server, base["messages"], temperature=temperature)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pumice.errors import DataError
+from pumice.errors import DataError, UsageError
 from pumice.serve.backend import TokenScore, TooLong, Unable
 from pumice.types import Image, Text
 
@@ -279,6 +279,14 @@ def test_an_error_after_the_first_token_is_an_event(live: Live) -> None:
     last = [line for line in reply.text.split("\n\n") if line][-1]
     assert json.loads(last.removeprefix("data: "))["error"]["type"] == "server_error"
     assert live.chat().status_code == 500
+
+
+def test_what_turns_out_to_be_impossible_is_said(live: Live) -> None:
+    live.backend.reason, live.backend.refused = "error", UsageError("the schema outgrew its library")
+    reply = live.chat()
+    assert (reply.status_code, reply.json()["error"]["message"]) == (400, "the schema outgrew its library")
+    last = [line for line in live.chat(stream=True).text.split("\n\n") if line][-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["type"] == "invalid_request_error"
 
 
 def test_a_full_queue_is_429_with_a_time(live: Live) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import PIL.Image
 
+from pumice.errors import PumiceError
 from pumice.types import Message
 
 StageName = Literal["pictures", "prompt"]
@@ -112,11 +113,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Answer number ``index`` ended; nothing more of it follows."""
+    """Answer number ``index`` ended; nothing more of it follows.
+
+    ``refused`` says, where the reason is ``error``, what of the request could not be carried out after all.
+    """
 
     index: int
     reason: Reason
     usage: Usage
+    refused: PumiceError | None = None
 
 
 @dataclass(frozen=True, slots=True)

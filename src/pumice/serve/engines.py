@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pumice.errors import MissingExtraError
+from pumice.errors import MissingExtraError, UsageError
 from pumice.serve.backend import (
     Ask,
     Done,
@@ -124,7 +124,10 @@ def sampling_of(settings: Settings) -> Sampling:
 
     schema = None
     if settings.shape is not None:
-        schema = json.dumps(settings.shape.get("schema", {"type": "object"}))
+        try:
+            schema = json.dumps(settings.shape.get("schema", {"type": "object"}))
+        except RecursionError as error:
+            raise UsageError("the schema is too deep", where="json_schema") from error
     tiny = 0 < settings.temperature < MIN_TEMPERATURE  # asks for the most likely words, in other words
     return Sampling(
         temperature=0.0 if tiny else settings.temperature,
@@ -151,7 +154,8 @@ def _event(event: EngineEvent) -> Event:
             for one in event.logprobs
         )
         return Piece(event.index, event.text, scores)
-    if event.error is not None:  # the client learns only that it happened
+    refused = event.error if isinstance(event.error, UsageError) else None
+    if event.error is not None and refused is None:  # the client learns only that it happened
         logger.error("the engine failed at a request", exc_info=event.error)
     usage = event.usage
     return Done(
@@ -165,4 +169,5 @@ def _event(event: EngineEvent) -> Event:
             usage.image_seconds,
             usage.first_token_seconds,
         ),
+        refused,
     )

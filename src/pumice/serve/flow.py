@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 
 from pumice.serve.backend import Ask, Backend, Done, Event, Piece, Running, Stage, Usage
-from pumice.serve.failure import Failure
+from pumice.serve.failure import Failure, failure_of
 from pumice.serve.filtering import MakeFilter, OutputFilter, Withheld
 from pumice.serve.metrics import Metrics
 
@@ -123,7 +123,8 @@ class Flow:
         """Pieces as they come, and the end of each answer, until all have ended.
 
         Raises:
-            Failure: 500, the backend failed; 503, it gave the request up because the server stops.
+            Failure: 400, the request cannot be carried out after all; 500, the backend failed;
+                503, it gave the request up because the server stops.
         """
         async for event in self.watched():
             if not isinstance(event, Stage):
@@ -167,6 +168,8 @@ class Flow:
         self._count(done)
         withheld = done.index in self._withheld
         if not withheld:
+            if done.refused is not None:
+                raise failure_of(done.refused)
             if done.reason == "error":
                 raise Failure(500, "the model failed at this request; the server's log says why")
             if done.reason == "abort":

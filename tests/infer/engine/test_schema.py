@@ -130,6 +130,75 @@ def test_bad_schemas_are_refused(rig: Any, schema: str) -> None:
     assert rig.engine.stats().waiting_tokens == 0
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """Lists in lists."""
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema, "minItems": 1}
+    return schema
+
+
+SELF = {"$ref": "#"}
+NOTHING_OBEYS: dict[str, Any] = {
+    "itself": SELF,
+    "each other": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "one choice": {"anyOf": [SELF]},
+    "a part": {"allOf": [{"type": "object"}, SELF]},
+    "a member": {"type": "object", "properties": {"a": SELF}, "required": ["a"]},
+    "any member": {"type": "object", "additionalProperties": SELF, "minProperties": 1},
+    "an item": {"type": ["array", "object"], "items": SELF, "minItems": 1, "properties": {"a": SELF},
+                "required": ["a"]},
+    "the first item": {"type": "array", "prefixItems": [SELF], "minItems": 1},
+    "no value": {"enum": []},
+    "no type": {"type": []},
+    "two types": {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    "bounds": {"type": "integer", "minimum": 5, "maximum": 3},
+    "a member without values": {"type": "object", "properties": {"a": {"enum": []}}, "required": ["a"]},
+    "deep": nested(300),
+    "large": {"const": "x" * 200_000},
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("llguidance")
+@pytest.mark.parametrize("name", NOTHING_OBEYS)
+def test_schemas_that_no_text_obeys_are_refused_before_the_first_token(tiny_rig: Any, name: str) -> None:
+    with pytest.raises(UsageError, match="schema"):
+        Schemas(tiny_rig().engine.tokenizer, []).matcher(json.dumps(NOTHING_OBEYS[name]))
+
+
+@pytest.mark.usefixtures("llguidance")
+@pytest.mark.parametrize("levels", [980, 100_000])
+def test_schemas_too_deep_to_be_read_are_refused(tiny_rig: Any, levels: int) -> None:
+    with pytest.raises(UsageError, match="schema"):
+        Schemas(tiny_rig().engine.tokenizer, []).matcher('{"not":' * levels + "{}" + "}" * levels)
+
+
+@pytest.mark.usefixtures("llguidance")
+def test_schemas_that_hold_themselves_and_can_end_are_obeyed(rig: Any) -> None:
+    member = {"type": "object", "properties": {"a": SELF}}
+    for schema, text in (
+        (member, '{"a": {"a": {}}}'),
+        ({"type": "array", "items": SELF}, "[[], []]"),
+        ({"anyOf": [SELF, {"type": "integer"}]}, "12"),
+        ({"anyOf": [{**member, "required": ["a"]}, {"type": "null"}]}, '{"a": null}'),
+        ({"type": "array", "items": {"enum": [1, 2]}, "minItems": 2}, "[1, 2]"),
+        (nested(40), "[" * 40 + "1" + "]" * 40),
+    ):
+        assert accepts(schema, rig.engine.tokenizer, text), schema
+
+
+@pytest.mark.usefixtures("llguidance")
+def test_a_grammar_that_outgrows_the_library_refuses_the_answer(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pumice.infer.engine.schema.is_endless", lambda *_: False)
+    running = rig.ask("What ?", json_schema=json.dumps(NOTHING_OBEYS["a member"]), max_new_tokens=9)
+    rig.run()
+    with pytest.raises(UsageError, match="cannot be obeyed") as caught:
+        rig.answers(running)
+    assert "<state>" not in str(caught.value)
+
+
 def test_without_the_library_a_schema_is_refused(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(MissingExtraError, match="llguidance"):

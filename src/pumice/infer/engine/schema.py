@@ -18,11 +18,15 @@ import torch
 from torch import Tensor
 
 from pumice.errors import MissingExtraError, UsageError
+from pumice.infer.engine.endless import is_endless
 
 ANY_OBJECT = '{"type": "object"}'
 """The schema of any JSON object."""
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to write a value. Where blanks may stand anywhere, small models write blanks for ever."""
+MOST_LETTERS = 1 << 17
+DEEPEST = 100
+"""Bounds of a schema. The library's own are a little higher; beyond them its words help nobody."""
 
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")
 """Where a schema has schemas by name."""
@@ -45,15 +49,25 @@ class Matcher:
         return bool(self._matcher.is_stopped())
 
     def allowed(self, size: int) -> Tensor:
-        """Which of so many token ids may come next, bool [V] on the CPU; an end where the text may end."""
+        """Which of so many token ids may come next, bool [V] on the CPU; an end where the text may end.
+
+        Raises:
+            UsageError: what may follow is more than the library keeps in mind.
+        """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        if self._matcher.is_error():
+            raise _refused(self._matcher.get_error())
         allowed = np.unpackbits(bits, bitorder="little")[:size].astype(bool)
         return torch.from_numpy(np.pad(allowed, (0, size - allowed.size)))
 
     def take(self, token: int) -> None:
-        """Note the token that was drawn among those allowed."""
-        took = self._matcher.consume_token(token)
-        assert took, self._matcher.get_error()
+        """Note the token that was drawn among those allowed.
+
+        Raises:
+            UsageError: what may follow is more than the library keeps in mind.
+        """
+        if not self._matcher.consume_token(token):
+            raise _refused(self._matcher.get_error())
 
 
 class Schemas:
@@ -74,7 +88,8 @@ class Schemas:
         """A matcher for an answer from its first token on.
 
         Raises:
-            UsageError: the schema is no JSON, or says what the library does not know.
+            UsageError: the schema is no JSON or too large, says what the library does not know, or is one
+                that no text obeys.
             MissingExtraError: the library is not installed.
         """
         try:
@@ -86,10 +101,7 @@ class Schemas:
                 where="json_schema",
                 remedy="pip install 'pumice[schema]'",
             ) from error
-        try:
-            closed = json.dumps(_closed(json.loads(schema)))
-        except ValueError as error:
-            raise UsageError(f"the schema is not JSON: {error}", where="json_schema") from error
+        closed = json.dumps(_closed(_read(schema)))
         with self._lock:
             if self._vocabulary is None:
                 self._vocabulary = hf.from_tokenizer(self._tokenizer, eos_token=self._end_ids or None)
@@ -100,7 +112,43 @@ class Schemas:
         matcher = llguidance.LLMatcher(self._vocabulary, grammar)
         if matcher.is_error():
             raise _refused(matcher.get_error())
+        if matcher.is_stopped():
+            raise _refused("it allows no text at all")
         return Matcher(matcher)
+
+
+def _read(schema: str) -> Any:
+    """A schema as JSON, within bounds, and not one that no text obeys.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if len(schema) > MOST_LETTERS:
+        raise UsageError(
+            f"the schema has {len(schema):,} letters, and at most {MOST_LETTERS:,} are taken",
+            where="json_schema",
+        )
+    try:
+        read = json.loads(schema)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the schema is not JSON: {error}", where="json_schema") from error
+    level: list[Any] = [read]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    if level:
+        raise UsageError(f"the schema is deeper than {DEEPEST} levels", where="json_schema")
+    if isinstance(read, dict) and is_endless(read, _inside(read)):
+        raise UsageError(
+            "no text obeys the schema: each of its values must hold another of the same kind",
+            where="json_schema",
+            remedy="let one of the members be left out, or one of the lists be empty",
+        )
+    return read
 
 
 def _closed(schema: Any) -> Any:
@@ -138,7 +186,12 @@ def _close(schema: Any) -> Any:
 
 def _refused(why: str) -> UsageError:
     return UsageError(
-        f"the schema cannot be obeyed: {why.strip()}",
+        f"the schema cannot be obeyed: {_first(why)}",
         where="json_schema",
         remedy="use the parts of JSON Schema that llguidance supports",
     )
+
+
+def _first(why: str) -> str:
+    """The library's words, without the state of its parser."""
+    return why.strip().partition("\n<state>")[0]
