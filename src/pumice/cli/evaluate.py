@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pumice.cli import evaluate_options as options
 from pumice.cli.again import command_again
 from pumice.cli.help import examples
 from pumice.cli.models import WeightsOption
+from pumice.cli.requests import Requests
 from pumice.errors import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def evaluate(
     served: options.ServedName = None,
     concurrency: options.Concurrency = None,
     timeout: options.Timeout = None,
+    retries: options.Retries = None,
     key_variable: options.KeyVariable = None,
     folder: options.Out = None,
     limit: options.Limit = None,
@@ -96,13 +99,8 @@ def evaluate(
     training: options.Training = None,
 ) -> None:
     """Measure a model: figures with intervals, and baselines that see nothing."""
-    of_server = {
-        "--endpoint": endpoint,
-        "--model": served,
-        "--concurrency": concurrency,
-        "--timeout": timeout,
-        "--key-variable": key_variable,
-    }
+    asking = Requests(concurrency, timeout, retries, key_variable)
+    of_server = {"--endpoint": endpoint, "--model": served, **asking.options}
     of_tasks = {
         "--set": choices,
         "--blind": blind,
@@ -163,13 +161,13 @@ def evaluate(
         from pumice.cli.tasks import Server, evaluate_tasks
 
         judging = Judging(
-            judge, judge_model, judge_key_variable, second_judge, second_judge_key_variable, judge_runs,
-            both_orders, concurrency, timeout, judge_option or (),
+            judge, judge_model, replace(asking, key_variable=judge_key_variable), second_judge,
+            second_judge_key_variable, judge_runs, both_orders, judge_option or (),
         )  # fmt: skip
         try:
             evaluate_tasks(
                 model, tasks, data, choices or [],
-                server=Server(endpoint, served, concurrency, timeout, key_variable),
+                server=Server(endpoint, served, asking),
                 answers=answers, judge=judging,
                 out=folder, limit=limit, seed=seed, blind=blind,
                 batch_size=batch_size, max_new_tokens=max_new_tokens, template=template,

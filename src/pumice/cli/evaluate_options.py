@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pumice.cli import requests
+
 OWN, TASKS, SERVER = "Questions of your own", "Benchmark tasks", "A model behind a server"
 DIMENSIONS = "Dimensions"
 
@@ -158,13 +160,7 @@ JudgeModel = Annotated[
     ),
 ]
 JudgeKeyVariable = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The environment variable with the key of the judge's server.",
-        show_default="OPENAI_API_KEY",
-        rich_help_panel=TASKS,
-    ),
+    str | None, requests.key_variable("the judge's server", option="--judge-key-variable", panel=TASKS)
 ]
 JudgeRuns = Annotated[
     int | None,
@@ -199,11 +195,8 @@ SecondJudge = Annotated[
 ]
 SecondJudgeKeyVariable = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The environment variable with the key of the second judge's server.",
-        show_default="the first judge's on the same host and port, else no key",
-        rich_help_panel=TASKS,
+    requests.key_variable(
+        "the second judge's server", requests.OF_THE_FIRST, "--second-judge-key-variable", TASKS
     ),
 ]
 Dimensions = Annotated[
@@ -289,25 +282,7 @@ ServedName = Annotated[
         rich_help_panel=SERVER,
     ),
 ]
-Concurrency = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Questions in flight, of a judge, too.", show_default="8", rich_help_panel=SERVER
-    ),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", help="The longest wait for one reply.", show_default="120", rich_help_panel=SERVER
-    ),
-]
-KeyVariable = Annotated[
-    str | None,
-    typer.Option(
-        "--key-variable",
-        metavar="NAME",
-        help="The environment variable with the server's key.",
-        show_default="OPENAI_API_KEY",
-        rich_help_panel=SERVER,
-    ),
-]
+Concurrency = Annotated[int | None, requests.concurrency(SERVER)]
+Timeout = Annotated[float | None, requests.timeout(SERVER)]
+Retries = Annotated[int | None, requests.retries(SERVER)]
+KeyVariable = Annotated[str | None, requests.key_variable(panel=SERVER)]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.requests import Concurrency, KeyVariable, Requests, Retries, SecondKeyVariable, Timeout
 
 if TYPE_CHECKING:
     from pumice.evaluate.judging import Judged
 
-KEY = "OPENAI_API_KEY"
 OPTIONS = {"llava-bench": "--reviews", "mm-vet": "--grades"}
 """Of ``pumice score``, for what is written; of MMBench that is answers again."""
 PROMPTS = {"official": "the official prompt", "given": "a prompt of yours", "own": "our own prompt"}
@@ -61,9 +61,7 @@ def judge(
     file: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the reviews or grades go, for pumice score.")
     ],
-    key_variable: Annotated[
-        str, typer.Option(metavar="VARIABLE", help="The environment variable with the server's key.")
-    ] = KEY,
+    key_variable: KeyVariable = None,
     runs: Annotated[int, typer.Option(min=1, help="How often everything is judged.")] = 1,
     both_orders: Annotated[
         bool, typer.Option("--both-orders", help="llava-bench: judge each pair in both orders.")
@@ -74,13 +72,7 @@ def judge(
     second_endpoint: Annotated[
         str | None, typer.Option(metavar="URL", help="Its server.", show_default="the first one's")
     ] = None,
-    second_key_variable: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VARIABLE", help="The variable with its key.",
-            show_default="the first one's on the same host and port, else no key",
-        ),
-    ] = None,
+    second_key_variable: SecondKeyVariable = None,
     context: Annotated[
         Path | None,
         typer.Option(
@@ -122,8 +114,9 @@ def judge(
     attempts: Annotated[
         int, typer.Option(min=1, help="How often a reply that cannot be read is asked for.")
     ] = 5,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one reply.")] = 120.0,
+    concurrency: Concurrency = None,
+    timeout: Timeout = None,
+    retries: Retries = None,
     missing: Annotated[
         str, typer.Option(metavar="error|skip", help="Questions without an answer: stop, or leave them out.")
     ] = "error",
@@ -140,7 +133,6 @@ def judge(
     from pumice.cli.judge_options import judge_options, temperature_of
     from pumice.cli.judging import second_judge
     from pumice.cli.progress import counting
-    from pumice.endpoint.client import Endpoint
     from pumice.errors import UsageError, suggest
     from pumice.evaluate.judging import Terms, judge_file
     from pumice.evaluate.judging.task import CACHE, check_wish, material_of
@@ -159,8 +151,7 @@ def judge(
             raise UsageError(f"{name} has an option of its own", where="--option", remedy=f"say {own}")
     warmth = temperature_of(temperature, "--temperature")
     terms = Terms(runs, attempts, both_orders, warmth, max_tokens, more.extra)
-    settings: dict[str, Any] = {"concurrency": concurrency, "timeout": timeout}
-    judges = [Endpoint(endpoint, model, key_variable, **settings)]
+    judges = [Requests(concurrency, timeout, retries, key_variable).endpoint(endpoint, model)]
     if second_model is not None:
         judges.append(
             second_judge(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pumice.cli.requests import Requests
 from pumice.errors import EndpointError, UsageError
 
 if TYPE_CHECKING:
@@ -27,19 +28,18 @@ class Judging:
 
     url: str | None = None
     model: str | None = None
-    key_variable: str | None = None
+    asking: Requests = field(default_factory=Requests)
     second: str | None = None
     second_key_variable: str | None = None
     runs: int | None = None
     both_orders: bool = False
-    concurrency: int | None = None
-    timeout: float | None = None
     options: Sequence[str] = ()
 
     @property
     def said(self) -> bool:
         """Whether anything was said of a judge."""
-        words = (self.url, self.model, self.key_variable, self.second, self.second_key_variable, self.runs)
+        key = self.asking.key_variable
+        words = (self.url, self.model, key, self.second, self.second_key_variable, self.runs)
         return self.both_orders or any(words) or bool(self.options)
 
     def terms(self, judge: str) -> Terms:
@@ -66,7 +66,6 @@ class Judging:
             UsageError: half of it is missing, or no task of the list is judged, or judged so.
         """
         from pumice.cli.console import hint
-        from pumice.endpoint.client import Endpoint
 
         if not judges:
             raise UsageError(
@@ -82,11 +81,7 @@ class Judging:
                 where="--both-orders",
                 remedy="leave it out",
             )
-        given = {
-            "key_variable": self.key_variable, "concurrency": self.concurrency, "timeout": self.timeout,
-        }  # fmt: skip
-        more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        found = [Endpoint(self.url, self.model, key_option="--judge-key-variable", **more)]
+        found = [self.asking.endpoint(self.url, self.model, key_option="--judge-key-variable")]
         if self.second is None and self.second_key_variable is not None:
             raise UsageError(
                 "there is no second judge to have a key",
@@ -207,7 +202,9 @@ def second_judge(first: Endpoint, url: str, name: str, key_variable: str | None,
     """
     from pumice.endpoint.client import Endpoint
 
-    second = Endpoint(url, name, key_variable or "", first.concurrency, first.timeout, key_option=option)
+    second = Endpoint(
+        url, name, key_variable or "", first.concurrency, first.timeout, first.retries, key_option=option
+    )
     if key_variable is None and second.address.origin == first.address.origin:
         second.key_variable = first.key_variable
     return second

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from pumice.cli.requests import Requests
 from pumice.errors import UsageError
 from pumice.types import HUB
 
@@ -36,21 +36,12 @@ class Server:
 
     url: str | None = None
     name: str | None = None
-    concurrency: int | None = None
-    timeout: float | None = None
-    key_variable: str | None = None
-
-    @property
-    def how(self) -> tuple[int | None, float | None, str | None]:
-        """How it is asked."""
-        return self.concurrency, self.timeout, self.key_variable
+    asking: Requests = field(default_factory=Requests)
 
     @property
     def said(self) -> list[str]:
         """The options that were given."""
-        options: dict[str, object] = {"--endpoint": self.url, "--model": self.name}
-        options |= {"--concurrency": self.concurrency, "--timeout": self.timeout}
-        options |= {"--key-variable": self.key_variable}
+        options: dict[str, object] = {"--endpoint": self.url, "--model": self.name, **self.asking.options}
         return [name for name, value in options.items() if value is not None]
 
 
@@ -97,7 +88,7 @@ def evaluate_tasks(
     wishes = wanted(_names(tasks), data, choices)
     if judge.said and server.url is None and not model.startswith(ADDRESSES):
         # what is said of how a server is asked is said of the judge's alone
-        server = dataclasses.replace(server, concurrency=None, timeout=None)
+        server = replace(server, asking=Requests(key_variable=server.asking.key_variable))
     _check_missing(answers, missing, limit, allow_bad)
     answerer = _answerer(
         model, server, answers, batch_size, max_new_tokens, template, weights, wishes,
@@ -345,21 +336,14 @@ def _refuse(given: Mapping[str, object], who: str) -> None:
 
 def _endpoint(model: str, server: Server) -> Endpoint:
     from pumice.cli.console import hint
-    from pumice.endpoint.client import Endpoint
 
     if server.url is not None and model.startswith(ADDRESSES):
         raise UsageError("the server is given twice", where="--endpoint", remedy="give it once")
     url = server.url or model
     if server.url is not None and server.name is not None:
         raise UsageError("the model is named twice", where="--model", remedy="MODEL is its name already")
-    given = {
-        "concurrency": server.concurrency,
-        "timeout": server.timeout,
-        "key_variable": server.key_variable,
-    }
-    more = {name: value for name, value in given.items() if value is not None}
     name = server.name if server.url is None else model
-    endpoint = Endpoint(url, name or "", **more)  # type: ignore[arg-type]
+    endpoint = server.asking.endpoint(url, name or "")
     for warning in endpoint.warnings:
         hint(f"Note: {warning}.")
     if name:
@@ -371,7 +355,7 @@ def _endpoint(model: str, server: Server) -> Endpoint:
             where="--model",
             remedy=f"name one: {', '.join(listed)}" if listed else "say --model NAME",
         )
-    return Endpoint(url, listed[0], **more)  # type: ignore[arg-type]
+    return server.asking.endpoint(url, listed[0])
 
 
 def _safe(name: str) -> str:

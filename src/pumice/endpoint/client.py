@@ -70,7 +70,7 @@ class Endpoint:
     model: str
     key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 8
-    timeout: float = 120.0
+    timeout: float = 180.0
     retries: int = 6
     key_option: str = field(default="--key-variable", repr=False, compare=False)
     wait: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False, compare=False)
