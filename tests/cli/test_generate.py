@@ -147,6 +147,10 @@ def test_prompts_of_ones_own(scenes: Path, pumice: Pumice) -> None:
         (("--teacher", "world"), "knows a world's alone"),
         (("--kinds", "ocr", "--dry-run"), "the scenes have nothing"),
         (("--prompts", "nowhere", "--dry-run"), "the folder holds no prompts"),
+        (("--shards", "2", "--dry-run"), "go together"),
+        (("--shards", "2", "--shard", "2", "--dry-run"), "there is no part 2 of 2"),
+        (("--ray", "auto", "--shards", "2", "--shard", "0"), "a cluster makes all parts"),
+        (("--ray", "auto", "--teacher", "world"), "before a cluster has begun"),
         (("--instances", "x.json", "--dry-run"), "no file of instances"),
     ],
 )
@@ -169,6 +173,18 @@ def test_the_worlds_teacher_passes_every_check(
     assert {check for kind in rejected.values() for check in kind} <= {"repeated", "balance"}, rejected
     checked = pumice("data", "check", "generated/data.json", "--images", world)
     assert checked.code == 0, checked.both
+
+
+def test_parts_are_merged(scenes: Path, pumice: Pumice) -> None:
+    words = ("generate", scenes, "--teacher", "scripted", "--kinds", "caption,comparison")
+    assert pumice(*words).code == 0
+    for shard in range(2):
+        done = pumice(*words, "--shards", "2", "--shard", str(shard), "--out", f"part-{shard}")
+        assert done.code == 0, done.both
+    done = pumice("generate", "merge", "part-1", "part-0", "--out", "merged")
+    assert done.code == 0, done.both
+    assert Path("merged/data.json").read_bytes() == Path("generated/data.json").read_bytes()
+    assert "3 scenes" in Path("merged/report.html").read_text()
 
 
 def test_two_files_are_compared(scenes: Path, pumice: Pumice) -> None:

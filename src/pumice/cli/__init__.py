@@ -17,6 +17,7 @@ from pumice.cli import (
     evaluate,
     export,
     generate,
+    generate_more,
     judge,
     look,
     merge,
@@ -52,8 +53,9 @@ app = typer.Typer(
 app.add_typer(world.app, name="world")
 app.add_typer(data.app, name="data")
 app.command("generate", epilog=generate.EPILOG)(generate.generate)
-app.command("generate prompts", epilog=generate.PROMPTS_EPILOG)(generate.prompts)
-app.command("generate compare", epilog=generate.COMPARE_EPILOG)(generate.compare)
+app.command("generate prompts", epilog=generate_more.PROMPTS_EPILOG)(generate_more.prompts)
+app.command("generate merge", epilog=generate_more.MERGE_EPILOG)(generate_more.merge)
+app.command("generate compare", epilog=generate_more.COMPARE_EPILOG)(generate_more.compare)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pumice.cli.help import examples
+from pumice.cli.requests import Concurrency, KeyVariable, Requests, Retries, SecondKeyVariable, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pumice.endpoint import Endpoint
     from pumice.generate.budget import Budget
-    from pumice.generate.compare import Form
     from pumice.generate.plan import Plan
     from pumice.generate.spec import Spec
     from pumice.generate.work import Terms
@@ -39,13 +38,6 @@ EPILOG = examples(
         "a rehearsal without a model",
         "pumice generate scenes.jsonl --teacher scripted --faults 0.1 --out rehearsal",
     ),
-)
-PROMPTS_EPILOG = examples(
-    ("write the prompts, edit them, use them", "pumice generate prompts my-prompts"),
-    ("then", "pumice generate scenes.jsonl --prompts my-prompts --dry-run"),
-)
-COMPARE_EPILOG = examples(
-    ("length and form of two files", "pumice generate compare generated/data.json reference.jsonl")
 )
 
 
@@ -117,16 +109,19 @@ def generate(
     tokens_per_minute: Annotated[
         float | None, typer.Option(min=1, help="Tokens a minute that the server allows.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one reply.")] = 180.0,
-    key_variable: Annotated[
-        str, typer.Option(metavar="VARIABLE", help="The environment variable with the server's key.")
-    ] = "OPENAI_API_KEY",
-    second_key_variable: Annotated[
+    concurrency: Concurrency = None,
+    timeout: Timeout = None,
+    retries: Retries = None,
+    key_variable: KeyVariable = None,
+    second_key_variable: SecondKeyVariable = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Make one of so many parts; with --ray, all of them.")
+    ] = None,
+    shard: Annotated[int | None, typer.Option(min=0, help="Which part, from 0.")] = None,
+    ray: Annotated[
         str | None,
         typer.Option(
-            metavar="VARIABLE", help="That with the second one's.",
-            show_default="the first one's on the same host and port, else no key",
+            metavar="ADDRESS", help="Spread it over a Ray cluster: its address, auto, or local."
         ),
     ] = None,
     faults: Annotated[
@@ -135,10 +130,10 @@ def generate(
     ] = None,
 ) -> None:  # fmt: skip
     """Write instruction data about pictures that the teacher never sees."""
-    from pumice.cli.console import out as console
-    from pumice.errors import Interrupted, UsageError
+    from pumice.cli.generate_view import print_prompts, tell
+    from pumice.errors import UsageError
     from pumice.generate.budget import Budget
-    from pumice.generate.carry_out import carry_out, carry_out_rules, vocabulary_of
+    from pumice.generate.carry_out import carry_out_rules, vocabulary_of
     from pumice.generate.plan import Plan
     from pumice.generate.readers import open_scenes
     from pumice.generate.spec import AGREEMENT, check_languages, choose, objects_file, read_specs
@@ -150,10 +145,11 @@ def generate(
     check_languages(specs, chosen, languages or ("",))
     budget = Budget(max_cost, max_requests, price_in, price_out, per_minute, tokens_per_minute)
     _check_options(budget, teacher, model, faults, second, second_url, second_key_variable, agree)
+    part = _part_of(shards, shard, ray, teacher)
     read = open_scenes(
         scenes, layout, instances=instances, image_column=image_column, caption_column=caption_column
     )[:limit]
-    plan = Plan(read, tuple(specs[name] for name in chosen), chosen, languages, seed)
+    plan = Plan(read, tuple(specs[name] for name in chosen), chosen, languages, seed, *part)
     terms = Terms(
         vocabulary_of(objects_file(prompts), read), seed, attempts, specs[AGREEMENT] if agree else None,
         second is not None,
@@ -165,7 +161,7 @@ def generate(
             remedy="ask for other kinds: region and grounding need boxes, ocr boxes of text",
         )
     if dry_run:
-        _dry_run(plan, terms, budget)
+        print_prompts(plan, terms, budget)
         return
     if teacher is None:
         raise UsageError(
@@ -178,82 +174,72 @@ def generate(
 
         with _progress() as progress:
             record = carry_out_rules(plan, terms, teacher_for(read, seed), out, progress=progress)
-        _tell(record, out, console)
+        tell(record, out)
         return
     endpoints = _endpoints(
         teacher, model, second, second_url, list(specs.values()), faults or 0.0,
-        keys=(key_variable, second_key_variable), concurrency=concurrency, timeout=timeout,
+        asking=Requests(concurrency, timeout, retries, key_variable), second_key=second_key_variable,
     )  # fmt: skip
+    tell(_carry_out(plan, terms, endpoints, out, budget.part(plan.shards), ray, shards), out)
+
+
+def _carry_out(
+    plan: Plan,
+    terms: Terms,
+    endpoints: Sequence[Endpoint],
+    folder: Path,
+    budget: Budget,
+    cluster: str | None,
+    parts: int | None,
+) -> dict[str, Any]:
+    """Have it done here, or by a cluster."""
+    from pumice.errors import Interrupted
+    from pumice.generate.carry_out import carry_out
+    from pumice.generate.scale_out import carry_out_everywhere
+
     try:
         with _progress() as progress:
-            record = carry_out(plan, terms, endpoints, out, budget=budget, progress=progress)
+            if cluster is None:
+                return carry_out(plan, terms, endpoints, folder, budget=budget, progress=progress)
+            return carry_out_everywhere(
+                plan, terms, endpoints, folder, cluster, parts=parts, budget=budget, progress=progress
+            )
     except KeyboardInterrupt as error:
         raise Interrupted(
             "stopped; every reply so far is kept",
-            where=str(out),
+            where=str(folder),
             remedy="run the same command again: it goes on from there, and asks nothing twice",
         ) from error
-    _tell(record, out, console)
 
 
-def prompts(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder; files that are there stay.")],
-) -> None:
-    """Write the prompts of all kinds, and the list of things, into a folder, to be edited."""
-    from pumice.cli.console import commands, out
-    from pumice.files import write_text
-    from pumice.generate.spec import SHIPPED
+def _part_of(shards: int | None, shard: int | None, ray: str | None, teacher: str | None) -> tuple[int, int]:
+    """Which part of how many is made here.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(SHIPPED.iterdir()):
-        if path.suffix not in (".yaml", ".txt"):
-            continue
-        place = folder / path.name
-        if place.exists():
-            out.print(f"{place}: is there, and stays", soft_wrap=True, markup=False)
-            continue
-        write_text(place, path.read_text("utf-8"))
-        out.print(f"{place}", soft_wrap=True, markup=False)
-    commands(("see what they ask", f"pumice generate SCENES --prompts {folder} --dry-run"))
+    Raises:
+        UsageError: half of it is said, or there is no such part.
+    """
+    from pumice.errors import UsageError
 
-
-def compare(
-    ours: Annotated[Path, typer.Argument(metavar="FILE", help="LLaVA JSON with a type in each row.")],
-    other: Annotated[
-        Path,
-        typer.Argument(metavar="OTHER", help="Another, or JSONL of instruction, output and type."),
-    ],
-) -> None:
-    """Compare length and form of two files of instruction data, kind by kind."""
-    from rich.table import Table
-
-    from pumice.cli.console import print_table
-    from pumice.generate.compare import read_forms
-
-    table = Table()
-    for head in ("kind", "file", "rows", "turns a row", "question", "answer", "10%-50%-90%", "sentences",
-                 "paragraphs", "questions differ", "answers begin"):  # fmt: skip
-        table.add_column(head)
-    forms = read_forms(ours), read_forms(other)
-    for kind in sorted({*forms[0], *forms[1]}):
-        for path, found in zip((ours, other), forms, strict=True):
-            if kind in found:
-                table.add_row(kind, path.name, *_form(found[kind]))
-    print_table(table)
-
-
-def _form(form: Form) -> list[str]:
-    return [
-        f"{form.rows:,}",
-        f"{form.turns:.1f}",
-        f"{form.question:.1f} words",
-        f"{form.answer:.1f} words",
-        "-".join(f"{one:.0f}" for one in form.spread),
-        f"{form.sentences:.1f}",
-        f"{form.paragraphs:.1f}",
-        f"{100 * form.different:.0f}%",
-        f"{form.begins[0]} ({100 * form.begins[1]:.0f}%)",
-    ]
+    if ray is not None:
+        if shard is not None:
+            raise UsageError("a cluster makes all parts", where="--shard", remedy="leave it out")
+        if teacher == WORLD:
+            raise UsageError(
+                "the world's teacher is done before a cluster has begun", where="--ray", remedy="leave it out"
+            )
+        return 0, 1
+    if (shards is None) != (shard is None):
+        missing = "--shards" if shards is None else "--shard"
+        raise UsageError(
+            "one part of how many, and which, go together", where=missing, remedy="--shards 4 --shard 0, say"
+        )
+    if shards is None or shard is None:
+        return 0, 1
+    if shard >= shards:
+        raise UsageError(
+            f"there is no part {shard} of {shards}", where="--shard", remedy=f"they are 0 to {shards - 1}"
+        )
+    return shard, shards
 
 
 def _check_options(
@@ -299,23 +285,21 @@ def _endpoints(
     specs: Sequence[Spec],
     faults: float,
     *,
-    keys: tuple[str, str | None],
-    concurrency: int,
-    timeout: float,
+    asking: Requests,
+    second_key: str | None,
 ) -> list[Endpoint]:
     """The teacher, and whoever reads a second time; both are looked for before anything is asked."""
     from pumice.cli.console import hint
     from pumice.cli.judging import second_judge
-    from pumice.endpoint import Endpoint
     from pumice.generate.scripted import scripted
 
     if teacher == SCRIPTED:
-        return [scripted(specs, faults=faults, concurrency=concurrency)]
+        return [scripted(specs, faults=faults, concurrency=asking.concurrency or 8)]
     assert model is not None
-    found = [Endpoint(teacher, model, keys[0], concurrency, timeout)]
+    found = [asking.endpoint(teacher, model)]
     if second is not None:
         option = "--second-key-variable"
-        found.append(second_judge(found[0], second_url or teacher, second, keys[1], option=option))
+        found.append(second_judge(found[0], second_url or teacher, second, second_key, option=option))
     for endpoint in found:
         for warning in endpoint.warnings:
             hint(f"Note: {warning}.")
@@ -327,77 +311,3 @@ def _progress() -> Any:
     from pumice.cli.progress import counting
 
     return counting()
-
-
-def _dry_run(plan: Plan, terms: Terms, budget: Budget) -> None:
-    """All prompts, what is the same for all of a kind once, and about what they take."""
-    from pumice.cli.console import visible
-    from pumice.generate.carry_out import estimate, first_requests
-
-    told: set[tuple[str, str]] = set()
-    for job, request in first_requests(plan, terms):
-        if (job.spec.name, job.language) not in told:
-            told.add((job.spec.name, job.language))
-            typer.echo(f"===== {job.spec.name} ({job.language}): {job.spec.about}\n")
-            typer.echo(f"--- system\n{visible(request.system)}\n")
-            for asked, answered in request.examples:
-                typer.echo(f"--- example, user\n{visible(asked)}\n")
-                typer.echo(f"--- example, assistant\n{visible(answered)}\n")
-        typer.echo(f"--- {job.id}\n{visible(request.text)}\n")
-    about = estimate(plan, terms, budget)
-    for name, count in plan.passed_over().items():
-        if count:
-            typer.echo(f"{name}: {count:,} scenes have nothing of what it is made from")
-    typer.echo(
-        f"{len(plan.scenes):,} scenes, {about.requests:,} requests; about {about.tokens_in:,} tokens sent "
-        f"and {about.tokens_out:,} received"
-    )
-    if budget.price_in or budget.price_out:
-        typer.echo(f"about {about.cost:.4g} by the prices given; what must be asked again comes on top")
-    else:
-        typer.echo("for a cost, say --price-in and --price-out, of a million tokens each")
-
-
-def _tell(record: dict[str, Any], folder: Path, console: Any) -> None:
-    """What was written, what was not, and what to do next."""
-    from rich.table import Table
-
-    from pumice.cli.console import commands, hint, note, print_table, visible
-    from pumice.errors import RunError
-    from pumice.generate.write import DATA, REJECTED
-    from pumice.report.generation import write_generation_page
-
-    table = Table()
-    for head in ("kind", "rows", "answers", "words an answer", "rejected"):
-        table.add_column(head)
-    for name, kind in record["kinds"].items():
-        mean = kind["words"] / kind["turns"] if kind["turns"] else math.nan
-        why = ", ".join(f"{count:,} {check}" for check, count in kind["rejected"].items())
-        table.add_row(
-            name, f"{kind['rows']:,}", f"{kind['turns']:,}", f"{mean:.1f}" if kind["turns"] else "", why
-        )
-    print_table(table)
-    tokens = record["tokens"]
-    if record["requests"]["replies"]:
-        cost = f", cost {record['cost']:.4g}" if record["cost"] else ""
-        console.print(
-            f"{record['requests']['replies']:,} replies, {record['requests']['this_sitting']:,} calls "
-            f"in this sitting; {tokens['prompt_tokens']:,} tokens sent, "
-            f"{tokens['completion_tokens']:,} received{cost}",
-            soft_wrap=True, markup=False,
-        )  # fmt: skip
-    for id, words in list(record["refused"].items())[:5]:
-        hint(f"refused: {id}: {visible(words)}")
-    page = write_generation_page(folder)
-    note(f"The page: {page}\nWhat was rejected, and why: {folder / REJECTED}")
-    pending = sum(kind["pending"] for kind in record["kinds"].values())
-    if pending:
-        what = "the budget is spent" if record["spent"] else "the server refused some of it"
-        raise RunError(
-            f"{what}, and {pending:,} jobs lack a reply; {folder / DATA} holds the others",
-            where=str(folder),
-            remedy="raise --max-cost or --max-requests and run the same command: nothing is asked twice"
-            if record["spent"]
-            else "look at the server's words above, then run the same command",
-        )
-    commands(("see that it can be trained on", f"pumice data check {folder / DATA} --images PHOTOS"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,7 @@ class Cache:
         path: the file; it is made when the first reply comes.
         what: what another process does that holds it, for its error.
         remedy: what to do then.
+        known: another such file, in which replies are looked for that this one lacks.
 
     Attributes:
         tokens: by name, of all replies in the file.
@@ -54,10 +56,12 @@ class Cache:
         *,
         what: str = "having answers judged",
         remedy: str = "wait for it, or name another file with --cache",
+        known: Path | None = None,
     ) -> None:
         self.path = path
         self.tokens: Counter[str] = Counter()
         self._what, self._remedy = what, remedy
+        self._known = None if known is None else Cache(known)
         self._found: dict[bytes, tuple[int, int]] = {}
         self._file: IO[bytes] | None = None
         self._reader: IO[bytes] | None = None
@@ -69,17 +73,14 @@ class Cache:
         return len(self._found)
 
     def __contains__(self, key: str) -> bool:
-        return key.encode() in self._found
+        return key.encode() in self._found or (self._known is not None and key in self._known)
 
     def get(self, key: str) -> Reply | None:
         """The reply of that name, if there is one."""
         place = self._found.get(key.encode())
         if place is None:
-            return None
-        if self._reader is None:
-            self._reader = self.path.open("rb")
-        self._reader.seek(place[0])
-        return _reply(json.loads(self._reader.read(place[1])))
+            return None if self._known is None else self._known.get(key)
+        return _reply(json.loads(self._line(*place)))
 
     def claim(self) -> IO[bytes]:
         """Take the file for this process alone, with what others have written since it was read.
@@ -126,6 +127,17 @@ class Cache:
         file.flush()
         self._add(key, len(line), reply)
 
+    def add_all(self, other: Cache) -> None:
+        """Add the replies of another file that this one lacks."""
+        file = self.claim()
+        for key, (start, length) in other._found.items():
+            if key not in self._found:
+                with_it = other._line(start, length)
+                file.write(with_it)
+                self._add(key.decode(), length, _reply(json.loads(with_it)))
+        file.flush()
+        os.fsync(file.fileno())
+
     def __enter__(self) -> Cache:
         return self
 
@@ -136,6 +148,14 @@ class Cache:
             if file is not None:
                 file.close()
         self._file = self._reader = None
+        if self._known is not None:
+            self._known.__exit__(kind, value, trace)
+
+    def _line(self, start: int, length: int) -> bytes:
+        if self._reader is None:
+            self._reader = self.path.open("rb")
+        self._reader.seek(start)
+        return self._reader.read(length)
 
     def _add(self, key: str, length: int, reply: Reply) -> None:
         self._found[key.encode()] = self._end, length

@@ -47,6 +47,17 @@ class Budget:
         """What so many tokens cost."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
+    def part(self, parts: int) -> Budget:
+        """What each of so many shards may take, so that all together stay within these limits."""
+        return Budget(
+            None if self.max_cost is None else self.max_cost / parts,
+            None if self.max_requests is None else self.max_requests // parts,
+            self.price_in,
+            self.price_out,
+            None if self.per_minute is None else self.per_minute / parts,
+            None if self.tokens_per_minute is None else self.tokens_per_minute / parts,
+        )
+
 
 class Meter:
     """Counts what is sent, and says no before a limit is passed.

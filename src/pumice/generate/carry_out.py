@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from pumice.generate.protocol import SceneText, Teacher
 from pumice.generate.rules import rules_outcome
 from pumice.generate.sitting import Sitting
 from pumice.generate.work import Job, Outcome, Terms, numbered
-from pumice.generate.write import RECORD, REPLIES, write_rows
+from pumice.generate.write import DATA, RECORD, REJECTED, REPLIES, write_rows
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told what goes on, how many of how many are done, and figures to show beside."""
@@ -89,6 +88,7 @@ def carry_out(
     *,
     budget: Budget | None = None,
     progress: Progress | None = None,
+    known: Path | None = None,
 ) -> dict[str, Any]:
     """Have all jobs done and write the files; what is in the folder's replies is asked of nobody again.
 
@@ -99,6 +99,7 @@ def carry_out(
         folder: where everything goes; made where it is missing.
         budget: limits and prices.
         progress: told how far it is.
+        known: a file of further replies, which is read only.
 
     Returns:
         The record, which is ``generation.json``, too.
@@ -111,7 +112,10 @@ def carry_out(
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(1 for _ in plan.jobs())
     with Cache(
-        folder / REPLIES, what="generating", remedy="wait for it, or name another folder with --out"
+        folder / REPLIES,
+        what="generating",
+        remedy="wait for it, or name another folder with --out",
+        known=known,
     ) as cache:
         cache.claim()
         meter = Meter(budget or Budget(), len(cache), cache.tokens)
@@ -127,7 +131,7 @@ def carry_out(
             if not sitting.spent:
                 sitting.ask(plan.jobs(), total, whom, said)
         figures = _write(plan, sitting.outcome, folder, tell)
-        record = _record(plan, terms, figures) | {
+        record = _record(plan, terms, figures, folder) | {
             "complete": not any(kind["pending"] for kind in figures["kinds"].values()),
             "spent": sitting.spent,
             "teachers": [{"host": one.address.host, "model": one.model} for one in endpoints],
@@ -148,7 +152,7 @@ def carry_out_rules(
     tell = progress or (lambda what, done, total, figures: None)
     folder.mkdir(parents=True, exist_ok=True)
     figures = _write(plan, lambda job: rules_outcome(job, teacher, terms), folder, tell)
-    record = _record(plan, terms, figures) | {
+    record = _record(plan, terms, figures, folder) | {
         "complete": True,
         "spent": False,
         "teachers": [{"host": "", "model": teacher.name}],
@@ -176,14 +180,14 @@ def _write(
 ) -> dict[str, Any]:
     return write_rows(
         plan.groups(),
-        len(plan.scenes),
+        len(plan.places),
         outcome_of,
         folder,
         lambda done, total: tell("writing", done, total, {}),
     )
 
 
-def _record(plan: Plan, terms: Terms, figures: dict[str, Any]) -> dict[str, Any]:
+def _record(plan: Plan, terms: Terms, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What was wanted, as far as it decides the files, and what came of it."""
     scenes = hashlib.sha256()
     for scene in plan.scenes:
@@ -191,9 +195,11 @@ def _record(plan: Plan, terms: Terms, figures: dict[str, Any]) -> dict[str, Any]
     prompts = {
         spec.name: hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16] for spec in plan.kinds
     }
-    shown = Counter(len(scene.instances) > 0 for scene in plan.scenes)
+    told = [plan.scenes[place] for place in plan.places]
+    boxed = sum(len(scene.instances) > 0 for scene in told)
     return {
-        "scenes": {"number": len(plan.scenes), "with_boxes": shown[True], "sha256": scenes.hexdigest()},
+        "scenes": {"number": len(told), "with_boxes": boxed, "sha256": scenes.hexdigest()},
+        "shard": {"index": plan.shard, "of": plan.shards},
         "prompts": prompts,
         "shares": dict(plan.shares),
         "languages": list(plan.languages),
@@ -202,4 +208,17 @@ def _record(plan: Plan, terms: Terms, figures: dict[str, Any]) -> dict[str, Any]
         "second_pass": terms.agreement is not None,
         "passed_over": {name: count for name, count in plan.passed_over().items() if count},
         **figures,
+        **{name: in_order(figures[name], prompts) for name in ("kinds", "samples")},
+        "files": {name: digest_of(folder / name) for name in (DATA, REJECTED)},
     }
+
+
+def in_order(of_kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What is known of kinds, in the order of their names here: not in that of the first rows."""
+    return {name: of_kinds[name] for name in names if name in of_kinds}
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -169,7 +169,11 @@ def correction_fault(question: str, answer: str, evidence: Evidence) -> str | No
 
 
 def phrase_faults(
-    phrases: dict[int, str], things: Sequence[Instance], vocabulary: Vocabulary, language: str
+    phrases: dict[int, str],
+    things: Sequence[Instance],
+    vocabulary: Vocabulary,
+    language: str,
+    others: Sequence[Instance] = (),
 ) -> dict[int, str]:
     """What is wrong with phrases for boxes, by the numbers of the boxes, from 1.
 
@@ -178,6 +182,7 @@ def phrase_faults(
         things: all that were numbered.
         vocabulary: kinds of things and their words.
         language: of the phrases; kinds and places are read in English.
+        others: things of the scene that were not numbered, from which a phrase must tell its own apart, too.
     """
     faults: dict[int, str] = {}
     for text, count in Counter(phrase.lower() for phrase in phrases.values()).items():
@@ -194,7 +199,7 @@ def phrase_faults(
         last = things[number - 1].category.lower().split()[-1]
         if not any(one.kinds & kinds for one in named) and last not in phrase.lower():
             faults.setdefault(number, f"it does not name a {things[number - 1].category}")
-        if fault := _side_fault(phrase, things[number - 1], things):
+        if fault := _side_fault(phrase, things[number - 1], [*things, *others]):
             faults.setdefault(number, fault)
     return faults
 

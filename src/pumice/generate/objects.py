@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pumice.errors import DataError
 
@@ -92,12 +93,13 @@ class Vocabulary:
     """
 
     def __init__(self, lines: Mapping[str, Iterable[str]], categories: Iterable[str] = ()) -> None:
+        self._made_of = {kind: tuple(words) for kind, words in lines.items()}, tuple(sorted(set(categories)))
         self._kinds: dict[tuple[str, ...], set[str]] = {}
-        for kind, words in lines.items():
+        for kind, words in self._made_of[0].items():
             for word in (kind, *words):
                 self._add(word, kind)
         self._own = set(self._kinds)
-        for category in sorted(set(categories)):
+        for category in self._made_of[1]:
             key = _key(category)
             if key and key not in self._own:
                 self._add(category, category.lower())
@@ -105,6 +107,10 @@ class Vocabulary:
                     self._add(key[-1], category.lower())
         self._longest = max((len(key) for key in self._kinds), default=1)
         self.of = lru_cache(4096)(self._of)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it is made anew: what it remembers of texts stays here."""
+        return Vocabulary, self._made_of
 
     def _add(self, word: str, kind: str) -> None:
         if key := _key(word):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pumice.endpoint.request import Request
@@ -17,6 +18,8 @@ HEADINGS: dict[Part, str] = {
     "regions": "Parts of the picture:",
     "texts": "Text in the picture:",
 }
+OTHERS = "Other things in the picture:"
+SMALLER = "and smaller ones:"
 MOST = 40
 """Boxes of a part that are shown, the largest ones; a prompt of hundreds of boxes is read by nobody."""
 
@@ -26,39 +29,59 @@ def box_words(box: Box) -> str:
     return f"[{', '.join(f'{side:.2f}' for side in box)}]"
 
 
+def area(box: Box) -> float:
+    """The share of the picture that a box fills."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def scene_words(scene: SceneText, shows: Sequence[Part], numbered: Sequence[Instance] = ()) -> str:
     """What a teacher reads of a scene.
 
     Args:
         scene: what is known of the picture.
         shows: which parts.
-        numbered: the things that it writes about one by one; they stand in place of all things.
+        numbered: the things that it writes about one by one; the others stand behind them.
     """
     blocks = []
     for part, heading in HEADINGS.items():
         if part not in shows:
             continue
         if part in ("captions", "mentions"):
-            lines = [f"- {one}" for one in (scene.captions if part == "captions" else scene.mentions)]
+            sentences = scene.captions if part == "captions" else scene.mentions
+            lines = [f"- {' '.join(one.split())}" for one in sentences]
         elif part == "objects" and numbered:
             lines = [f"{n}: {one.category} {box_words(one.box)}" for n, one in enumerate(numbered, 1)]
+            others = _lines(part, [one for one in scene.instances if one not in numbered])
+            lines += ["", OTHERS, *others] if others else []
         else:
             found = {"objects": scene.instances, "regions": scene.regions, "texts": scene.texts}[part]
-            quote = '"' if part == "texts" else ""
-            lines = [
-                f"- {quote}{one.category}{quote} {box_words(one.box)}" + (" (many)" if one.crowd else "")
-                for one in largest(found, MOST)
-            ]
+            lines = _lines(part, found)
         if lines:
             blocks.append("\n".join([heading, *lines]))
     return "\n\n".join(blocks)
+
+
+def _lines(part: Part, found: Sequence[Instance]) -> list[str]:
+    """A line for each box, and one that counts those there is no room for."""
+    quote = '"' if part == "texts" else ""
+    shown = largest(found, MOST)
+    lines = [
+        f"- {quote}{one.category}{quote} {box_words(one.box)}" + (" (many)" if one.crowd else "")
+        for one in shown
+    ]
+    if len(shown) == len(found) or part != "objects":
+        return lines
+    more = Counter(one.category for one in found)
+    more.subtract(one.category for one in shown)
+    smaller = ", ".join(f"{count} {name}" for name, count in more.items() if count)
+    return [*lines, f"- {SMALLER} {smaller}"]
 
 
 def largest(found: Sequence[Instance], most: int) -> list[Instance]:
     """The largest ones, in the order in which they stand."""
     if len(found) <= most:
         return list(found)
-    sizes = [(one.box[2] - one.box[0]) * (one.box[3] - one.box[1]) for one in found]
+    sizes = [area(one.box) for one in found]
     kept = sorted(sorted(range(len(found)), key=lambda n: -sizes[n])[:most])
     return [found[n] for n in kept]
 

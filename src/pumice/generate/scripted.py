@@ -19,7 +19,7 @@ import httpx2
 
 from pumice.endpoint.client import Endpoint
 from pumice.generate.objects import NUMBERS
-from pumice.generate.prompt import HEADINGS
+from pumice.generate.prompt import HEADINGS, OTHERS, SMALLER
 from pumice.generate.spec import AGREEMENT, Spec
 
 MODEL = "scripted"
@@ -138,11 +138,14 @@ class _Notes:
         parts: dict[str, list[str]] = {part: [] for part in HEADINGS}
         heading = ""
         names = {words: part for part, words in HEADINGS.items()}
+        numbered = []
         for line in prompt.splitlines():
             if line in names:
                 heading = names[line]
-            elif heading and line.strip():
+            elif heading and line.strip() and line != OTHERS:
                 parts[heading].append(re.sub(r"^(- |\d+: )", "", line))
+                if line[0].isdigit():
+                    numbered.append(parts[heading][-1])
         boxed = re.compile(r"^\"?(.*?)\"? \[([\d., ]+)\]( \(many\))?$")
         found = {
             part: [match for line in parts[part] if (match := boxed.match(line))]
@@ -152,8 +155,14 @@ class _Notes:
         self.sentences += (
             [_sentence(match[1]) for match in found["regions"][:5]] if not self.sentences else []
         )
-        self.things = [(match[1], _box(match[2])) for match in found["objects"]]
+        lines = [match for line in numbered if (match := boxed.match(line))]
+        self.things = [(match[1], _box(match[2])) for match in lines]
+        self.rivals = [(match[1], _box(match[2])) for match in found["objects"]]
         self.counts = Counter(match[1] for match in found["objects"] if not match[3])
+        for line in parts["objects"]:
+            if line.startswith(SMALLER):
+                for number, name in re.findall(r"(\d+) ([^,]+)", line):
+                    self.counts[name] += int(number)
         for match in found["objects"]:
             if match[3]:
                 self.counts.pop(match[1], None)
@@ -176,13 +185,11 @@ class _Notes:
     def phrases(self) -> list[tuple[int, str]]:
         """A phrase for each numbered thing."""
         ordinals = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-        seen: Counter[str] = Counter()
         out = []
-        for number, (name, _) in enumerate(self.things, 1):
-            like = sorted((box[0], n) for n, (other, box) in enumerate(self.things, 1) if other == name)
-            place = [n for _, n in like].index(number)
-            seen[name] += 1
-            lead = f"the {ordinals[place]} {name} from the left side" if len(like) > 1 else f"the only {name}"
+        for number, (name, own) in enumerate(self.things, 1):
+            like = sorted(box for other, box in self.rivals if other == name)
+            place = ordinals[min(like.index(own), len(ordinals) - 1)]
+            lead = f"the {place} {name} from the left side" if len(like) > 1 else f"the only {name}"
             out.append((number, lead))
         return out
 

@@ -18,7 +18,7 @@ from pumice.endpoint.request import Request
 from pumice.generate.checks import Fault, turn_fault, unbalanced
 from pumice.generate.grounding import Evidence, phrase_faults
 from pumice.generate.objects import Vocabulary
-from pumice.generate.prompt import ask, box_words, largest
+from pumice.generate.prompt import area, ask, box_words, largest
 from pumice.generate.protocol import Instance, SceneText
 from pumice.generate.reply import Unread, read_dialogue, read_phrases, read_text, read_verdicts
 from pumice.generate.spec import Spec
@@ -174,7 +174,8 @@ def _read(
         phrases = read_phrases(text, len(things))
     except Unread as error:
         raise _Fails(Fault("format", str(error))) from error
-    faults = phrase_faults(phrases, things, terms.vocabulary, job.language)
+    others = [one for one in job.scenes[0].instances if one not in things]
+    faults = phrase_faults(phrases, things, terms.vocabulary, job.language, others)
     for number, reason in sorted(faults.items()):
         place = box_words(things[number - 1].box)
         fault = Fault("grounding", reason)
@@ -255,21 +256,16 @@ def numbered(job: Job) -> list[Instance]:
     scene = job.scenes[0]
     most = job.spec.turns[1]
     if scene.regions:
-        return largest([one for one in scene.regions if _area(one) >= SMALLEST], most)
+        return largest([one for one in scene.regions if area(one.box) >= SMALLEST], most)
     counts: dict[str, int] = {}
     for one in scene.instances:
         counts[one.category] = counts.get(one.category, 0) + 1
     fit = [
         one
         for one in scene.instances
-        if not one.crowd and counts[one.category] <= 3 and _area(one) >= SMALLEST
+        if not one.crowd and counts[one.category] <= 3 and area(one.box) >= SMALLEST
     ]
     return largest(fit, most)
-
-
-def _area(one: Instance) -> float:
-    x1, y1, x2, y2 = one.box
-    return (x2 - x1) * (y2 - y1)
 
 
 def _boxed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,34 @@ class KindFigures:
     words: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
+    def shown(self) -> dict[str, Any]:
+        """The same, fit for JSON."""
+        told = {name: getattr(self, name) for name in ("jobs", "rows", "turns", "pending", "empty", "words")}
+        return told | {"rejected": {check: self.rejected[check] for check in CHECKS if self.rejected[check]}}
 
-class _Some:
-    """A few of many, always the same ones: those whose hashes are smallest."""
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Add those of a part, as ``shown``."""
+        for name in ("jobs", "rows", "turns", "pending", "empty", "words"):
+            setattr(self, name, getattr(self, name) + told[name])
+        self.rejected.update(told["rejected"])
+
+
+class Some:
+    """A few rows of many, always the same ones however they come: those whose hashes are smallest."""
 
     def __init__(self) -> None:
-        self.kept: list[tuple[bytes, dict[str, Any]]] = []
+        self._kept: list[tuple[bytes, dict[str, Any]]] = []
 
-    def add(self, name: str, row: dict[str, Any]) -> None:
-        self.kept.append((hashlib.sha256(name.encode()).digest(), row))
-        self.kept.sort(key=lambda pair: pair[0])
-        del self.kept[SAMPLES:]
+    def add(self, row: dict[str, Any], line: str | None = None) -> None:
+        """One more, with its line where that is at hand."""
+        self._kept.append((hashlib.sha256((line or to_line(row)).encode()).digest(), row))
+        self._kept.sort(key=lambda pair: pair[0])
+        del self._kept[SAMPLES:]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Those that are kept."""
+        return [row for _, row in self._kept]
 
 
 def write_rows(
@@ -78,8 +95,8 @@ def write_rows(
         The figures: ``kinds``, ``samples`` and ``rejected_samples``, fit for JSON.
     """
     figures: dict[str, KindFigures] = {}
-    good: dict[str, _Some] = {}
-    bad: dict[str, _Some] = {}
+    good: dict[str, Some] = {}
+    bad: dict[str, Some] = {}
     with (
         lines_file(folder / DATA, llava=True) as add,
         lines_file(folder / REJECTED, llava=False) as reject,
@@ -94,11 +111,11 @@ def write_rows(
                     of.pending += 1
                     continue
                 _drop_repeated(job, outcome, asked)
-                for number, one in enumerate(outcome.rejected):
+                for one in outcome.rejected:
                     of.rejected[one.fault.check] += 1
                     row = _rejected_row(job, one)
-                    reject(to_line(row))
-                    bad.setdefault(one.fault.check, _Some()).add(f"{job.id} {number}", row)
+                    reject(line := to_line(row))
+                    bad.setdefault(one.fault.check, Some()).add(row, line)
                 if not outcome.turns:
                     of.empty += 1
                     continue
@@ -106,25 +123,14 @@ def write_rows(
                 of.turns += len(outcome.turns)
                 of.words += sum(word_count(answer, job.language) for _, answer in outcome.turns)
                 row = llava_row(job, outcome)
-                add(to_line(row))
-                good.setdefault(job.spec.name, _Some()).add(job.id, row)
+                add(line := to_line(row))
+                good.setdefault(job.spec.name, Some()).add(row, line)
             if progress is not None:
                 progress(done, scenes)
     return {
-        "kinds": {
-            name: {
-                "jobs": of.jobs,
-                "rows": of.rows,
-                "turns": of.turns,
-                "pending": of.pending,
-                "empty": of.empty,
-                "words": of.words,
-                "rejected": {check: of.rejected[check] for check in CHECKS if of.rejected[check]},
-            }
-            for name, of in figures.items()
-        },
-        "samples": {name: [row for _, row in some.kept] for name, some in good.items()},
-        "rejected_samples": {check: [row for _, row in bad[check].kept] for check in CHECKS if check in bad},
+        "kinds": {name: of.shown() for name, of in figures.items()},
+        "samples": {name: some.rows for name, some in good.items()},
+        "rejected_samples": {check: bad[check].rows for check in CHECKS if check in bad},
     }
 
 
