@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pumice.errors import UsageError, suggest
 from pumice.trust.audit.check import Check
 from pumice.trust.audit.files import Readable
+from pumice.trust.audit.personal import Personal
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Listed:
 
 CHECKS: tuple[Listed, ...] = (
     Listed(Readable.name, "rows and pictures that cannot be read; odd pictures", lambda wishes: Readable()),
+    Listed(
+        Personal.name,
+        "mail and postal addresses, telephone, card, account and identity numbers",
+        lambda wishes: Personal(wishes.show_values),
+    ),
 )
 """In the order in which their findings are told."""
 NAMES = tuple(listed.name for listed in CHECKS)

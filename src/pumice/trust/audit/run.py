@@ -17,10 +17,10 @@ from pumice.data.lines import lines_file, to_line
 from pumice.files import write_json
 from pumice.trust.audit.check import SEVERITIES, Check, Finding, Row, Severity
 from pumice.trust.audit.look import looked
-from pumice.trust.audit.masking import masked
 from pumice.trust.audit.material import Material
 from pumice.trust.audit.registry import Listed, Wishes
 from pumice.trust.audit.seen import Seen
+from pumice.trust.personal import masked
 from pumice.types import ImageRef, Still, Video
 
 FINDINGS, RECORD = "findings.jsonl", "audit.json"
