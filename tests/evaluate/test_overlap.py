@@ -9,13 +9,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from pumice.data.fingerprints import Fingerprint, Index
+from pumice.data.lookup import NEAR, Lookup
 from pumice.errors import ImageError
-from pumice.evaluate.fingerprints import Fingerprint, Index
-from pumice.evaluate.overlap import NEAR, Lookup, overlap, verdict
+from pumice.evaluate.overlap import overlap, verdict
 from pumice.evaluate.results import Overlap
 from pumice.evaluate.samples import Picture, Sample, Stored
 
-from .test_fingerprints import index_of, photo, row
+from ..data.test_fingerprints import index_of, photo, row
 
 
 def png(picture: PIL.Image.Image, ending: str = "PNG") -> bytes:

@@ -180,8 +180,8 @@ def fingerprints(
 
     from pumice.cli.console import commands, out
     from pumice.cli.progress import counting
+    from pumice.data.fingerprints import build_index
     from pumice.errors import UsageError
-    from pumice.evaluate.fingerprints import build_index
 
     if not target.absolute().parent.is_dir():
         raise UsageError(

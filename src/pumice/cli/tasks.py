@@ -80,7 +80,7 @@ def evaluate_tasks(
     from pumice.cli.console import note, print_error
     from pumice.cli.judging import judge_of
     from pumice.cli.tasks_view import print_results
-    from pumice.evaluate.fingerprints import Index
+    from pumice.data.fingerprints import Index
     from pumice.evaluate.trial import Trial
     from pumice.evaluate.wish import Terms
     from pumice.report import write_evaluation_page

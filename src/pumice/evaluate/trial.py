@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pumice
+from pumice.data.fingerprints import Index
 from pumice.errors import DataError, EndpointError, Interrupted, PumiceError, RunError
 from pumice.evaluate.answers import AnswersFile
 from pumice.evaluate.asking import Answerer, Progress, ask, record_of, some_of
 from pumice.evaluate.chance import chance
-from pumice.evaluate.fingerprints import Index
 from pumice.evaluate.overlap import overlap
 from pumice.evaluate.pictures import check_pictures, why_bad
 from pumice.evaluate.results import (

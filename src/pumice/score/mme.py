@@ -16,6 +16,7 @@ from pumice.score.answers import Answer, match, read_answers, row_id, said
 from pumice.score.files import Row, missing_file
 from pumice.score.inputs import Inputs
 from pumice.score.result import Floats, Group, Item, Result, flat, stratified, wilson_ends
+from pumice.text.prompts import SHORT, YES_NO
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",
@@ -23,9 +24,6 @@ PERCEPTION = (
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
 CATEGORIES = PERCEPTION + COGNITION
 FOLDER = "questions_answers_YN"
-SHORT = "Answer the question using a single word or phrase."
-"""LLaVA's instruction, which its prompts have behind the question."""
-YES_NO = "Please answer yes or no."
 BOTH = 2
 """Questions to a picture."""
 MOST = 200.0

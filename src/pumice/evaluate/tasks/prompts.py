@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pumice.score.choice import ALPHABET
-from pumice.score.mme import SHORT, YES_NO
-
-LETTER = "Answer with the option's letter from the given choices directly."
-LETTER_CN = "请直接回答选项字母。"
-UNANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
-OCR = "Reference OCR token: "
+from pumice.text.prompts import LETTER, LETTER_CN, OCR, SHORT, UNANSWERABLE, YES_NO
 
 
 def short(question: str) -> str:

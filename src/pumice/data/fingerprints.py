@@ -33,9 +33,9 @@ import PIL.Image
 from pumice.data.samples import whole
 from pumice.data.table import SampleTable
 from pumice.errors import DataError
-from pumice.evaluate.tasks.prompts import LETTER, LETTER_CN, OCR, SHORT, UNANSWERABLE, YES_NO
 from pumice.files import replacing
 from pumice.image.decode import open_image
+from pumice.text.prompts import LETTER, LETTER_CN, OCR, SHORT, UNANSWERABLE, YES_NO
 from pumice.types import Still, Video
 
 VERSION = 1

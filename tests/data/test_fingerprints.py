@@ -12,8 +12,7 @@ import PIL.Image
 import pytest
 
 from pumice.data import open_table
-from pumice.errors import DataError, ImageError
-from pumice.evaluate.fingerprints import (
+from pumice.data.fingerprints import (
     Fingerprint,
     Index,
     build_index,
@@ -21,6 +20,7 @@ from pumice.evaluate.fingerprints import (
     question_hash,
     question_words,
 )
+from pumice.errors import DataError, ImageError
 
 
 def photo(seed: int, size: tuple[int, int] = (160, 120)) -> PIL.Image.Image:
