@@ -16,6 +16,7 @@ from pumice.generate.grounding import (
 from pumice.generate.language import is_in, word_count
 from pumice.generate.objects import singular, word_set
 from pumice.generate.spec import Spec
+from pumice.text.leaks import COORDINATES, LEAKS
 from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER
 
 CHECKS = (
@@ -36,29 +37,6 @@ SAME = 0.8
 
 YES = ("yes", "ja", "oui", "sí", "si", "sì", "sim", "是", "有", "はい")
 
-_LEAKS = {
-    "en": r"\b(captions?|bounding box(es)?|(the|these|given|provided) (notes|annotations|coordinates)|"
-    r"(based on|according to|from) the (\w+ )?(descriptions?|text|information|notes|sentences)|"
-    r"(descriptions?|sentences?|notes|annotations) (\w+ )?"
-    r"(says?|mentions?|states?|describes?|indicates?|provided)|"
-    r"(is|are|was|were|not) (\w+ )?(mentioned|specified|stated|described|noted) (in|by|here)|"
-    r"(does|do) not (say|mention|specify)|(can ?not|can't|unable to) (see|view) the (image|picture|photo)|"
-    r"as an ai\b|language model)",
-    "de": r"\b(bildunterschrift(en)?|bildbeschreibung(en)?|laut (der|den) (beschreibung|text|notizen)|"
-    r"(die|den|der) notizen|wird (nicht )?erwähnt|als ki\b|sprachmodell)",
-    "fr": r"\b(légendes?|selon (la|les|le) (description|texte|notes)|(les|des) notes|n'est pas mentionn\w*|"
-    r"modèle de langage)",
-    "es": r"\b(pies? de foto|leyendas?|según (la|el|las|los) (descripción|texto|notas)|(las|de) notas|"
-    r"no se menciona|modelo de lenguaje)",
-    "it": r"\b(didascali[ae]|secondo (la|il|le|gli) (descrizione|testo|note|appunti)|(gli|degli) appunti|"
-    r"non (è|viene) menzionat\w|modello linguistico)",
-    "pt": r"\b(legendas?|segundo (a|o|as|os) (descrição|texto|notas)|(as|das) notas|não (é|foi) mencionad\w|"
-    r"modelo de linguagem)",
-    "zh": r"(标题|说明文字|笔记|根据描述|描述中|未提及|边界框|语言模型)",
-    "ja": r"(キャプション|注釈|メモ|説明文|記述によ|バウンディングボックス|言語モデル)",
-}
-_LEAK = {code: re.compile(pattern, re.I) for code, pattern in _LEAKS.items()}
-_COORDINATES = re.compile(r"\[\s*\d*\.?\d+\s*(,\s*\d*\.?\d+\s*){3}\]")
 _IDLE = word_set(
     "a an the is are was do does can could you i we it this that there in of to on at what which how "
     "tell me see seen visible picture image photo please any have has and or be"
@@ -103,10 +81,10 @@ def turn_fault(
         return Fault("language", f"it is not in the language {language}")
     known = " ".join(evidence.sentences + evidence.texts).lower()
     for text in (*own, answer):
-        leak = _LEAK[language].search(text)
+        leak = LEAKS[language].search(text)
         if leak and leak[0].lower() not in known:
             return Fault("leak", f"it says {leak[0]!r}")
-        if _COORDINATES.search(text):
+        if COORDINATES.search(text):
             return Fault("leak", "it holds coordinates")
     fault = _ungrounded(question, answer, spec, language, evidence)
     return Fault("grounding", fault) if fault else None

@@ -9,6 +9,8 @@ from pumice.errors import UsageError, suggest
 from pumice.trust.audit.check import Check
 from pumice.trust.audit.files import Readable
 from pumice.trust.audit.personal import Personal
+from pumice.trust.audit.quality import Quality
+from pumice.trust.audit.twins import Contradictions, DuplicateRows
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,21 @@ CHECKS: tuple[Listed, ...] = (
         Personal.name,
         "mail and postal addresses, telephone, card, account and identity numbers",
         lambda wishes: Personal(wishes.show_values),
+    ),
+    Listed(
+        Quality.name,
+        "empty and broken answers, refusals, loops, answers that speak of captions",
+        lambda wishes: Quality(),
+    ),
+    Listed(
+        DuplicateRows.name,
+        "rows that say the same or nearly the same about the same picture",
+        lambda wishes: DuplicateRows(),
+    ),
+    Listed(
+        Contradictions.name,
+        "the same question about the same picture, answered differently",
+        lambda wishes: Contradictions(),
     ),
 )
 """In the order in which their findings are told."""

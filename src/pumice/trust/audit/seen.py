@@ -16,6 +16,8 @@ from pumice.trust.audit.material import Material
 from pumice.types import Sample
 
 Of = Literal["rows", "pictures"]
+DIGESTS = "duplicate-pictures"
+"""The check whose notes hold a digest of each picture's bytes."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class Seen:
         """An array that every chunk has, of all rows or pictures together; empty where there are none."""
         parts = [notes[name] for _, _, notes in self.notes(check, of, name)]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    def same_pictures(self) -> NDArray[np.int64]:
+        """For each picture the first with the same bytes, [pictures]; itself where nobody read them."""
+        own = np.arange(self.material.pictures)
+        digests = self.column(DIGESTS, "pictures", "digest")
+        if not len(digests):
+            return own
+        keys = np.ascontiguousarray(digests).view("V16").ravel()
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        return np.where(digests.any(axis=1), first[inverse], own)
 
     def samples(self, rows: Sequence[int]) -> Iterator[tuple[int, Sample]]:
         """Rows read again, by number; each once, rising."""

@@ -70,7 +70,7 @@ def signature(own: Hashes) -> Signature:
     if not own.size:
         return np.full(KEYS, 2**32 - 1, np.uint32)
     turned = own[:, None] * _FACTORS + _SHIFTS
-    return (turned >> np.uint64(32)).min(axis=0).astype(np.uint32)
+    return np.asarray((turned >> np.uint64(32)).min(axis=0), np.uint32)
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
