@@ -15,7 +15,7 @@ import pumice
 SOURCE = Path(pumice.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "files", "processes", "heap", "words"),
+    ("types", "errors", "files", "processes", "heap", "words", "markdown"),
     ("licences",),
     ("recipes", "cost"),
     ("text", "image"),
@@ -35,6 +35,7 @@ WITHOUT_TORCH = (
     "processes",
     "heap",
     "words",
+    "markdown",
     "licences",
     "recipes",
     "cost",

@@ -10,6 +10,7 @@ import typer
 from pumice.cli.console import note, out
 from pumice.cli.help import examples
 from pumice.cli.opening import OverwriteOption, check_free
+from pumice.cli.sharing import PurposeOption, check_sharing
 
 EPILOG = examples(
     (
@@ -17,6 +18,10 @@ EPILOG = examples(
         "pumice export runs/tiny/model exported --format hf --dtype bfloat16",
     ),
     ("for the original LLaVA's code", "pumice export runs/tiny/model exported --format llava"),
+    (
+        "for a product: refused where a row's licence does not permit it",
+        "pumice export runs/tiny/model exported --purpose commercial",
+    ),
     (
         "an adapter, merged",
         "pumice export llava-lora merged --base vicuna-7b-v1.5 --vision clip-vit-large-patch14-336",
@@ -74,14 +79,17 @@ def export(
             metavar="TYPE",
         ),
     ] = "float32",
+    purpose: PurposeOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model in another layout, and prove that it is the same."""
     check_free(folder, overwrite)
     from pumice.export import export as run
 
+    source = source_of(model)
+    check_sharing(source, purpose)
     done = run(
-        source_of(model),
+        source,
         folder,
         format,
         dtype=dtype,

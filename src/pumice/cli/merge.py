@@ -11,6 +11,7 @@ import typer
 from pumice.cli.console import note, out
 from pumice.cli.help import examples
 from pumice.cli.opening import OverwriteOption, check_free
+from pumice.cli.sharing import PurposeOption, check_sharing
 from pumice.errors import CheckpointError
 
 EPILOG = examples(
@@ -58,11 +59,13 @@ def merge(
             metavar="TYPE",
         ),
     ] = "float32",
+    purpose: PurposeOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make one whole model of an adapter and its base, and prove that it is the same."""
     check_free(folder, overwrite)
     place = _adapter(adapter)
+    check_sharing(place, purpose)
     from pumice.export import merge as run
 
     done = run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 BAR = 40
 ROWS = 5
 """Bad rows of a reason that are named here; all are in the file."""
+LICENCES = 8
+"""Licences that are shown by name, those of most rows."""
 REASONS = 3
 """Reasons of one kind that are told word for word, each with its rows."""
 SHARDED = {
@@ -82,6 +85,7 @@ def _stage(stage: StageForecast, counted: Counted, refused: str) -> None:
                 f"  {row['source']}: {describe_rows(row, refused)}{purpose}", markup=False, soft_wrap=True
             )
     _refused(counted.refused)
+    _licences(summary["sources"])
     _data(summary)
     _histogram(summary["lengths"])
     _packing(summary)
@@ -100,6 +104,18 @@ def _asked(told: Mapping[str, Any]) -> None:
         note(f"      {told['how']}")
     for text in told["notes"]:
         note(f"  Note: {text}.")
+
+
+def _licences(sources: list[dict[str, Any]]) -> None:
+    """The rows of each licence over all sources, where any row says one."""
+    rows: Counter[str] = Counter()
+    for source in sources:
+        for count in source["licences"]:
+            rows[count["licence"]] += count["rows"]
+    if set(rows) != {"unknown"}:
+        told = [f"{name} {count:,}" for name, count in rows.most_common(LICENCES)]
+        more = [f"{len(rows) - LICENCES:,} others"] if len(rows) > LICENCES else []
+        _line("licences", ", ".join(told + more))
 
 
 def _refused(rows: list[dict[str, Any]]) -> None:

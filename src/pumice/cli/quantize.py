@@ -11,6 +11,7 @@ import typer
 from pumice.cli.console import note, out
 from pumice.cli.help import examples
 from pumice.cli.opening import OverwriteOption, check_free
+from pumice.cli.sharing import PurposeOption, check_sharing
 
 if TYPE_CHECKING:
     from pumice.infer.quality import Divergence
@@ -45,6 +46,7 @@ def quantize(
         str | None,
         typer.Option(help="The conversation template, where the checkpoint does not tell.", metavar="NAME"),
     ] = None,
+    purpose: PurposeOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model with weights in 8 or 4 bits, and say how far its scores are from the original's."""
@@ -54,6 +56,7 @@ def quantize(
     from pumice.model.save import save_model
 
     place = source_of(model)
+    check_sharing(place, purpose)
     made = load(place, dtype="bfloat16", form=weights, template=template)
     save_model(*made, folder)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

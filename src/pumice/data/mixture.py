@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pumice.data.index import Progress, open_table
+from pumice.data.licensing import LicenceCount, count_licences
 from pumice.data.problems import Refusals
 from pumice.data.samples import Samples
 from pumice.data.shuffle import MIXTURE, shuffled
@@ -75,7 +76,8 @@ class SourceSummary:
 
     The loss is a mean over supervised tokens, so that is the source's weight in the gradient. ``sha256`` is
     the file's (of shards and folders, see ``formats.digest_of``). ``refused`` rows were left out since they
-    cannot be used, of ``allow_bad`` that may be; ``rows`` counts them too.
+    cannot be used, of ``allow_bad`` that may be; ``rows`` counts them too. ``licences`` count those of the
+    rows used; ``licence``, ``attribution`` and ``url`` are what the source says for rows that say nothing.
     """
 
     source: str
@@ -94,6 +96,9 @@ class SourceSummary:
     prompt: str | None
     refused: int = 0
     allow_bad: int = 0
+    licences: tuple[LicenceCount, ...] = ()
+    attribution: str | None = None
+    url: str | None = None
 
 
 def read_mixture(
@@ -192,6 +197,9 @@ def summarise(
                 prompt=source.prompt,
                 refused=refused,
                 allow_bad=source.allow_bad,
+                licences=count_licences(table, chosen),
+                attribution=source.attribution,
+                url=source.url,
             )
         )
         start = stop

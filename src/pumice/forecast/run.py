@@ -14,6 +14,7 @@ from pumice.cost.estimate import BF16, FP32, Attention, Estimate, Setup, estimat
 from pumice.cost.hardware import THIS_MACHINE, Hardware, Sharding, get_hardware
 from pumice.cost.published import published_load
 from pumice.cost.shape import Additions, Load, Partly, Shape
+from pumice.data.licensing import check_licences, licence_notes
 from pumice.errors import DataError, RecipeError, UsageError
 from pumice.forecast.asked import asked, asked_seconds
 from pumice.forecast.fit import Planning, remedies
@@ -22,6 +23,7 @@ from pumice.forecast.options import Options
 from pumice.forecast.ranks import Spread, assumed_load, check_ranks, count_ranks
 from pumice.forecast.stage import StageForecast, count_stage
 from pumice.image.layout import image_layout
+from pumice.licences import Policy
 from pumice.model.geometry import model_geometry
 from pumice.model.last_layer import MOST
 from pumice.model.planned import Find, Planned, plan_model
@@ -52,14 +54,15 @@ class Forecast:
 
     summary: dict[str, Any]
     stages: tuple[StageForecast, ...]
+    policy: Policy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """``plan.json``."""
         return {**self.summary, "stages": [stage.summary for stage in self.stages]}
 
     def check(self) -> None:
-        """Refuse rows that cannot be used, where more are so than their source lets pass, and features that
-        do not fit on disk.
+        """Refuse rows that cannot be used, where more are so than their source lets pass, rows whose licence
+        the recipe forbids, and features that do not fit on disk.
 
         Raises:
             DataError: it names the sources and their numbers.
@@ -76,6 +79,8 @@ class Forecast:
                 remedy="mend or remove them; or leave them out: --allow-bad N, or allow_bad of the source in "
                 "the recipe",
             )
+        if self.policy is not None:
+            check_licences(self.policy, _trained_on(self.stages))
         for stage in self.stages:
             refused = stage.summary.get("features", {}).get("refused")
             if refused is not None:
@@ -117,11 +122,16 @@ def forecast(recipe: Recipe, find: Find, options: Options) -> Forecast:
             "checkpoint": recipe.model.checkpoint,
         },
         "estimated_tokens": planned.estimated,
-        "notes": _notes(options, planned),
+        "notes": [*_notes(options, planned), *licence_notes(recipe.policy, _trained_on(stages))],
     }
     if options.data:
         summary["seconds"] = _seconds(stages)
-    return Forecast(summary, stages)
+    return Forecast(summary, stages, recipe.policy)
+
+
+def _trained_on(stages: Sequence[StageForecast]) -> list[dict[str, Any]]:
+    """What the sources of all stages bring."""
+    return [row for stage in stages for row in stage.summary.get("sources", [])]
 
 
 def _notes(options: Options, planned: Planned) -> list[str]:

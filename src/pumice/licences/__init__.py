@@ -1,5 +1,6 @@
 """Licences: what is known of them, how their names are read, what a policy says of them; without torch."""
 
+from pumice.licences.folder import folder_licence, front_matter
 from pumice.licences.known import LICENCES, UNKNOWN, creative_commons
 from pumice.licences.licence import OWN, Licence
 from pumice.licences.policy import Policy, make_policy
@@ -13,6 +14,8 @@ __all__ = [
     "Policy",
     "Reading",
     "creative_commons",
+    "folder_licence",
+    "front_matter",
     "licence_named",
     "make_policy",
     "read_licence",

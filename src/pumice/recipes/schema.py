@@ -14,6 +14,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pumice.errors import suggest
+from pumice.licences import Policy
 from pumice.recipes.evaluation import Evaluation
 from pumice.recipes.features import Features
 from pumice.recipes.image import ImageOptions, VideoOptions
@@ -141,6 +142,11 @@ class Recipe(Strict):
         """The figures of tasks by which best models are chosen, ``TASK.FIGURE``, each with a stage."""
         found = {stage.name: stage.validation.figure for stage in self.stages if stage.validation is not None}
         return {figure: name for name, figure in found.items() if figure is not None}
+
+    @property
+    def policy(self) -> Policy | None:
+        """What the licences of rows must permit; None where the recipe does not say."""
+        return None if self.licences is None else self.licences.policy
 
     @property
     def aligned(self) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pumice.errors import RunError
 from pumice.files import PARTIAL, write_json
+from pumice.licences import folder_licence
 from pumice.model.weights import weight_digests
 from pumice.recipes.compare import differences
 from pumice.recipes.schema import Recipe
@@ -106,7 +107,7 @@ def _only_begun(folder: Path, recipe: str) -> bool:
 
 
 def describe_parts(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
-    """Name, folder and the SHA-256 of each weight file of all parts, for the record."""
+    """Name, folder, licence where it is told, and the SHA-256 of each weight file of all parts."""
     own = recipe.model
     named = {
         "vision": (own.vision, parts.vision),
@@ -120,10 +121,17 @@ def describe_parts(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
             "name": name,
             "folder": place.name,
             "sha256": weight_digests(place),
+            **_licence(place),
         }
         for part, (name, place) in named.items()
         if place is not None
     }
+
+
+def _licence(place: Path) -> dict[str, str]:
+    """What a part's folder says its licence is, and which file says so."""
+    found = folder_licence(place)
+    return {} if found is None else {"licence": found[0], "licence_from": found[1]}
 
 
 def check_parts(folder: Path, parts: dict[str, dict[str, Any]]) -> None:

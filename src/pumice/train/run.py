@@ -21,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pumice.data.index import CACHE_FOLDER
+from pumice.data.licensing import check_licences, licence_notes
 from pumice.data.plan import Plan
 from pumice.errors import Interrupted, RunError
 from pumice.files import write_json, write_text
@@ -140,6 +141,9 @@ def train(
     ]
     if ranks.lead:
         ranks.wait()
+    trained = [row for ready in prepared for row in ready.mixture]
+    if recipe.policy is not None:
+        check_licences(recipe.policy, trained)
     finished = finished_stages(folder)
     for stage, ready in zip(recipe.stages, prepared, strict=True):
         ranks.check_same(ready.plan.digest, "data or settings")
@@ -156,7 +160,7 @@ def train(
     if ranks.lead:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "recipe.yaml", text)
-        write_json(folder / "mixture.json", [row for stage in prepared for row in stage.mixture])
+        write_json(folder / "mixture.json", trained)
         write_refused(folder / REFUSED, [row for stage in prepared for row in stage.refused])
         write_json(folder / "run.json", record)
     running = Running(
@@ -305,7 +309,11 @@ def _run_one(
         "half": half,
         "ranks": ranks.world,
         "features": features,
-        "notes": [*machine_notes(stage, ranks.device), *_never_asked(running, stage, len(ready.plan))],
+        "notes": [
+            *machine_notes(stage, ranks.device),
+            *_never_asked(running, stage, len(ready.plan)),
+            *licence_notes(recipe.policy, ready.mixture),
+        ],
     }
     if stage.kind == "prefer":
         path = place / REFERENCE

@@ -1,0 +1,56 @@
+"""The licence policy of a recipe through the verbs that obey it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def test_plan_says_no_to_rows_that_training_would_refuse(
+    pumice: Any, recipe: Path, world: Path, tmp_path: Path
+) -> None:
+    words = ["plan", recipe, "licences.purpose=commercial", "--data", world, "--runs", tmp_path]
+    words += ["--hardware", "a100-80g"]  # nothing is measured
+    result = pumice(*words)
+    assert result.code == 1
+    assert "there are rows that may not be trained on (purpose: commercial)" in result.err
+    assert "no known licence" in result.err
+    result = pumice(*words, "licences.unknown=warn", "data.align.licence=MIT")
+    assert result.code == 0, result.both
+    assert "have no known licence" in result.both
+    assert "licences  MIT" in result.out
+
+
+def test_a_slip_in_a_recipe_is_told_what_was_meant(pumice: Any, recipe: Path, world: Path) -> None:
+    result = pumice("plan", recipe, "--data", world, "licences.allow=[cc-bi-4.0]")
+    assert result.code != 0
+    assert "did you mean 'CC-BY-4.0'?" in result.err
+    result = pumice("plan", recipe, "--data", world, "data.align.license=MIT")
+    assert "data.NAME.licence" in result.err
+
+
+def test_copies_for_others_are_refused(pumice: Any, trained: Any, tmp_path: Path) -> None:
+    for verb in ("export", "quantize"):
+        result = pumice(verb, trained.folder, tmp_path / verb, "--purpose", "commercial")
+        assert result.code == 1
+        assert "may not be part of a model that is shared" in result.err
+        assert not (tmp_path / verb).exists()
+
+
+def test_the_notice_of_a_file_a_recipe_and_a_run(
+    pumice: Any, trained: Any, recipe: Path, world: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "NOTICE.md"
+    cache = ["--cache", tmp_path / "cache"]
+    result = pumice("data", "attribution", world / "short.json", "--out", out, "--strict", *cache)
+    assert result.code == 1, result.both
+    assert "not known: " in result.out
+    assert out.read_text("utf-8").startswith("# Attribution\n")
+    of_recipe = pumice("data", "attribution", recipe, "--data", world, "--json", *cache)
+    of_run = pumice("data", "attribution", trained.folder, "--json", *cache)
+    assert (of_recipe.code, of_run.code) == (0, 0), of_run.both
+    first, second = json.loads(of_recipe.out), json.loads(of_run.out)
+    assert (first["of"], second["of"]) == ("the recipe short", "the run short")
+    assert first["credits"] == second["credits"]
+    assert {credit["dataset"] for credit in first["credits"]} == {"align", "instruct"}
