@@ -69,6 +69,15 @@ def audit(
         int | None, typer.Option("--sample", min=1, metavar="N", help="Only N rows of each file, drawn.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides that draw.")] = 0,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="PATH",
+            help="Also look for what this data has: a benchmark's file, or fingerprints (.npz) of it; may "
+            "be given several times.",
+        ),
+    ] = None,
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Write personal data out in what is written, not masked.")
     ] = False,
@@ -95,6 +104,7 @@ def audit(
     from pumice.cli.progress import counting
     from pumice.report.audit import write_audit_page
     from pumice.trust.audit import Wishes, choose, open_material, run_audit
+    from pumice.trust.audit.against import others
     from pumice.trust.audit.kept import FOLDER
     from pumice.trust.audit.run import FINDINGS
 
@@ -116,15 +126,23 @@ def audit(
             seed=seed,
             progress=count,
         )
-        done = run_audit(
-            material,
-            chosen,
-            Wishes(show_values=show_values),
-            out=out,
+        processes = workers or os.cpu_count() or 1
+        with others(
+            _files(against or (), images, None),
             notes=cache / FOLDER,
-            workers=workers or os.cpu_count() or 1,
+            cache_folder=cache,
+            workers=processes,
             progress=count,
-        )
+        ) as held:
+            done = run_audit(
+                material,
+                chosen,
+                Wishes(show_values=show_values, against=held),
+                out=out,
+                notes=cache / FOLDER,
+                workers=processes,
+                progress=count,
+            )
     page = write_audit_page(out)
     _show(done)
     commands(("look at it", f"open {page}"), ("every finding, one a line", f"less {out / FINDINGS}"))
@@ -151,7 +169,6 @@ def _sources(
     """The files that are audited; a recipe stands for all of its data."""
     from dataclasses import replace
 
-    from pumice.data.mixture import Source
     from pumice.recipes import recipe_names
     from pumice.recipes.load import SUFFIXES
 
@@ -159,15 +176,7 @@ def _sources(
     if not recipes:
         if data is not None:
             raise UsageError("--data is for a recipe", where="--data", remedy="leave it out")
-        names: list[str] = []
-        for path in paths:
-            stem, more = Path(path).stem, 2
-            name = stem
-            while name in names:
-                name, more = f"{stem}-{more}", more + 1
-            names.append(name)
-        kind = None if format is None else format.value
-        return [Source(name, path, images, format=kind) for name, path in zip(names, paths, strict=True)]
+        return _files(paths, images, format)
     if len(paths) > 1:
         raise UsageError(
             "a recipe is audited alone", where=recipes[0], remedy="name its data files, or the recipe alone"
@@ -183,6 +192,21 @@ def _sources(
 
     recipe = open_recipe(recipes[0], (), small=False, data=data, runs=cache.parent)
     return [replace(source_of(recipe, name), prompt=None) for name in recipe.data]
+
+
+def _files(paths: Sequence[str], images: Path | None, format: Format | None) -> list[Source]:
+    """Data files as sources, each with a name of its own."""
+    from pumice.data.mixture import Source
+
+    names: list[str] = []
+    for path in paths:
+        stem, more = Path(path).stem, 2
+        name = stem
+        while name in names:
+            name, more = f"{stem}-{more}", more + 1
+        names.append(name)
+    kind = None if format is None else format.value
+    return [Source(name, path, images, format=kind) for name, path in zip(names, paths, strict=True)]
 
 
 def _show_list() -> None:

@@ -65,14 +65,15 @@ class Lookup:
         place = int(np.searchsorted(self._questions, np.uint64(hash)))
         return hash != 0 and place < len(self._questions) and int(self._questions[place]) == hash
 
-    def asked_of(self, found: Found, hash: int) -> bool:
-        """Whether training data asked it of one of these pictures."""
+    def questions_of(self, found: Found) -> set[int]:
+        """The hashes of everything that is asked of these pictures."""
         places = found.near if found.same is None else (found.same, *found.near)
         start = self.index.start
-        return hash != 0 and any(
-            bool((self.index.asked[start[place] : start[place + 1]] == np.uint64(hash)).any())
-            for place in places
-        )
+        return {one for place in places for one in self.index.asked[start[place] : start[place + 1]].tolist()}
+
+    def asked_of(self, found: Found, hash: int) -> bool:
+        """Whether training data asked it of one of these pictures."""
+        return hash != 0 and hash in self.questions_of(found)
 
 
 def _band(hashes: Hashes, band: int) -> Hashes:

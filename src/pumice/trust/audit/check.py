@@ -149,7 +149,7 @@ class Check(ABC):
     @property
     def key(self) -> str:
         """What its notes depend on, beside rows and pictures."""
-        return dumps([self.name, self.version, self.side, asdict(self)], sort_keys=True, default=str)
+        return dumps([self.name, self.version, self.side, asdict(self)], sort_keys=True)
 
     def row(self, row: Row) -> Any:
         """What is noticed of a row; None for nothing."""

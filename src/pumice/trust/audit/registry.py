@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pumice.errors import UsageError, suggest
+from pumice.trust.audit.against import Against, Other
 from pumice.trust.audit.check import Check
 from pumice.trust.audit.files import Readable
+from pumice.trust.audit.metadata import Metadata
 from pumice.trust.audit.personal import Personal
+from pumice.trust.audit.prints import DuplicatePictures
 from pumice.trust.audit.quality import Quality
 from pumice.trust.audit.twins import Contradictions, DuplicateRows
 
@@ -19,9 +22,11 @@ class Wishes:
 
     Attributes:
         show_values: whether personal data is written out in reports, and not masked.
+        against: other data that may not be in this one (``against.others``).
     """
 
     show_values: bool = False
+    against: tuple[Other, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Listed:
     make: Callable[[Wishes], Check | str]
 
 
+NOTHING_AGAINST = "there is nothing to hold it against: name data or fingerprints, --against PATH"
+
 CHECKS: tuple[Listed, ...] = (
     Listed(Readable.name, "rows and pictures that cannot be read; odd pictures", lambda wishes: Readable()),
     Listed(
@@ -50,6 +57,21 @@ CHECKS: tuple[Listed, ...] = (
         Quality.name,
         "empty and broken answers, refusals, loops, answers that speak of captions",
         lambda wishes: Quality(),
+    ),
+    Listed(
+        DuplicatePictures.name,
+        "pictures that are copies of others: scaled, compressed, cropped, lighter",
+        lambda wishes: DuplicatePictures(),
+    ),
+    Listed(
+        Against.name,
+        "pictures and questions that other data has, a benchmark's for one",
+        lambda wishes: Against(wishes.against) if wishes.against else NOTHING_AGAINST,
+    ),
+    Listed(
+        Metadata.name,
+        "positions, names, serial numbers, dates and edited-out thumbnails in picture files",
+        lambda wishes: Metadata(),
     ),
     Listed(
         DuplicateRows.name,
