@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pumice.cli import data_attribution, data_audit, data_show
+from pumice.cli import data_attribution, data_audit, data_dicom, data_show
 from pumice.cli.data_options import CACHE, CacheOption, Format, FormatOption, ImagesOption
 from pumice.cli.data_show import PathArgument
 from pumice.cli.help import examples
@@ -98,6 +98,7 @@ def stats(path: PathArgument, format: FormatOption = None, cache: CacheOption = 
 app.command("show", epilog=data_show.EPILOG)(data_show.show)
 app.command("audit", epilog=data_audit.EPILOG)(data_audit.audit)
 app.command("attribution", epilog=data_attribution.EPILOG)(data_attribution.attribution)
+app.command("dicom", epilog=data_dicom.EPILOG)(data_dicom.dicom)
 
 
 @app.command(

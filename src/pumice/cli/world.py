@@ -152,6 +152,41 @@ def _measuring(folder: Path, names: Collection[str]) -> tuple[str, str]:
     return purpose, shlex.join(words)
 
 
+@app.command(
+    "phantoms",
+    epilog=examples(
+        ("DICOM files of invented patients", "pumice world phantoms hospital --n 200"),
+        (
+            "then, pictures that name nobody",
+            "pumice data dicom hospital/dicom --out pictures --key hospital.key --mask us-regions",
+        ),
+    ),
+)
+def phantoms(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.", metavar="OUT")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many DICOM files.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws others.")] = 0,
+) -> None:
+    """Write stand-ins for a hospital's files: phantoms in DICOM, invented names, captions, questions."""
+    from pumice.cli.console import commands, out
+    from pumice.cli.progress import counting
+    from pumice.world.phantoms import write_phantoms
+
+    with counting() as count:
+        numbers = write_phantoms(
+            folder, n=n, seed=seed, progress=lambda done, total: count("files", done, total)
+        )
+    said = ", ".join(f"{number:,} {what}" for what, number in numbers.items())
+    out.print(f"{folder}: {said}", soft_wrap=True, markup=False)
+    commands(
+        (
+            "make pictures that name nobody",
+            shlex.join(["pumice", "data", "dicom", str(folder / "dicom"), "--out", "pictures",
+                        "--key", "hospital.key", "--mask", "us-regions"]),
+        )
+    )  # fmt: skip
+
+
 class Part(StrEnum):
     """An embedded part."""
 

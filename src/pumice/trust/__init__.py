@@ -1,1 +1,1 @@
-"""Data one can answer for: what is in it, and whether it should be."""
+"""Data one can answer for: what is in it, whether it should be, and whom it names."""

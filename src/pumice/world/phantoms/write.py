@@ -1,0 +1,125 @@
+"""A folder as a hospital might have it: DICOM files of invented patients, captions, questions."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pumice.errors import UsageError
+from pumice.files import write_json, write_text
+from pumice.image.dicom import library, quiet
+from pumice.world.phantoms.draw import KINDS, PARTS, SHAPES, Phantom
+from pumice.world.phantoms.headers import dataset_of, patient_of
+
+FIGURES, TRAIN, TEST = "figures.jsonl", "vqa-train.json", "test.json"
+FOLDER = "dicom"
+PER_PATIENT = 4
+HELD_OUT = 5
+"""Every so many-th patient is held out for the test."""
+NOUNS = {"CT": "CT scan", "MR": "MR image", "CR": "X-ray", "US": "ultrasound image"}
+_WEIGHTS = (4, 4, 3, 1)
+
+
+def write_phantoms(
+    folder: Path, *, n: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> dict[str, int]:
+    """Write ``n`` DICOM files and the texts about them; what is written depends on ``n`` and ``seed`` alone.
+
+    ``dicom/`` holds the files, in a folder for each patient, with names and numbers of invented people in
+    their headers; those of ultrasound also in the pixels. ``figures.jsonl`` has a caption and the sentences
+    that mention it for each picture of the training patients, ``vqa-train.json`` their questions (LLaVA
+    JSON), ``test.json`` those of the patients held out (LLaVA-Med's form). ``image`` is the file below
+    ``dicom/``.
+
+    Args:
+        folder: the folder to make.
+        n: how many files.
+        seed: another seed draws others.
+        progress: told how many files are written, and how many there will be.
+
+    Returns:
+        Numbers: patients, files, figures, questions to train on, questions of the test.
+
+    Raises:
+        UsageError: the folder holds something else.
+        MissingExtraError: pydicom is not installed.
+    """
+    pydicom = library()
+    if folder.exists() and any(folder.iterdir()) and not (folder / FOLDER).is_dir():
+        raise UsageError(f"{folder} holds something else", where="OUT", remedy="name a new folder")
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    figures: list[dict[str, Any]] = []
+    questions: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    patients = set()
+    for number, (phantom, owner) in enumerate(_phantoms(n, seed)):
+        patient = patient_of(owner, seed)
+        patients.add(owner)
+        name = f"{patient.folder}/{phantom.kind}{number:05d}.dcm"
+        path = folder / FOLDER / name
+        path.parent.mkdir(exist_ok=True)
+        with quiet():
+            pydicom.dcmwrite(path, dataset_of(phantom, patient, number, seed), enforce_file_format=True)
+        held_out = owner % HELD_OUT == HELD_OUT - 1
+        if not held_out:
+            figures.append(_figure(phantom, name, number, patient.family))
+        questions[held_out] += _questions(phantom, name, number)
+        if progress is not None:
+            progress(number + 1, n)
+    write_text(folder / FIGURES, "".join(json.dumps(figure) + "\n" for figure in figures))
+    write_json(folder / TRAIN, questions[False])
+    write_json(folder / TEST, questions[True])
+    return {"patients": len(patients), "files": n, "figures": len(figures),
+            "questions": len(questions[False]), "test questions": len(questions[True])}  # fmt: skip
+
+
+def _phantoms(n: int, seed: int) -> Iterator[tuple[Phantom, int]]:
+    rng = random.Random(f"phantoms {seed}")
+    for number in range(n):
+        kind = rng.choices(KINDS, _WEIGHTS)[0]
+        part = rng.choice(PARTS) if kind in ("CT", "MR") else "abdomen"
+        shape = rng.choice(SHAPES) if rng.random() < 0.75 else None
+        phantom = Phantom(kind, part, shape, rng.random() < 0.5, rng.random() < 0.5, rng.getrandbits(32))
+        yield phantom, number // PER_PATIENT
+
+
+def caption_of(phantom: Phantom) -> str:
+    """What a paper would say below the picture."""
+    noun = NOUNS[phantom.kind]
+    article = "An" if noun[0] in "aeiouMX" else "A"
+    begins = f"{article} {noun} of the {phantom.part}"
+    if phantom.shape is None:
+        return f"{begins} without a lesion."
+    return f"{begins} with a {phantom.size} {phantom.shape} lesion on the {phantom.side}."
+
+
+def _figure(phantom: Phantom, name: str, number: int, family: str) -> dict[str, Any]:
+    if phantom.shape is None:
+        mentions = [f"No lesion was found in the {phantom.part}."]
+    else:
+        mentions = [
+            f"The {phantom.shape} lesion lies on the {phantom.side} side of the {phantom.part}.",
+            f"The lesion of {family} is {phantom.size}.",
+        ]
+    return {"id": f"figure-{number}", "image": name, "fig_caption": caption_of(phantom), "mentions": mentions}
+
+
+def _questions(phantom: Phantom, name: str, number: int) -> list[dict[str, Any]]:
+    asked: list[tuple[str, str, str]] = [
+        ("Is there a lesion in this image?", "no" if phantom.shape is None else "yes", "CLOSED"),
+        ("What kind of image is this?", NOUNS[phantom.kind], "OPEN"),
+        ("Is this the brain?", "yes" if phantom.part == "brain" else "no", "CLOSED"),
+    ]
+    if phantom.shape is not None:
+        asked += [
+            ("Is the lesion on the left?", "no" if phantom.right else "yes", "CLOSED"),
+            ("What shape is the lesion?", phantom.shape, "OPEN"),
+        ]
+    return [_row(f"{number}-{place}", name, *one) for place, one in enumerate(asked)]
+
+
+def _row(id: str, name: str, question: str, answer: str, form: str) -> dict[str, Any]:
+    turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+    return {"id": id, "image": name, "answer_type": form, "conversations": turns}
