@@ -81,8 +81,8 @@ def read_dicom(path: Path) -> Dataset:
 
     Raises:
         ImageFormatError: it is no DICOM file.
-        ImageError: it is missing, empty, cut off in its header, damaged, or would grow beyond
-        ``MAX_INFLATED``. MissingExtraError: pydicom is not installed.
+        ImageError: it is missing, empty, damaged, or would grow beyond ``MAX_INFLATED``.
+        MissingExtraError: pydicom is not installed.
     """
     return _read(path, stop_before_pixels=False)
 

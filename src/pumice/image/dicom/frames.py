@@ -255,7 +255,7 @@ def _check_codestreams(pydicom: Any, dataset: Dataset, path: Path, count: int) -
 
 def _bits(frame: NDArray[Any], dataset: Dataset, *, native: bool) -> NDArray[Any]:
     """The BitsStored bits below HighBit, with their sign (PS3.5, 8.1.1)."""
-    if frame.dtype.kind not in "ui" or frame.ndim != 2:
+    if frame.dtype.kind not in "ui":
         return frame
     allocated = frame.dtype.itemsize * 8
     stored = int(dataset.get("BitsStored") or allocated)

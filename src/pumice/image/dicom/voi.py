@@ -216,7 +216,8 @@ def greys_of(values: NDArray[Any], view: Dataset, window: Window) -> NDArray[np.
     if first >= 2**15 and values.min() < 0:  # a signed number that was written as one without a sign
         first -= 2**16
     data = item.LUTData
-    raw = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data).astype(np.uint16)
+    order = ">" if view.original_encoding[1] is False else "<"
+    raw = np.frombuffer(data, f"{order}u2") if isinstance(data, bytes) else np.asarray(data).astype(np.uint16)
     if len(raw) * 2 in (count, count + 1) and bits <= 8:  # two entries in each word
         raw = raw.astype("<u2").view(np.uint8)
     if len(raw) < count or not 1 <= bits <= 16:

@@ -37,8 +37,12 @@ DUMMIES: dict[str, Any] = {
     **{"AS": "000Y", "DA": "19000101", "DT": "19000101000000", "TM": "000000", "UR": "removed:"},
 }
 """A value that is not empty and tells nothing, for each value representation."""
+_FIRST_GROUP = 0x0008
+"""Lower ones are of messages and media."""
 _PATIENT_GROUPS = (0x0010, 0x0032, 0x0038, 0x4008)
 _KEPT_OF_PATIENT = ("PatientSpeciesDescription", "PatientSpeciesCodeSequence")
+OLDEST = 89
+"""Years; the few people who are older are all given as one more (HIPAA, 45 CFR 164.514(b)(2)(i)(C))."""
 _ALWAYS_REMOVED = frozenset({"AE", "PN", "UN", "UR", "LT", "ST", "UC", "UT"})
 """Kinds of attributes that go where the table does not name them."""
 _BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
@@ -121,7 +125,7 @@ class _Work:
                 continue
             if tag.is_private:
                 self._private(dataset, element, creators, kept_blocks, path)
-            elif element.keyword not in _OURS and element.keyword not in PIXELS:
+            elif element.keyword not in _OURS and (path or element.keyword not in PIXELS):
                 self._public(dataset, element, path)
 
     def _private(
@@ -167,6 +171,8 @@ class _Work:
     def _unlisted(self, element: DataElement) -> tuple[Action, str]:
         """What is done to an attribute that the table does not name."""
         vr, group = element.VR, element.tag.group
+        if group < _FIRST_GROUP or element.keyword in (*PIXELS, "ICCProfile"):
+            return "X", "not in the table, and no part of a picture's header"
         if group in _PATIENT_GROUPS and element.keyword not in _KEPT_OF_PATIENT:
             return "X", "not in the table, of the patient or a visit"
         if vr in _ALWAYS_REMOVED and not (self.options.clean and vr in ("LT", "ST", "UC", "UT")):
@@ -290,6 +296,15 @@ class _Work:
             "remove": "REMOVED", "shift": "MODIFIED", "keep": "UNMODIFIED"
         }[self.options.dates]  # fmt: skip
         set_method(dataset, self.options, masked=False)
+        age = str(dataset.get("PatientAge") or "")
+        if (
+            "patient" in self.options.keep
+            and age[-1:] == "Y"
+            and age[:-1].isdigit()
+            and int(age[:-1]) > OLDEST
+        ):
+            dataset.PatientAge = f"{OLDEST + 1:03d}Y"
+            self.log.actions["(0010,1010) PatientAge"] = f"C: over {OLDEST} (patient)"
 
 
 def set_method(dataset: Dataset, options: Options, *, masked: bool) -> None:

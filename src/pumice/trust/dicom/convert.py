@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from pumice.errors import ImageError, PumiceError
 from pumice.files import replacing
 from pumice.image.dicom import Frame, Window, frames_of, library, lone_pixels, quiet, read_dicom
-from pumice.image.dicom.frames import MAX_FRAMES
+from pumice.image.dicom.frames import MAX_FRAMES, PIXELS
 from pumice.trust.dicom.apply import Log, deidentify, set_method
 from pumice.trust.dicom.burned import Box, Masks, mask_pixels, risk_of, text_regions, ultrasound_regions
 from pumice.trust.dicom.describe import facts_of, sentence_of
@@ -23,6 +24,7 @@ from pumice.trust.dicom.identify import Identifiers
 from pumice.trust.dicom.profile import Options
 from pumice.trust.dicom.secret import Secret
 from pumice.trust.dicom.verify import leaks
+from pumice.words import counted
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -31,7 +33,6 @@ IMAGES, FILES = "images", "dicom"
 _IMPLEMENTATION = "2.25.213650938190113178412207229398712649733"
 """Implementation Class UID of what we write (PS3.10, 7.1)."""
 _EXPLICIT = "1.2.840.10008.1.2.1"
-_NO_SYNTAX = ("FloatPixelData", "DoubleFloatPixelData")
 HEADS = ("CT", "MR", "PT")
 
 
@@ -62,11 +63,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One input: where it lies, what it is called in masks and rows, and its rows."""
+    """One input: where it lies, what masks and rows call it, its rows; whether its UID is another's."""
 
     path: Path
     name: str
     rows: tuple[Mapping[str, Any], ...] = ()
+    clash: bool = False
 
 
 @dataclass
@@ -110,6 +112,11 @@ def convert(task: Task, settings: Settings) -> Outcome:
 
 
 def _convert(task: Task, settings: Settings, record: dict[str, Any], written: list[Path]) -> Outcome:
+    if task.clash:
+        raise ImageError(
+            f"another file than {task.path} has the same SOP Instance UID, and other contents",
+            remedy="find out which of them is right, and leave the other out",
+        )
     dataset = read_dicom(task.path)
     head = {"modality": str(dataset.get("Modality") or ""), "sop_class": _class_name(dataset)}
     record.update({key: value for key, value in head.items() if value})
@@ -131,7 +138,9 @@ def _convert(task: Task, settings: Settings, record: dict[str, Any], written: li
         if frames[0].number in chosen:
             shown.append(tuple(_packed(frame) for frame in frames))
     identifiers, log = deidentify(dataset, settings.secret, settings.options)
-    uid = str(dataset.get("SOPInstanceUID") or settings.secret.uid(task.name))
+    uid = str(dataset.get("SOPInstanceUID") or "")
+    if not re.fullmatch(r"[0-9.]{1,64}", uid):  # it becomes a file's name
+        uid = settings.secret.uid(task.name)
     record["id"] = uid
     if masked:
         dataset.BurnedInAnnotation = "NO"
@@ -242,7 +251,16 @@ def _write(dataset: Dataset, frames: Sequence[NDArray[Any]], path: Path) -> None
     """Write the data set with plain pixels: what a compressor wrote beside them is gone."""
     pydicom = library()
     first = frames[0]
-    if not any(name in dataset for name in _NO_SYNTAX):
+    if dataset.original_encoding[1] is False and "RedPaletteColorLookupTableData" in dataset:
+        raise ImageError(
+            "a palette of big-endian numbers cannot be written", remedy="write pictures alone: --write png"
+        )
+    kind = next(name for name in PIXELS if name in dataset)
+    if kind != "PixelData":
+        dataset[kind].value = b"".join(
+            frame.astype(frame.dtype.newbyteorder("<")).tobytes() for frame in frames
+        )
+    else:
         bits = int(dataset.get("BitsAllocated") or 8)
         if first.ndim == 3:
             dataset.PhotometricInterpretation, dataset.PlanarConfiguration, dataset.SamplesPerPixel = (
@@ -294,7 +312,7 @@ def _rows(outcome: Outcome, task: Task, identifiers: Identifiers, log: Log) -> N
             if key not in ("image", "frame")
         }
         if struck[0]:
-            log.warnings.append(f"{struck[0]} identifiers were struck out of texts beside the picture")
+            log.warnings.append(f"{counted(struck[0], 'identifier')} struck out of texts beside the picture")
         outcome.rows.append({**new, "image": by_frame[frame]})
 
 
@@ -327,7 +345,9 @@ def _finish(
     ):
         log.warnings.append("slices of a head: together they may show a face")
     if identifiers.short:
-        log.warnings.append(f"{identifiers.short} identifiers are too short to be looked for elsewhere")
+        log.warnings.append(
+            f"{counted(identifiers.short, 'identifier')} too short to be looked for elsewhere"
+        )
     record: dict[str, Any] = {
         "frames": count,
         "pictures": len(outcome.pictures),

@@ -130,19 +130,16 @@ def rule_of(tag: int) -> Rule | None:
     return found
 
 
-_WORD = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
-_LONG_NUMBER = 4
+_PIECES = re.compile(r"[^\W\d_]+|\d[\d.,:/\-]*")
+"""Words, and numbers with all that makes one of several: a date or a telephone number is one piece."""
+_SHORT_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})?")
 
 
 def clean_words(text: str, terms: Iterable[str]) -> str:
     """What is left of a description: words of the list, and numbers of up to three digits."""
     known = terms if isinstance(terms, frozenset | set) else frozenset(terms)
-    found = (word for word in _WORD.findall(text) if word.lower() in known or _short_number(word))
-    return " ".join(found)
-
-
-def _short_number(word: str) -> bool:
-    return word[0].isdigit() and len(word.partition(".")[0]) < _LONG_NUMBER and len(word) < 2 * _LONG_NUMBER
+    pieces = (piece.rstrip(".,:/-") for piece in _PIECES.findall(text))
+    return " ".join(one for one in pieces if one.lower() in known or _SHORT_NUMBER.fullmatch(one))
 
 
 def read_terms(more: Path | None = None) -> frozenset[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,7 +113,7 @@ def run(
         MissingExtraError: pydicom is not installed.
     """
     library()
-    _prepare(settings, table)
+    _prepare(settings, table, rows)
     files, passed_over = dicom_files(inputs)
     tasks, repeated = _tasks(files, rows)
     summary = Summary(passed_over=passed_over, repeated=repeated)
@@ -147,11 +149,17 @@ def run(
     return summary
 
 
-def _prepare(settings: Settings, table: Path | None) -> None:
+def _prepare(settings: Settings, table: Path | None, rows: Sequence[Path]) -> None:
     out = settings.out
+    names = [file.name for file in rows]
+    for name in names:
+        if names.count(name) > 1 or name in (REPORT, RECORDS, SCENES, PICTURES):
+            raise UsageError(
+                f"two files in the folder would be called {name}", where="--rows", remedy="rename one of them"
+            )
     if out.exists() and not (out / REPORT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
-            f"{out} is there, and holds something else",
+            f"{out} holds something else",
             where="--out",
             remedy="name a new folder, or one made by this verb",
         )
@@ -161,10 +169,23 @@ def _prepare(settings: Settings, table: Path | None) -> None:
             where="--table",
             remedy="name another place",
         )
+    _clear(out)
     for folder in (IMAGES, *([FILES] if settings.write_dicom else [])):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    if not (out / REPORT).exists():  # so that the same command may complete a run that was stopped
-        write_json(out / REPORT, {"status": "not finished"})
+    write_json(out / REPORT, {"status": "not finished"})
+
+
+def _clear(out: Path) -> None:
+    """Take away what an earlier run wrote: made with other options, it must not stay beside the new."""
+    for folder, ending in ((IMAGES, "png"), (FILES, "dcm")):
+        for path in (out / folder).glob(f"*.{ending}"):
+            path.unlink()
+    try:
+        before = json.loads((out / REPORT).read_text("utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    for name in (RECORDS, SCENES, PICTURES, *before.get("rows", ())):
+        (out / Path(name).name).unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> _Lines:
@@ -205,14 +226,14 @@ def _tasks(
     repeated = 0
     for path, name in files:
         uid = _instance(pydicom, path)
-        if uid and uid in uids:
+        if uid and uid in uids and filecmp.cmp(path, tasks[uids[uid]][0].path, shallow=False):
             repeated += 1
             place = uids[uid]
         else:
             place = len(tasks)
-            tasks.append((Task(path, name), []))
+            tasks.append((Task(path, name, clash=uid in uids), []))
             if uid:
-                uids[uid] = place
+                uids.setdefault(uid, place)
         for key in {name, Path(name).name, uid}:
             if place not in by_name.setdefault(key, []):
                 by_name[key].append(place)
@@ -264,10 +285,8 @@ def _count(summary: Summary, number: int, outcome: Outcome) -> None:
 
 def _general(warning: str) -> str:
     """A warning without its numbers, so that many files have the same."""
-    words = "".join("N" if one.isdigit() else one for one in warning.split(" at ")[0].split(" (")[0])
-    while "NN" in words:
-        words = words.replace("NN", "N")
-    return words
+    words = re.sub(r"^\d+ identifiers?", "identifiers", warning.partition(" at ")[0])
+    return re.sub(r"^frame \d+", "a frame", words)
 
 
 def _write_rows(

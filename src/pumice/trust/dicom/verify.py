@@ -32,8 +32,8 @@ def leaks(
 
     Args:
         identifiers: of the input.
-        written: dates and UIDs that were made in place of others; one that equals an old one by chance is
-        none. files: PNG and DICOM files of the output.
+        written: dates and UIDs that were made; one that equals an old one by chance is no leak.
+        files: PNG and DICOM files of the output.
         lines: what the records beside them hold of the file's values.
     """
     made = {one.lower() for one in written}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 SIDE = 128
 """Pixels of a side."""
 SHAPES = ("round", "square", "ring", "cross")
-KINDS = ("CT", "MR", "CR", "US")
 PARTS = ("abdomen", "brain")
 
 
@@ -19,7 +18,7 @@ class Phantom:
     """What is drawn, and so what is true of the picture.
 
     Attributes:
-        kind: the modality, one of ``KINDS``.
+        kind: the modality: CT, MR, CR or US.
         part: the part of the body, one of ``PARTS``.
         shape: the lesion's, one of ``SHAPES``; None where there is none.
         right: whether it lies in the right half of the picture.

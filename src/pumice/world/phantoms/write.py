@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pumice.errors import UsageError
 from pumice.files import write_json, write_text
 from pumice.image.dicom import library, quiet
-from pumice.world.phantoms.draw import KINDS, PARTS, SHAPES, Phantom
+from pumice.world.phantoms.draw import PARTS, SHAPES, Phantom
 from pumice.world.phantoms.headers import dataset_of, patient_of
 
 FIGURES, TRAIN, TEST = "figures.jsonl", "vqa-train.json", "test.json"
 FOLDER = "dicom"
 PER_PATIENT = 4
 HELD_OUT = 5
-"""Every so many-th patient is held out for the test."""
+"""Of so many patients, the second is held out for the test."""
 NOUNS = {"CT": "CT scan", "MR": "MR image", "CR": "X-ray", "US": "ultrasound image"}
-_WEIGHTS = (4, 4, 3, 1)
+_ORDER = ("CT", "MR", "CR", "CT", "MR", "CT", "US", "MR", "CR", "CT", "MR", "CR")
 
 
 def write_phantoms(
@@ -62,7 +62,7 @@ def write_phantoms(
         path.parent.mkdir(exist_ok=True)
         with quiet():
             pydicom.dcmwrite(path, dataset_of(phantom, patient, number, seed), enforce_file_format=True)
-        held_out = owner % HELD_OUT == HELD_OUT - 1
+        held_out = owner % HELD_OUT == 1
         if not held_out:
             figures.append(_figure(phantom, name, number, patient.family))
         questions[held_out] += _questions(phantom, name, number)
@@ -78,7 +78,7 @@ def write_phantoms(
 def _phantoms(n: int, seed: int) -> Iterator[tuple[Phantom, int]]:
     rng = random.Random(f"phantoms {seed}")
     for number in range(n):
-        kind = rng.choices(KINDS, _WEIGHTS)[0]
+        kind = _ORDER[number % len(_ORDER)]
         part = rng.choice(PARTS) if kind in ("CT", "MR") else "abdomen"
         shape = rng.choice(SHAPES) if rng.random() < 0.75 else None
         phantom = Phantom(kind, part, shape, rng.random() < 0.5, rng.random() < 0.5, rng.getrandbits(32))
