@@ -113,7 +113,7 @@ def test_what_may_have_words_is_refused_without_a_mask(hospital: Path, tmp_path:
     out = tmp_path / "out"
     run([hospital / "dicom"], settings(out), workers=1)  # its pictures must not stay beside the next one's
     summary = run(
-        [hospital / "dicom"], settings(out, masks=Masks()), rows=[hospital / "vqa-train.json"], workers=1
+        [hospital / "dicom"], settings(out, masks=Masks()), rows=[hospital / "test.json"], workers=1
     )
     assert summary.refused > 0
     assert summary.written + summary.refused == N
@@ -121,7 +121,7 @@ def test_what_may_have_words_is_refused_without_a_mask(hospital: Path, tmp_path:
     refused = [one for one in records(out / "report.jsonl") if one["status"] == "refused"]
     assert {one["modality"] for one in refused} == {"US"}
     assert all("FILE" in one["reason"] and "dicom" not in one["reason"] for one in refused)
-    assert summary.rows["vqa-train.json"][1] > 0
+    assert summary.rows["test.json"][1] > 0
     assert "id" not in refused[0]
 
 

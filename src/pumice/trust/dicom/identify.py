@@ -82,18 +82,42 @@ class Identifiers:
         """A text with all of them struck out, and how many there were."""
         return (text, 0) if self._pattern is None else self._pattern.subn(REMOVED, text)
 
-    def raw(self) -> list[tuple[str, str, re.Pattern[bytes]]]:
-        """Those long enough to be looked for among bytes, in every encoding: value, attribute, pattern."""
+    def raw(self) -> list[Sought]:
+        """Those that are long enough to be looked for among bytes, in every encoding."""
         out = []
         for words, origin in self.found.items():
             if len(words) < RAW and (words.isascii() or len(words) < RAW // 2):
                 continue
-            forms = {words.encode(name) for name in _ENCODINGS if _fits(words, name)}
-            body = b"|".join(re.escape(form) for form in sorted(forms))
-            if len(words) < 8 or words.isdigit():
-                body = rb"(?<![A-Za-z0-9.])(?:" + body + rb")(?![A-Za-z0-9])"
-            out.append((words, origin, re.compile(body, re.IGNORECASE)))
+            spelled = (words, words.upper(), words.title())
+            forms = {one.encode(name).lower() for one in spelled for name in _ENCODINGS if _fits(one, name)}
+            alone = len(words) < 2 * VALUE or words.isdigit()
+            out.append(Sought(words, origin, tuple(sorted(forms)), alone))
         return out
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A value to be looked for among bytes.
+
+    Attributes:
+        words: the value.
+        origin: the attribute that holds it.
+        forms: its bytes in every encoding, ASCII in small letters.
+        alone: whether letters or digits beside it make it another word; so it is with short ones and numbers.
+    """
+
+    words: str
+    origin: str
+    forms: tuple[bytes, ...]
+    alone: bool
+
+    def stands_in(self, lowered: bytes) -> bool:
+        """Whether it is among bytes whose ASCII letters are small."""
+        found = [form for form in self.forms if form in lowered]
+        if not found or not self.alone:
+            return bool(found)
+        body = b"|".join(map(re.escape, found))
+        return re.search(rb"(?<![A-Za-z0-9.])(?:" + body + rb")(?![A-Za-z0-9])", lowered) is not None
 
 
 def collect(dataset: Dataset, options: Options) -> Identifiers:

@@ -92,10 +92,11 @@ def _elements(identifiers: Identifiers, dataset: Dataset, numbers: set[str], pat
 
 def _bytes(identifiers: Identifiers, data: bytes, numbers: frozenset[str], kind: str) -> list[str]:
     """Values among all bytes; a number that a measurement holds by chance is none."""
+    lowered = data.lower()
     return [
-        f"the bytes of the {kind[1:]} hold a value of {origin}"
-        for words, origin, pattern in identifiers.raw()
-        if words not in numbers and words not in _OWN_WORDS and pattern.search(data)
+        f"the bytes of the {kind[1:]} hold a value of {one.origin}"
+        for one in identifiers.raw()
+        if one.words not in numbers and one.words not in _OWN_WORDS and one.stands_in(lowered)
     ]
 
 
