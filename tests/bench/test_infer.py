@@ -18,7 +18,7 @@ from pumice.bench.llama import BLOCK_BYTES, read_bytes, write_gguf
 from pumice.bench.material import LLAVA_1B, MINI, make_model
 from pumice.bench.pipe import Side
 from pumice.bench.together import Settings as Many
-from pumice.bench.together import bench_together
+from pumice.bench.together import _quantile, bench_together
 from pumice.bench.weights import load_as, weight_bytes
 from pumice.errors import RunError, UsageError
 
@@ -37,11 +37,12 @@ class Scripted:
 
     asked: ClassVar[list[tuple[str, Any]]] = []
 
-    def __init__(self, title: str, module: str, spec: dict[str, Any]) -> None:
+    def __init__(self, title: str, module: str, spec: dict[str, Any], *words: str) -> None:
         self.kind, self.weights = spec["kind"], spec.get("weights")
+        assert words == (self.kind,)
 
-    def __enter__(self) -> Scripted:
-        return self
+    def open(self) -> None:
+        pass
 
     def __exit__(self, *given: object) -> None:
         pass
@@ -161,7 +162,15 @@ def test_every_side_goes_its_whole_way(folder: Path) -> None:
 def test_together_and_alone_lose_nothing(folder: Path) -> None:
     told: list[tuple[str, int, int]] = []
     settings = Many(weights="float32", requests=3, alone=2, tokens=4, rounds=2, threads=1)
-    loads = bench_together(folder / "model", ["mixed", "text"], settings, lambda *given: told.append(given))
+    kept: list[list[Any]] = []
+    expected: list[tuple[float, float]] = []
+    loads = bench_together(
+        folder / "model", ["mixed", "text"], settings, lambda *given: told.append(given),
+        expect=lambda *given: expected.append(given), keep=kept.append,
+    )  # fmt: skip
+    assert [*kept[0], *kept[1]] == loads
+    ((one, whole),) = expected
+    assert whole == pytest.approx(2 * 2 * 5 * one)
     assert [(one.kind, one.way, one.requests, one.lost) for one in loads] == [
         ("mixed", "one", 2, 0),
         ("mixed", "together", 3, 0),
@@ -173,6 +182,21 @@ def test_together_and_alone_lose_nothing(folder: Path) -> None:
     assert together.token_rate == pytest.approx(4 * together.rate)
     assert together.first_p50 <= together.first_p95
     assert told[-1] == ("measured", 8, 8)
+    assert {one.rounds for one in loads} == {2}
+
+
+def test_no_round_begins_that_would_end_too_late(folder: Path) -> None:
+    settings = Many(weights="float32", requests=2, alone=1, tokens=2, rounds=50, threads=1, seconds=0.0)
+    told: list[tuple[str, int, int]] = []
+    loads = bench_together(folder / "model", ["text"], settings, lambda *given: told.append(given))
+    assert [one.rounds for one in loads] == [1, 1]
+    assert told[-1] == ("measured", 100, 100)
+
+
+def test_quantiles_are_reached_by_so_many() -> None:
+    assert _quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
+    assert _quantile([float(n) for n in range(1, 17)], 0.95) == 16.0
+    assert _quantile([], 0.95) == float("inf")
 
 
 @pytest.mark.slow

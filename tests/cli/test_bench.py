@@ -24,14 +24,26 @@ def test_the_tables_name_sides_ratios_and_the_machine(pumice: Any, tmp_path: Pat
 
 def test_many_requests_beside_one_at_a_time(pumice: Any, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    result = pumice(
+    words = (
         "bench", "serve", "--small", "--rounds", "1", "--tokens", "3", "--threads", "1", "--requests", "3",
-        "--alone", "1", "--kind", "image", "--json", out,
+        "--alone", "1", "--json", out,
     )  # fmt: skip
+    result = pumice(*words, "--kind", "image")
     assert result.code == 0, result.both
     assert "3 together" in result.both
+    assert "at most about" in result.both
+    assert "none of 4 requests lost" in result.both
     alone, together = json.loads(out.read_text("utf-8"))["figures"]
     assert (alone["lost"], together["lost"]) == (0, 0)
+    result = pumice(*words, "--kind", "image", "--kind", "text", "--resume")
+    assert result.code == 0, result.both
+    assert "image is in" in result.both
+    kinds = [one["kind"] for one in json.loads(out.read_text("utf-8"))["figures"]]
+    assert kinds == ["image", "image", "text", "text"]
+    assert json.loads(out.read_text("utf-8"))["figures"][:2] == [alone, together]
+    other = pumice(*words, "--resume", "--alone", "2")
+    assert other.code == 2
+    assert "are measured" in other.both
 
 
 def test_unknown_weights_list_all(pumice: Any) -> None:

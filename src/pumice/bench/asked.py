@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 
-from pumice.infer.engine import EngineRequest
-from pumice.infer.sampling import Sampling
 from pumice.types import text_message
+
+if TYPE_CHECKING:
+    from pumice.infer.engine import EngineRequest
 
 WORDS = 24
 """Of a question."""
@@ -27,6 +29,9 @@ class Question:
 
     def request(self) -> EngineRequest:
         """As the engine takes it: the most likely words, never ending before the last token."""
+        from pumice.infer.engine import EngineRequest
+        from pumice.infer.sampling import Sampling
+
         images = () if self.picture is None else (self.picture,)
         message = text_message("user", self.text, images=range(len(images)))
         sampling = Sampling(max_new_tokens=self.tokens, ignore_end=True)

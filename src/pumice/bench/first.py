@@ -5,20 +5,31 @@ A process of its own for each (``pipe``). Every measurement asks about a new pic
 
 from __future__ import annotations
 
+import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pumice.bench.asked import Question, question
 from pumice.bench.pipe import Answer, Ask, answer_lines
 
+NEEDS = {
+    "pumice": ("torch", "pumice.bench.weights", "pumice.infer.engine"),
+    "transformers": ("torch", "transformers.models.llava.modeling_llava", "pumice.text.resolve"),
+    "llama.cpp": ("llama_cpp",),
+    "memory": ("torch",),
+}
+"""What each kind of side imports. A process does so as soon as it is there, beside those of other sides."""
+
 
 def open_side(spec: Ask) -> Any:
     """The function that measures, of what a spec names."""
-    torch.set_num_threads(spec["threads"])
     kind: str = spec["kind"]
+    if kind != "llama.cpp":
+        import torch
+
+        torch.set_num_threads(spec["threads"])
     if kind == "pumice":
         return _ours(Path(spec["model"]), spec["weights"])
     if kind == "transformers":
@@ -60,6 +71,7 @@ def _ours(folder: Path, weights: str) -> Any:
 
 
 def _transformers(folder: Path, weights: str) -> Any:
+    import torch
     from transformers import AutoImageProcessor, LlavaForConditionalGeneration
     from transformers.generation.streamers import BaseStreamer
 
@@ -141,6 +153,8 @@ def _twice(answer: Any, **fields: Any) -> Any:
 
 def _memory(megabytes: int) -> Any:
     """How fast memory is read: sums over more than caches hold."""
+    import torch
+
     numbers = torch.ones(megabytes << 18)
 
     def measure(asked: Ask) -> Answer:
@@ -155,4 +169,6 @@ def _memory(megabytes: int) -> Any:
 
 
 if __name__ == "__main__":
+    for module in NEEDS[sys.argv[1]]:
+        import_module(module)
     answer_lines(open_side)

@@ -133,15 +133,20 @@ def bench_answers(folder: Path, size: Size, names: Sequence[str], settings: Sett
     took: dict[str, list[Answer]] = {name: [] for name in measured}
     reading = []
     total, done = (settings.rounds + 1) * len(measured), 0
+    specs = {name: _spec(name, folder, size) for name in measured}
+    extra = {name: known for name, (_, known) in specs.items()}
     with ExitStack() as stack:
-        memory = stack.enter_context(
-            _side("memory", {"kind": "memory", "megabytes": settings.megabytes}, settings)
-        )
-        sides, extra = {}, {}
-        for name in measured:
+        memory = _side("memory", {"kind": "memory", "megabytes": settings.megabytes}, settings)
+        stack.push(memory)
+        sides = {}
+        for name, (spec, _) in specs.items():
+            sides[name] = _side(name, spec, settings)
+            stack.push(sides[name])
+        # All processes import at the same time. They load one after another: memory has its limits.
+        memory.open()
+        for name, side in sides.items():
             tell(f"loading {name}", 0, total)
-            spec, extra[name] = _spec(name, folder, size)
-            sides[name] = stack.enter_context(_side(name, spec, settings))
+            side.open()
         prompt = 2 + (size.pixels // size.patch) ** 2 + 64
         for turn in range(settings.rounds + 1):
             reading.append(memory.ask({})["bandwidth"])
@@ -172,7 +177,7 @@ def _missing(name: str) -> str | None:
 
 
 def _side(title: str, spec: dict[str, Any], settings: Settings) -> Side:
-    return Side(title, "pumice.bench.first", {**spec, "threads": settings.threads})
+    return Side(title, "pumice.bench.first", {**spec, "threads": settings.threads}, spec["kind"])
 
 
 def _spec(name: str, folder: Path, size: Size) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pumice.bench.material import Size
 from pumice.bench.pipe import Answer, Ask
+
+if TYPE_CHECKING:
+    from pumice.bench.material import Size
 
 BLOCK_BYTES = {"q8_0": 34, "q4_0": 18}
 """Kinds of quantised weights that are written, and the bytes of 32 of them with their scale."""

@@ -27,19 +27,26 @@ class Side:
 
     Args:
         title: what it is called in errors.
-        module: what is run, by its dotted name; it calls ``answer_lines``.
-        spec: what it is; given to it as its first line.
+        module: what is run, by its dotted name; it calls ``answer_lines``. The process begins at once, with
+            its imports.
+        spec: what it is; given to it as its first line when it is opened.
+        words: that stand behind the module on its command line.
         variables: its environment; this process's own by default.
     """
 
     def __init__(
-        self, title: str, module: str, spec: Ask, *, variables: Mapping[str, str] | None = None
+        self,
+        title: str,
+        module: str,
+        spec: Ask,
+        *words: str,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.title = title
         # Of a pipe that nobody reads, a side that says much would wait for ever.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -48,9 +55,17 @@ class Side:
         )
         self._spec = spec
 
+    def open(self) -> None:
+        """Give the process its spec, and wait until it is ready.
+
+        Raises:
+            RunError: as ``ask``.
+        """
+        self.ask(self._spec)
+
     def __enter__(self) -> Side:
         try:
-            self.ask(self._spec)
+            self.open()
         except BaseException:
             self.close()
             raise

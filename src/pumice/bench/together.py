@@ -6,6 +6,7 @@ all of a round the same one (``shared``), nothing (``text``), or every other one
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
@@ -22,6 +23,8 @@ from pumice.infer.engine import Delta, Engine, Event, Finished, Limits
 
 Kind = Literal["image", "shared", "mixed", "text"]
 KINDS: tuple[Kind, ...] = ("image", "shared", "mixed", "text")
+Way = Literal["one", "together"]
+WAYS: tuple[Way, ...] = ("one", "together")
 GOAL = 4.0
 """How many times the requests a second of one at a time 16 image requests together mean to reach."""
 
@@ -39,6 +42,8 @@ class Settings:
         tokens: of an answer.
         rounds: how often, in turn.
         threads: of torch.
+        seconds: for all rounds together; None sets no bound. Kinds share them, and each has one round at
+            least.
     """
 
     weights: str = "bfloat16"
@@ -47,6 +52,7 @@ class Settings:
     tokens: int = 128
     rounds: int = 3
     threads: int = 2
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +66,19 @@ class Load:
         rate: requests a second.
         token_rate: answered tokens a second.
         first_p50, first_p95: seconds to the first token, over all rounds.
+        rounds: that were measured.
         ratio: of ``rate`` to that of one at a time.
     """
 
     kind: Kind
-    way: Literal["one", "together"]
+    way: Way
     requests: int
     lost: int
     rate: float
     token_rate: float
     first_p50: float
     first_p95: float
+    rounds: int = 1
     ratio: float | None = None
 
 
@@ -82,21 +90,32 @@ class _Round:
     lost: int
 
 
-def bench_together(folder: Path, kinds: Sequence[Kind], settings: Settings, tell: Tell) -> list[Load]:
-    """Measure an engine of a model.
+def bench_together(
+    folder: Path,
+    kinds: Sequence[Kind],
+    settings: Settings,
+    tell: Tell,
+    *,
+    expect: Callable[[float, float], None] = lambda one, whole: None,
+    keep: Callable[[list[Load]], None] = lambda loads: None,
+) -> list[Load]:
+    """Measure an engine of a model, one kind after another.
 
     Args:
         folder: of the model.
         kinds: which requests.
         settings: how many.
         tell: told of progress.
+        expect: told before the first round how many seconds one request alone took, and how many the rounds
+            will take at most.
+        keep: given the figures of a kind as soon as it is measured.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     engine = make_engine(folder, settings)
     engine.start()
     try:
-        return _measure(engine, kinds, settings, tell)
+        return _Measuring(engine, kinds, settings, tell).run(expect, keep)
     finally:
         engine.close(drain=False)
         torch.set_num_threads(before)
@@ -108,28 +127,55 @@ def make_engine(folder: Path, settings: Settings) -> Engine:
     return Engine(*made, limits=Limits(running=settings.requests))
 
 
-def _measure(engine: Engine, kinds: Sequence[Kind], settings: Settings, tell: Tell) -> list[Load]:
-    seed = 0
-    ways: tuple[tuple[Literal["one", "together"], int], ...] = (
-        ("one", settings.alone),
-        ("together", settings.requests),
-    )
-    found: dict[tuple[Kind, Literal["one", "together"]], list[_Round]] = {}
-    total, done = len(kinds) * len(ways) * settings.rounds, 0
-    tell("warming up", 0, total)
-    _ask(engine, [question(10**6 + n, 2, picture=n > 0) for n in range(2)], at_once=True)
-    for turn in range(settings.rounds):
-        for kind in kinds:
-            for way, count in ways:
-                tell(f"{kind}, {way}, round {turn + 1}", done, total)
-                asked = _questions(kind, seed, count, settings.tokens)
-                seed += count
-                found.setdefault((kind, way), []).append(_ask(engine, asked, at_once=way == "together"))
-                done += 1
-    tell("measured", total, total)
-    loads = [_load(kind, way, rounds) for (kind, way), rounds in found.items()]
-    alone = {one.kind: one.rate for one in loads if one.way == "one"}
-    return [replace(one, ratio=one.rate / alone[one.kind]) if one.way == "together" else one for one in loads]
+class _Measuring:
+    """All rounds; ``seed`` counts questions, so that none comes twice."""
+
+    def __init__(self, engine: Engine, kinds: Sequence[Kind], settings: Settings, tell: Tell) -> None:
+        self.engine, self.kinds, self.settings, self.tell = engine, kinds, settings, tell
+        self.seed = 0
+        self.done = 0
+
+    @property
+    def total(self) -> int:
+        """Of steps that are told."""
+        return len(self.kinds) * len(WAYS) * self.settings.rounds
+
+    def run(self, expect: Callable[[float, float], None], keep: Callable[[list[Load]], None]) -> list[Load]:
+        """All kinds."""
+        self.tell("warming up", 0, self.total)
+        _ask(self.engine, [question(10**6 + n, 2, picture=n > 0) for n in range(2)], at_once=True)
+        one = _ask(self.engine, [question(10**6 + 2, self.settings.tokens)], at_once=True).seconds
+        each = one * (self.settings.alone + self.settings.requests)
+        whole = each * self.settings.rounds * len(self.kinds)
+        bound = self.settings.seconds
+        expect(one, whole if bound is None else min(whole, max(bound, each * len(self.kinds))))
+        found = []
+        for kind in self.kinds:
+            loads = self._kind(kind)
+            keep(loads)
+            found += loads
+        self.tell("measured", self.total, self.total)
+        return found
+
+    def _kind(self, kind: Kind) -> list[Load]:
+        settings = self.settings
+        counts = {"one": settings.alone, "together": settings.requests}
+        share = None if settings.seconds is None else settings.seconds / len(self.kinds)
+        began = time.perf_counter()
+        rounds: dict[Way, list[_Round]] = {way: [] for way in WAYS}
+        for turn in range(settings.rounds):
+            taken = time.perf_counter() - began
+            if turn and share is not None and taken * (turn + 1) / turn > share:
+                self.done += len(WAYS) * (settings.rounds - turn)
+                break
+            for way in WAYS:
+                self.tell(f"{kind}, {way}, round {turn + 1}", self.done, self.total)
+                asked = _questions(kind, self.seed, counts[way], settings.tokens)
+                self.seed += counts[way]
+                rounds[way].append(_ask(self.engine, asked, at_once=way == "together"))
+                self.done += 1
+        alone, together = (_load(kind, way, counts[way], rounds[way]) for way in WAYS)
+        return [alone, replace(together, ratio=together.rate / alone.rate)]
 
 
 def _questions(kind: Kind, seed: int, count: int, tokens: int) -> list[Question]:
@@ -177,16 +223,21 @@ def _ask(engine: Engine, asked: Sequence[Question], *, at_once: bool) -> _Round:
     return _Round(seconds, firsts, sum(reader.tokens for reader in all_), sum(reader.lost for reader in all_))
 
 
-def _load(kind: Kind, way: Literal["one", "together"], rounds: Sequence[_Round]) -> Load:
+def _load(kind: Kind, way: Way, requests: int, rounds: Sequence[_Round]) -> Load:
     firsts = sorted(first for one in rounds for first in one.firsts)
-    requests = len(rounds[0].firsts) + rounds[0].lost
     return Load(
         kind,
         way,
         requests,
         sum(one.lost for one in rounds),
-        statistics.median(requests / one.seconds for one in rounds),
+        statistics.median((requests - one.lost) / one.seconds for one in rounds),
         statistics.median(one.tokens / one.seconds for one in rounds),
-        firsts[len(firsts) // 2],
-        firsts[min(len(firsts) - 1, int(0.95 * len(firsts)))],
+        _quantile(firsts, 0.5),
+        _quantile(firsts, 0.95),
+        len(rounds),
     )
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """The value that so large a share reaches at most; infinity where there is none."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.inf

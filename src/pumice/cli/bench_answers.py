@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pumice.errors import UsageError
 from pumice.words import counted
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from pumice.bench.infer import Figures, Line
     from pumice.bench.material import Size
-    from pumice.bench.together import Load
+    from pumice.bench.together import Load, Settings
 
 
 class KindChoice(StrEnum):
@@ -101,19 +103,34 @@ def serve(
     ] = 4,
     tokens: Annotated[int, typer.Option(min=2, help="Tokens of an answer.")] = 128,
     rounds: _Rounds = 3,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="For all rounds together: kinds share them, each has one round at least, and none begins "
+            "that would end later.",
+            show_default="as long as it takes; the estimate comes first",
+        ),
+    ] = None,
     threads: _Threads = None,
     layers: _Layers = None,
     small: _Small = False,
     out_file: _Json = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Measure only the kinds that the file of --json does not hold yet."),
+    ] = False,
 ) -> None:
     """Many requests at once beside one at a time on the same engine, each with words of its own.
 
-    Random weights in the shapes of CLIP-L/336 and TinyLlama 1.1B; answers of fixed length.
+    Random weights in the shapes of CLIP-L/336 and TinyLlama 1.1B; answers of fixed length. Before the first
+    round it says how long all will take. The file of --json grows kind by kind, and --resume goes on with it.
     """
     from pumice.bench.material import make_model
     from pumice.bench.together import KINDS, Settings, bench_together
     from pumice.bench.weights import check_weights
     from pumice.cli.console import note
+    from pumice.cli.plan_view import duration
     from pumice.cli.progress import counting
 
     check_weights(weights)
@@ -124,18 +141,68 @@ def serve(
         tokens=tokens,
         rounds=rounds,
         threads=threads or _cores(),
+        seconds=None if minutes is None else 60 * minutes,
     )
     size = _size(layers, small=small)
     chosen = [kind for kind in KINDS if kinds is None or kind in {one.value for one in kinds}]
-    with tempfile.TemporaryDirectory() as folder:
-        note("making a model of random weights")
-        made = make_model(Path(folder), size, dtype="bfloat16")
-        with counting() as count:
-            loads = bench_together(made, chosen, settings, count)
+    loads = _held(out_file, settings, size) if resume else []
+    held = {one.kind for one in loads}
+    for kind in chosen:
+        if kind in held:
+            note(f"{kind} is in {out_file} already")
+
+    def expect(one: float, whole: float) -> None:
+        note(
+            f"one request alone took {one:.1f} s; {counted(len(left), 'kind')}, {counted(rounds, 'round')} "
+            f"of {alone} one at a time and {requests} together: at most about {duration(whole)}"
+        )
+
+    def keep(found: list[Load]) -> None:
+        loads.extend(found)
+        if out_file is not None:
+            _write(out_file, settings, size, loads)
+
+    left = [kind for kind in chosen if kind not in held]
+    if left:
+        with tempfile.TemporaryDirectory() as folder:
+            note("making a model of random weights")
+            made = make_model(Path(folder), size, dtype="bfloat16")
+            with counting() as count:
+                bench_together(made, left, settings, count, expect=expect, keep=keep)
     _show_loads(loads)
-    _told(rounds, settings.threads)
-    if out_file is not None:
-        _write(out_file, settings, size, loads)
+    _told(max(one.rounds for one in loads), settings.threads)
+
+
+def _held(file: Path | None, settings: Settings, size: Size) -> list[Load]:
+    """The figures of a file that was measured in the same way; none where there is no file yet.
+
+    Raises:
+        UsageError: no file is named, it is none of these, or was measured otherwise.
+    """
+    from dataclasses import asdict
+
+    from pumice.bench.together import Load
+
+    if file is None:
+        raise UsageError("--resume goes on with a file", where="--resume", remedy="name it with --json FILE")
+    if not file.exists():
+        return []
+    remedy = "name another file, or leave --resume away to measure all anew"
+    try:
+        told = json.loads(file.read_text("utf-8"))
+        loads = [Load(**one) for one in told["figures"]]
+        before = [{**told["settings"], "rounds": 0, "seconds": 0}, told["size"], told["machine"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            "the file holds no figures of pumice bench serve", where=str(file), remedy=remedy
+        ) from error
+    now = [{**asdict(settings), "rounds": 0, "seconds": 0}, asdict(size), _machine(settings.threads)]
+    for one, other in zip(before, now, strict=True):
+        if one != other:
+            raise UsageError(
+                f"its figures are of {one}, and now {other} are measured", where=str(file), remedy=remedy
+            )
+    return loads
 
 
 def _cores() -> int:
@@ -216,7 +283,7 @@ def _show_loads(loads: Sequence[Load]) -> None:
     from rich.table import Table
 
     from pumice.bench.together import GOAL
-    from pumice.cli.console import out
+    from pumice.cli.console import note, out
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("requests", "way"):
@@ -230,13 +297,19 @@ def _show_loads(loads: Sequence[Load]) -> None:
             "one at a time" if one.way == "one" else f"{one.requests} together",
             f"{one.rate:.3f}",
             f"{one.token_rate:.1f}",
-            f"{one.first_p50:.1f} s",
-            f"{one.first_p95:.1f} s",
+            f"{one.first_p50:.2f} s",
+            f"{one.first_p95:.2f} s",
             str(one.lost),
             "" if one.ratio is None else f"{one.ratio:.2f}x{goal}",
         )
     out.print()
     out.print(table)
+    lost = sum(one.lost for one in loads)
+    asked = sum(one.requests * one.rounds for one in loads)
+    note(f"{lost or 'none'} of {counted(asked, 'request')} lost")
+    for one in loads:
+        if one.way == "together":
+            note(f"{one.kind}: 95 of 100 requests had their first token after {one.first_p95:.2f} s")
 
 
 def _told(rounds: int, threads: int) -> None:
