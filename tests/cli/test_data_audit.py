@@ -70,3 +70,57 @@ def test_what_cannot_be_done_is_told(
     done = run_pumice("data", "audit", *words)
     assert done.code == 2, done.both
     assert said in done.err.replace("\n", " ")
+
+
+def test_the_file_is_written_again_without_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {**data.row("a", ("Who?", "Write to jane.miller@uni-x.de")), "meta": [1, 2]},
+        {**data.row("b", ("Who?", "Nobody.")), "meta": {"x": "ä"}},
+        data.row("c", ("Who?", "nobody")),
+        data.row("d", ("What?", "Nothing.")),
+    ]
+    before = data.write(tmp_path / "talk.json", rows).read_bytes()
+    words = ["data", "audit", "talk.json", "--checks", "personal,duplicate-rows"]
+    done = run_pumice(*words, "--drop", "personal:email,duplicate-rows", "--write-clean", "clean.json")
+    assert done.code == 0, done.both
+    assert "clean.json: 2 rows; 2 rows left out" in done.out
+    assert json.loads(Path("clean.json").read_bytes()) == [rows[1], rows[3]]
+    assert Path("talk.json").read_bytes() == before
+    assert "jane" not in Path("audit/findings.jsonl").read_text()
+    assert "jane" not in Path("audit/index.html").read_text()
+    for path in Path("runs").rglob("audit/*/*.npz"):
+        assert b"miller" not in path.read_bytes(), "what is kept of personal data is where it stands"
+    assert run_pumice(*words, "--show-values").code == 0
+    assert "jane.miller@uni-x.de" in Path("audit/findings.jsonl").read_text()
+    for wrong, said in (
+        (["--drop", "personal"], "--write-clean says where to"),
+        (["--drop", "quality", "--write-clean", "x.json"], "no check 'quality' is run"),
+        (["--drop", "personal:mail", "--write-clean", "x.json"], "did you mean 'email'"),
+        (["--drop", "personal", "--write-clean", "talk.json"], "the data itself is never written to"),
+        (["--drop", "personal", "--write-clean", "x.json", "--limit", "2"], "one whole file"),
+    ):
+        told = run_pumice(*words, *wrong)
+        assert told.code == 2, told.both
+        assert said in told.err, told.err
+
+
+def test_licences_are_held_against_a_purpose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rights = [
+        {}, {"license": "CC-BY-4.0", "author": "Jane"}, {"license": "CC-BY-4.0"}, {"license": "CC-BY-NC-4.0"},
+        {"license": "my own words"}, {"license": "CC0-1.0"},
+    ]  # fmt: skip
+    rows = [{**data.row(f"r{n}", ("Who?", "I.")), **more} for n, more in enumerate([*rights, *rights[:1]])]
+    data.write(tmp_path / "talk.json", rows)
+
+    def kinds(*words: str) -> list[tuple[str, str, int, int]]:
+        assert run_pumice("data", "audit", "talk.json", "--checks", "licences", *words).code == 0
+        lines = [json.loads(line) for line in Path("audit/findings.jsonl").read_text().splitlines()]
+        return [(line["kind"], line["severity"], line["row"], len(line["also"])) for line in lines]
+
+    plain = [("none", "warning", 0, 1), ("unnamed", "warning", 2, 0), ("unnamed", "warning", 3, 0)]
+    assert sorted(kinds()) == sorted([*plain, ("unknown", "warning", 4, 0)])
+    assert ("refused", "serious", 3, 0) in kinds("--purpose", "commercial")

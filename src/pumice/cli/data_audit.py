@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pumice.data.mixture import Source
+    from pumice.licences import Policy
     from pumice.trust.audit import Audit
 
 EPILOG = examples(
@@ -36,6 +37,14 @@ class Level(StrEnum):
     note = "note"
     warning = "warning"
     serious = "serious"
+
+
+class Purpose(StrEnum):
+    """What data is for."""
+
+    commercial = "commercial"
+    research = "research"
+    private = "private"
 
 
 def audit(
@@ -78,6 +87,31 @@ def audit(
             "be given several times.",
         ),
     ] = None,
+    purpose: Annotated[
+        Purpose | None,
+        typer.Option(
+            "--purpose",
+            help="What the data is for: licences that do not permit it are serious.",
+            show_default="the recipe's policy, or none",
+        ),
+    ] = None,
+    write_clean: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-clean",
+            metavar="FILE",
+            help="Also write PATH again, as it is but for the rows that --drop leaves out.",
+        ),
+    ] = None,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            "--drop",
+            metavar="LIST",
+            help="Checks whose rows are left out of FILE, with commas between; CHECK:KIND is one kind alone.",
+            show_default=False,
+        ),
+    ] = None,
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Write personal data out in what is written, not masked.")
     ] = False,
@@ -109,6 +143,7 @@ def audit(
     from pumice.trust.audit.run import FINDINGS
 
     chosen = choose(_names(checks), _names(skip))
+    dropped = _dropped(drop, write_clean, [listed.name for listed in chosen])
     if list_:
         _show_list()
         return
@@ -117,9 +152,16 @@ def audit(
             "there is nothing to audit", where="PATH", remedy="name a data file, several, or a recipe"
         )
     _check_out(out)
+    sources, policy = _sources(paths, images, format, data, cache)
+    if write_clean is not None and (len(sources) > 1 or limit is not None or sample is not None):
+        raise UsageError(
+            "one whole file is written again at a time",
+            where="--write-clean",
+            remedy="name one data file, without --limit and --sample",
+        )
     with counting() as count:
         material = open_material(
-            _sources(paths, images, format, data, cache),
+            sources,
             cache_folder=cache,
             limit=limit,
             sample=sample,
@@ -137,7 +179,7 @@ def audit(
             done = run_audit(
                 material,
                 chosen,
-                Wishes(show_values=show_values, against=held),
+                Wishes(show_values, held, _policy(policy, purpose)),
                 out=out,
                 notes=cache / FOLDER,
                 workers=processes,
@@ -145,6 +187,8 @@ def audit(
             )
     page = write_audit_page(out)
     _show(done)
+    if write_clean is not None:
+        _write_clean(done, dropped, write_clean)
     commands(("look at it", f"open {page}"), ("every finding, one a line", f"less {out / FINDINGS}"))
     worst = done.worst()
     if fail_on is not None and worst is not None:
@@ -157,6 +201,60 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
+def _dropped(drop: str | None, target: Path | None, checks: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The checks and kinds whose rows are left out; "" is every kind."""
+    from pumice.errors import suggest
+    from pumice.trust.audit.registry import CHECKS
+
+    if (drop is None) != (target is None):
+        raise UsageError(
+            "--write-clean says where to, and --drop which rows are left out",
+            where="--write-clean" if drop is None else "--drop",
+            remedy="give both: --drop duplicate-rows,personal --write-clean FILE",
+        )
+    pairs = []
+    kinds = {listed.name: listed.kinds for listed in CHECKS}
+    for name in _names(drop):
+        check, _, kind = name.partition(":")
+        if check not in checks:
+            raise UsageError(f"no check {check!r} is run", where="--drop", remedy=suggest(check, checks))
+        if kind and kind not in kinds[check]:
+            raise UsageError(
+                f"the check {check} has no kind {kind!r}", where="--drop", remedy=suggest(kind, kinds[check])
+            )
+        pairs.append((check, kind))
+    return tuple(pairs)
+
+
+def _policy(policy: Policy | None, purpose: Purpose | None) -> Policy | None:
+    from pumice.licences import make_policy
+
+    return policy if purpose is None else make_policy(purpose.value, (), (), "warn")
+
+
+def _write_clean(done: Audit, dropped: Sequence[tuple[str, str]], target: Path) -> None:
+    """Write the audited file without the rows of some findings, and say how many."""
+    from pumice.cli.console import out
+    from pumice.data.without import write_without
+    from pumice.trust.audit.run import concerned
+
+    rows = {
+        done.material.find(row)[1]
+        for finding in done.findings
+        if (finding.check, "") in dropped or (finding.check, finding.kind) in dropped
+        for row in concerned(done.material, finding)
+    }
+    (table,) = done.material.tables
+    kept = write_without(table, rows, target)
+    lost = len(table.head.unreadable)
+    more = f", and {counted(lost, 'row')} that cannot be read" if lost else ""
+    out.print(
+        f"{target}: {counted(kept, 'row')}; {counted(len(rows), 'row')} left out{more}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
 def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError("there is a file of that name", where=f"--out {out}", remedy="name a folder")
@@ -165,8 +263,8 @@ def _check_out(out: Path) -> None:
 
 def _sources(
     paths: Sequence[str], images: Path | None, format: Format | None, data: Path | None, cache: Path
-) -> list[Source]:
-    """The files that are audited; a recipe stands for all of its data."""
+) -> tuple[list[Source], Policy | None]:
+    """The files that are audited; a recipe stands for all of its data, and may have a policy."""
     from dataclasses import replace
 
     from pumice.recipes import recipe_names
@@ -176,7 +274,7 @@ def _sources(
     if not recipes:
         if data is not None:
             raise UsageError("--data is for a recipe", where="--data", remedy="leave it out")
-        return _files(paths, images, format)
+        return _files(paths, images, format), None
     if len(paths) > 1:
         raise UsageError(
             "a recipe is audited alone", where=recipes[0], remedy="name its data files, or the recipe alone"
@@ -191,7 +289,8 @@ def _sources(
     from pumice.train.sources import source_of
 
     recipe = open_recipe(recipes[0], (), small=False, data=data, runs=cache.parent)
-    return [replace(source_of(recipe, name), prompt=None) for name in recipe.data]
+    sources = [replace(source_of(recipe, name), prompt=None) for name in recipe.data]
+    return sources, recipe.policy
 
 
 def _files(paths: Sequence[str], images: Path | None, format: Format | None) -> list[Source]:

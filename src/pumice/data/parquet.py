@@ -6,7 +6,7 @@ Hugging Face libraries write, ``{"bytes", "path"}``. Needs the extra ``tables``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,6 +76,36 @@ def hub_rows(name: str) -> Iterator[dict[str, Any]]:
     # As Arrow tables, so that no picture is decoded on the way.
     for batch in table.with_format("arrow").iter(batch_size=BATCH):
         yield from batch.to_pylist()
+
+
+def copy_rows(files: Sequence[Path], out: Path, rows: Container[int]) -> None:
+    """Write some rows of parquet files into one, all columns as they are.
+
+    Args:
+        files: read one behind the other.
+        out: the file that is written.
+        rows: numbers over all files, from 0.
+
+    Raises:
+        DataError: a file has other columns than the first.
+    """
+    arrow = need("pyarrow", "pyarrow")
+    pq = need("pyarrow.parquet", "pyarrow")
+    schema = pq.read_schema(files[0])
+    number = 0
+    with pq.ParquetWriter(out, schema) as writer:
+        for file in files:
+            with pq.ParquetFile(file) as source:
+                if not source.schema_arrow.equals(schema):
+                    raise DataError(
+                        f"it has other columns than {files[0].name}",
+                        where=str(file),
+                        remedy="clean the files one by one",
+                    )
+                for batch in source.iter_batches(BATCH):
+                    keep = arrow.array([number + place in rows for place in range(len(batch))], arrow.bool_())
+                    number += len(batch)
+                    writer.write_batch(batch.filter(keep))
 
 
 def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:

@@ -99,6 +99,11 @@ def _put(group: Group, suffix: str, place: ImageRef, shard: Path) -> None:
         raise _bad(f"the member {place.name} has no use", shard, f"members end in one of {known}, once each")
 
 
+def key_of(name: str) -> str:
+    """What the members of one row have in common: the folders and the name up to the first dot."""
+    return _split(name)[0]
+
+
 def _split(name: str) -> tuple[str, str]:
     """A member's key, its folders with it, and its ending from the first dot on, in lower case."""
     folder, _, base = name.rpartition("/")

@@ -14,6 +14,8 @@ from pumice.words import counted
 if TYPE_CHECKING:
     from pumice.trust.audit.seen import Seen
 
+KINDS = ("row", "missing", "unreadable", "one-colour", "tiny", "odd-shape", "videos")
+"""The kinds of its findings; the first three are serious."""
 TINY = 32
 """Pixels of the shorter side below which a picture is told: less than three patches of any tower."""
 ASPECT = 8.0

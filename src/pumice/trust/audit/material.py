@@ -117,6 +117,7 @@ def open_material(
             cache_folder=cache_folder,
             progress=progress,
             allow_bad=None,
+            given=source.rights,
         )
         rows = np.delete(np.arange(len(table), dtype=np.int64), table.left_out)
         if sample is not None and sample < len(rows):

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pumice.errors import UsageError, suggest
+from pumice.licences import Policy
+from pumice.trust.audit import files, metadata, quality
 from pumice.trust.audit.against import Against, Other
 from pumice.trust.audit.check import Check
 from pumice.trust.audit.files import Readable
+from pumice.trust.audit.licences import Licences
 from pumice.trust.audit.metadata import Metadata
 from pumice.trust.audit.personal import Personal
 from pumice.trust.audit.prints import DuplicatePictures
 from pumice.trust.audit.quality import Quality
 from pumice.trust.audit.twins import Contradictions, DuplicateRows
+from pumice.trust.personal import KINDS as PERSONAL
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,12 @@ class Wishes:
     Attributes:
         show_values: whether personal data is written out in reports, and not masked.
         against: other data that may not be in this one (``against.others``).
+        policy: which licences are permitted.
     """
 
     show_values: bool = False
     against: tuple[Other, ...] = ()
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)
@@ -37,51 +43,71 @@ class Listed:
         name: its exact name, that of the check.
         about: what it finds, in a phrase.
         make: makes it, or says why it cannot run here and what to do.
+        kinds: the kinds of its findings, worst first where they differ.
     """
 
     name: str
     about: str
     make: Callable[[Wishes], Check | str]
+    kinds: tuple[str, ...] = ()
 
 
 NOTHING_AGAINST = "there is nothing to hold it against: name data or fingerprints, --against PATH"
 
 CHECKS: tuple[Listed, ...] = (
-    Listed(Readable.name, "rows and pictures that cannot be read; odd pictures", lambda wishes: Readable()),
+    Listed(
+        Readable.name,
+        "rows and pictures that cannot be read; odd pictures",
+        lambda wishes: Readable(),
+        files.KINDS,
+    ),
     Listed(
         Personal.name,
         "mail and postal addresses, telephone, card, account and identity numbers",
         lambda wishes: Personal(wishes.show_values),
+        tuple(PERSONAL),
     ),
     Listed(
         Quality.name,
         "empty and broken answers, refusals, loops, answers that speak of captions",
         lambda wishes: Quality(),
+        tuple(quality.KINDS),
     ),
     Listed(
         DuplicatePictures.name,
         "pictures that are copies of others: scaled, compressed, cropped, lighter",
         lambda wishes: DuplicatePictures(),
+        ("exact", "near"),
     ),
     Listed(
         Against.name,
         "pictures and questions that other data has, a benchmark's for one",
         lambda wishes: Against(wishes.against) if wishes.against else NOTHING_AGAINST,
+        ("question", "picture", "text"),
     ),
     Listed(
         Metadata.name,
         "positions, names, serial numbers, dates and edited-out thumbnails in picture files",
         lambda wishes: Metadata(),
+        tuple(metadata.KINDS),
     ),
     Listed(
         DuplicateRows.name,
         "rows that say the same or nearly the same about the same picture",
         lambda wishes: DuplicateRows(),
+        ("exact", "near", "same-answer"),
     ),
     Listed(
         Contradictions.name,
         "the same question about the same picture, answered differently",
         lambda wishes: Contradictions(),
+        ("yes-no", "answers"),
+    ),
+    Listed(
+        Licences.name,
+        "rows without a licence, under one that is refused, or that name nobody where they must",
+        lambda wishes: Licences() if wishes.policy is None else Licences(wishes.policy),
+        ("refused", "none", "unknown", "unnamed"),
     ),
 )
 """In the order in which their findings are told."""
