@@ -79,26 +79,6 @@ def test_a_compiler_that_fails_leaves_nothing(
     assert find_kernel() is None
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
-def test_a_compiler_without_openmp_makes_one_that_computes_on_one_thread(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    compiler, real = tmp_path / "c++", shutil.which("g++")
-    compiler.write_text(
-        "#!/bin/sh\nfor word; do [ $word = -fopenmp ] && echo unsupported option >&2 && exit 1; done\n"
-        f'exec {real} "$@" -O1\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setattr(module.shutil, "which", lambda name: str(compiler))
-    cache.mkdir(parents=True)
-    build("portable", cache / "x.so")
-    assert "on one thread: no compiler here has OpenMP (c++: unsupported option)" in caplog.text
-    linear = QuantizedLinear.of(torch.randn(48, 96), None, "int8", Kernel("portable", cache / "x.so"))
-    input_TI = torch.randn(5, 96)
-    wanted_TO = input_TI @ linear.weight_as(torch.float32).t()
-    assert (linear(input_TI) - wanted_TO).norm() < 0.01 * wanted_TO.norm()
-
-
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_kernel_that_others_could_have_written_is_not_loaded(
     cache: Path, monkeypatch: pytest.MonkeyPatch, what: str

@@ -15,20 +15,15 @@
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
-#if defined(_OPENMP)
-#include <omp.h>
-#else
-static inline int omp_get_thread_num() { return 0; }
-static inline int omp_get_num_threads() { return 1; }
-#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#include "crew.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
 enum { BF16 = 0, INT8 = 1, INT4 = 2 };
-enum { TILE = 16, GROUP = 32, PANEL_BYTES = 1 << 18, MOST_ROWS = 8 };
+enum { TILE = 16, GROUP = 32, PANEL_BYTES = 1 << 18, MOST_ROWS = 8, RUNS = 4 };
 
 extern "C" {
 
@@ -421,46 +416,68 @@ INLINE void put_outputs(
     }
 }
 
-// This thread's share of rows x weights, into out [rows][tiles * 16].
-static void product(const Matrix& m, const Acts& a, int64_t rows, float* out) {
-    const int64_t threads = omp_get_num_threads(), me = omp_get_thread_num();
-    const int64_t first = m.tiles * me / threads, last = m.tiles * (me + 1) / threads;
-    const int64_t wide = m.tiles * TILE, row_bytes = m.groups * GROUP * (m.kind == BF16 ? 2 : 1);
+// Pieces of a product: a stretch of rows that stays in a core's cache, and a run of tiles.
+struct Pieces {
+    int64_t at_once, panel, panels, run, runs;
+};
+
+static Pieces pieces_of(const Matrix& m, int64_t rows, int64_t threads) {
+    Pieces p;
+    const int64_t row_bytes = m.groups * GROUP * (m.kind == BF16 ? 2 : 1);
+    int64_t bytes = PANEL_BYTES;
+    p.at_once = MOST_ROWS;
 #if defined(__AVX512BF16__)
-    const int64_t at_once = m.kind == BF16 && rows > MOST_ROWS ? WIDE_ROWS : MOST_ROWS;
-#else
-    const int64_t at_once = MOST_ROWS;
-#endif
-    int64_t panel = PANEL_BYTES;
-#if defined(__AVX512BF16__)
-    if (at_once == WIDE_ROWS) panel = WIDE_PANEL_BYTES;
-#endif
-    panel = panel / row_bytes / at_once * at_once;
-    if (panel < at_once) panel = at_once;
-    float found[MOST_ROWS * TILE * 2];
-    for (int64_t from = 0; from < rows; from += panel) {
-        const int64_t to = from + panel < rows ? from + panel : rows;
-        for (int64_t tile = first; tile < last;) {
-            int64_t row = from, tiles = 1;
-#if defined(__AVX512BF16__)
-            if (at_once == WIDE_ROWS && tile + 1 < last && to - from >= WIDE_ROWS) {
-                tiles = 2;
-                for (; row + WIDE_ROWS <= to; row += WIDE_ROWS) {
-                    two_tiles(m, a, tile, row, found);
-                    put_outputs(found, m.bias, 2 * TILE, row, WIDE_ROWS, tile * TILE, wide, out);
-                }
-            }
-#endif
-            for (; row < to; row += at_once) {
-                const int64_t n = to - row < at_once ? to - row : at_once;
-                for (int64_t t = tile; t < tile + tiles; t++) {
-                    TILE_ROWS[n](m, a, t, row, found);
-                    put_outputs(found, m.bias, TILE, row, n, t * TILE, wide, out);
-                }
-            }
-            tile += tiles;
-        }
+    if (m.kind == BF16 && rows > MOST_ROWS) {
+        p.at_once = WIDE_ROWS;
+        bytes = WIDE_PANEL_BYTES;
     }
+#endif
+    p.panel = bytes / row_bytes / p.at_once * p.at_once;
+    if (p.panel < p.at_once) p.panel = p.at_once;
+    p.panels = (rows + p.panel - 1) / p.panel;
+    // Several runs a thread, so that one whose core is also wanted by others does not make all wait.
+    p.run = threads == 1 ? m.tiles : (m.tiles + threads * RUNS - 1) / (threads * RUNS);
+    p.run += p.run & 1;  // tiles go in twos
+    p.runs = (m.tiles + p.run - 1) / p.run;
+    return p;
+}
+
+static void product_piece(
+    const Matrix& m, const Acts& a, const Pieces& p, int64_t from, int64_t to, int64_t first, int64_t last, float* out
+) {
+    const int64_t wide = m.tiles * TILE;
+    float found[MOST_ROWS * TILE * 2];
+    for (int64_t tile = first; tile < last;) {
+        int64_t row = from, tiles = 1;
+#if defined(__AVX512BF16__)
+        if (p.at_once == WIDE_ROWS && tile + 1 < last && to - from >= WIDE_ROWS) {
+            tiles = 2;
+            for (; row + WIDE_ROWS <= to; row += WIDE_ROWS) {
+                two_tiles(m, a, tile, row, found);
+                put_outputs(found, m.bias, 2 * TILE, row, WIDE_ROWS, tile * TILE, wide, out);
+            }
+        }
+#endif
+        for (; row < to; row += p.at_once) {
+            const int64_t n = to - row < p.at_once ? to - row : p.at_once;
+            for (int64_t t = tile; t < tile + tiles; t++) {
+                TILE_ROWS[n](m, a, t, row, found);
+                put_outputs(found, m.bias, TILE, row, n, t * TILE, wide, out);
+            }
+        }
+        tile += tiles;
+    }
+}
+
+// Rows x weights, into out [rows][tiles * 16]; all of the crew come back together.
+static void product(Crew& crew, const Matrix& m, const Acts& a, int64_t rows, float* out) {
+    const Pieces p = pieces_of(m, rows, crew.threads);
+    crew.spread(p.panels * p.runs, [&](int64_t piece) {
+        const int64_t from = piece / p.runs * p.panel, first = piece % p.runs * p.run;
+        const int64_t to = from + p.panel < rows ? from + p.panel : rows;
+        const int64_t last = first + p.run < m.tiles ? first + p.run : m.tiles;
+        product_piece(m, a, p, from, to, first, last, out);
+    });
 }
 
 // ---- memory for what a call holds: kept by the calling thread, given back when it was much larger than needed
@@ -640,39 +657,29 @@ int pumice_linear(
     int64_t threads
 ) {
     const int64_t wide = m->tiles * TILE;
-    const size_t bytes = acts_bytes(rows, m->groups) + rows * wide * sizeof(float) + 256;
+    const size_t bytes =
+        acts_bytes(rows, m->groups) + (rows * wide + threads * m->ins) * sizeof(float) + 1024 + threads * 64;
     if (!scratch.reserve(bytes)) return 1;
     const Acts a = take_acts(*m, rows);
     float* found = (float*)scratch.take(rows * wide * sizeof(float));
-    int failed = 0;
-#pragma omp parallel num_threads(int(threads))
-    {
-        float* row = (float*)std::malloc(m->ins * sizeof(float));
-        if (row == nullptr) {
-#pragma omp atomic write
-            failed = 1;
+    float* own = (float*)scratch.take(threads * m->ins * sizeof(float));
+    together(threads, [&](Crew& crew) {
+        crew.each(rows, [&](int64_t r) {
+            float* row = own + crew.me * m->ins;
+            load_row(input, input_bf16, r, m->ins, row);
+            put_row(a, r, row);
+        });
+        product(crew, *m, a, rows, found);
+        if (rows == 1) {
+            const int64_t from = crew.begin(m->outs, crew.me), to = crew.begin(m->outs, crew.me + 1);
+            store(output, output_bf16, from, to - from, found + from);
+        } else {
+            crew.each(rows, [&](int64_t r) {
+                store(output, output_bf16, r * m->outs, m->outs, found + r * wide);
+            });
         }
-#pragma omp barrier
-        if (!failed) {
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < rows; r++) {
-                load_row(input, input_bf16, r, m->ins, row);
-                put_row(a, r, row);
-            }
-            product(*m, a, rows, found);
-#pragma omp barrier
-            if (rows == 1) {
-                const int64_t n = omp_get_num_threads(), me = omp_get_thread_num();
-                const int64_t from = m->outs * me / n, to = m->outs * (me + 1) / n;
-                store(output, output_bf16, from, to - from, found + from);
-            } else {
-#pragma omp for schedule(static) nowait
-                for (int64_t r = 0; r < rows; r++) store(output, output_bf16, r * m->outs, m->outs, found + r * wide);
-            }
-        }
-        std::free(row);
-    }
-    return failed;
+    });
+    return 0;
 }
 
 // One decoder layer of Llama's kind, or a part of it. 0, or 1 where there is no memory.
@@ -704,21 +711,17 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
     float* gate_up = (float*)scratch.take(rows * ff_wide * sizeof(float));
     float* down = (float*)scratch.take(rows * down_wide * sizeof(float));
     float* owns = (float*)scratch.take(p.threads * own * sizeof(float));
-#pragma omp parallel num_threads(int(p.threads))
-    {
-        float* mine = owns + omp_get_thread_num() * own;
+    together(p.threads, [&](Crew& crew) {
+        float* mine = owns + crew.me * own;
         float *normed = mine, *cos = mine + width, *sin = cos + n, *block = sin + n, *weights = block + TILE * n;
         if (before) {
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < rows; r++) {
+            crew.each(rows, [&](int64_t r) {
                 load_row(p.input, p.is_bf16, r, width, carried + r * width);
                 norm_row(carried + r * width, y.norm1, y.eps1, width, normed);
                 put_row(in, r, normed);
-            }
-            product(y.qkv, in, rows, qkv);
-#pragma omp barrier
-#pragma omp for schedule(static)
-            for (int64_t item = 0; item < rows * kv_heads; item++) {
+            });
+            product(crew, y.qkv, in, rows, qkv);
+            crew.each(rows * kv_heads, [&](int64_t item) {
                 const int64_t r = item / kv_heads, h = item % kv_heads;
                 load_row(p.cos, p.is_bf16, r, n, cos);
                 load_row(p.sin, p.is_bf16, r, n, sin);
@@ -730,9 +733,8 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
                 const int64_t at = (h * p.memory + p.places[r]) * n;
                 store(p.keys, p.keys_bf16, at, n, k);
                 store(p.values, p.keys_bf16, at, n, k + kv_wide);
-            }
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t item = 0; item < p.singles * kv_heads * parts; item++) {
+            });
+            crew.spread(p.singles * kv_heads * parts, [&](int64_t item) {
                 const int64_t s = item / (kv_heads * parts), h = item / parts % kv_heads, part = item % parts;
                 const int64_t first = h * shared + shared * part / parts;
                 const int64_t many = h * shared + shared * (part + 1) / parts - first;
@@ -741,45 +743,37 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
                     p.query + at, p, h, p.starts[s], p.counts[s], n, many, float(y.scaling), block, weights,
                     p.attended + at
                 );
-            }
+            });
         } else {
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < rows; r++) load_row(p.input, p.is_bf16, r, width, carried + r * width);
+            crew.each(rows, [&](int64_t r) { load_row(p.input, p.is_bf16, r, width, carried + r * width); });
         }
         if (behind) {
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < rows; r++) put_row(attended, r, p.attended + r * q_wide);
-            product(y.out, attended, rows, out);
-#pragma omp barrier
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < rows; r++) {
+            crew.each(rows, [&](int64_t r) { put_row(attended, r, p.attended + r * q_wide); });
+            product(crew, y.out, attended, rows, out);
+            crew.each(rows, [&](int64_t r) {
                 float* x = carried + r * width;
                 for (int64_t i = 0; i < width; i++) x[i] += out[r * out_wide + i];
                 norm_row(x, y.norm2, y.eps2, width, normed);
                 put_row(middle, r, normed);
-            }
-            product(y.gate_up, middle, rows, gate_up);
-#pragma omp barrier
+            });
+            product(crew, y.gate_up, middle, rows, gate_up);
             const int64_t whole = ff_wide / 2;
-#pragma omp for schedule(static)
-            for (int64_t item = 0; item < rows * inner.groups; item++) {
+            crew.each(rows * inner.groups, [&](int64_t item) {
                 const int64_t r = item / inner.groups, g = item % inner.groups;
                 const float *gate = gate_up + r * ff_wide + g * GROUP, *up = gate + whole;
                 float made[GROUP] = {0};
                 const int64_t left = y.hidden - g * GROUP, many = left < GROUP ? left : int64_t(GROUP);
                 for (int64_t i = 0; i < many; i++) made[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
                 put_group(inner, r, g, made);
-            }
-            product(y.down, inner, rows, down);
-#pragma omp barrier
-#pragma omp for schedule(static) nowait
-            for (int64_t r = 0; r < rows; r++) {
+            });
+            product(crew, y.down, inner, rows, down);
+            crew.each(rows, [&](int64_t r) {
                 float* x = carried + r * width;
                 for (int64_t i = 0; i < width; i++) x[i] += down[r * down_wide + i];
                 store(p.output, p.is_bf16, r * width, width, x);
-            }
+            });
         }
-    }
+    });
     return 0;
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import itertools
 import logging
 import os
 import platform
@@ -30,9 +29,9 @@ from torch import Tensor
 logger = logging.getLogger("pumice.kernel")
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
+PARTS = (SOURCE, SOURCE.with_name("crew.h"))
 COMPILERS = ("g++", "clang++", "c++")
-OPENMP = "-fopenmp"
-FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", OPENMP, "-fno-math-errno", "-fno-trapping-math", "-w")
+FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-w")
 _AVX512 = (
     *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mfma"),
     "-mprefer-vector-width=512",
@@ -253,14 +252,13 @@ def cache_folder() -> Path:
 
 def fingerprint(path: str) -> str:
     """Names what was compiled: the source, the flags, the path, and for which machines (homes are shared)."""
-    text = "\n".join((SOURCE.read_text("utf-8"), *FLAGS, *PATHS[path][1], sys.platform, platform.machine()))
+    source = (part.read_text("utf-8") for part in PARTS)
+    text = "\n".join((*source, *FLAGS, *PATHS[path][1], sys.platform, platform.machine()))
     return f"{path}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> None:
     """Compile the kernel into a file that appears whole or not at all.
-
-    Where no compiler has OpenMP (Apple's clang), it is one that computes on one thread.
 
     Raises:
         OSError: there is no compiler, or the folder cannot be written.
@@ -271,12 +269,11 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
         raise OSError(f"there is no compiler: {', '.join(compilers)}")
     _sweep(library.parent)
     problems: list[str] = []
-    single = tuple(one for one in FLAGS if one != OPENMP)
-    for flags, compiler in itertools.product((FLAGS, single), found):
+    for compiler in found:
         handle, name = tempfile.mkstemp(dir=library.parent, prefix=f"{library.stem}.", suffix=".partial")
         os.close(handle)
         try:
-            command = [compiler, *flags, *PATHS[path][1], str(SOURCE), "-o", name]
+            command = [compiler, *FLAGS, *PATHS[path][1], str(SOURCE), "-o", name]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=LONGEST_BUILD, check=False, errors="replace"
             )
@@ -284,13 +281,6 @@ def build(path: str, library: Path, compilers: Sequence[str] = COMPILERS) -> Non
                 os.chmod(name, 0o700)
                 _settle(name)
                 os.replace(name, library)
-                if flags is single:
-                    logger.warning(
-                        "weights are computed on one thread: no compiler here has OpenMP (%s); "
-                        "install g++, or libomp beside clang++, then remove %s",
-                        problems[0],
-                        library,
-                    )
                 return
             problems.append(f"{Path(compiler).name}: {(done.stderr.strip().splitlines() or ['?'])[0]}")
         finally:
