@@ -9,11 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 
 from pumice.model.quantized import kernel as module
 from pumice.model.quantized.kernel import Kernel, build, cache_folder, find_kernel, fingerprint
-from pumice.model.quantized.linear import QuantizedLinear
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_many_layers_of_few_bits_still_attend_where_keys_lie(tiny: Any, tmp_path
         config.layer_types = ["full_attention"] * 24
     torch.manual_seed(3)
     lm = AutoModelForCausalLM.from_config(config)
-    for name, weight in lm.named_parameters():
+    for weight in lm.parameters():
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, std=0.3)
     lm.save_pretrained(tmp_path / "lm")
