@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from pumice.generate.checks import Asked, turn_fault, unbalanced
-from pumice.generate.grounding import Evidence, phrase_faults
+from pumice.generate.evidence import Evidence
+from pumice.generate.grounding import phrase_faults
 from pumice.generate.language import is_in, word_count
 from pumice.generate.objects import read_vocabulary, singular
 from pumice.generate.protocol import Instance, SceneText
@@ -182,3 +185,84 @@ def test_few_false_alarms_on_what_a_strong_model_wrote() -> None:
     assert len(rows) == 90
     assert own <= 6
     assert other >= 84
+
+
+def test_what_the_benchmark_plants_is_found() -> None:
+    """Faults in right rows of the world: what is found of each, and what is accused wrongly."""
+    path = Path(__file__).parent.parent.parent / "benchmarks" / "generate_checks.py"
+    spec = importlib.util.spec_from_file_location("generate_checks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    planting = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = planting
+    spec.loader.exec_module(planting)
+    source = planting.world(5)
+    least = dict.fromkeys(planting.FAULTS, 0.95) | {
+        "a thing that is not there, on no list": 0.0,
+        "left for right": 0.6,
+        "a leak in other words": 0.0,
+        "wrong letters": 0.5,  # an E in place of an F may be text of the picture, too
+    }
+    for name, _, planted, found, _ in planting.measure(source):
+        assert planted, name
+        assert found >= least[name] * planted, (name, planted, found)
+    turns, accused = planting.false_alarms(source)
+    assert turns > 100
+    assert set(accused) <= {"repeated", "balance"}, accused
+
+
+SCENE_OF_COLORS = SceneText(
+    "1",
+    "1.jpg",
+    ("A brown dog sits on a white couch.", "A dog on a sofa next to a red cup."),
+    (
+        Instance("dog", (0.1, 0.3, 0.3, 0.6)),
+        Instance("couch", (0.05, 0.4, 0.95, 0.95)),
+        Instance("cup", (0.7, 0.1, 0.8, 0.2)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "fault"),
+    [
+        ("What is there?", "There is a brown dog on a couch.", None),
+        ("What is there?", "There is a black dog on a couch.", "calls the dog black"),
+        ("What is there?", "The dog is black and sits on a couch.", "calls the dog black"),
+        ("What color is the cup?", "It is red.", None),
+        ("What color is the cup?", "It is brown.", "says brown"),
+        ("Where is the cup?", "The cup is on the right.", None),
+        ("Where is the cup?", "The cup is on the left side of the picture.", "its box is not"),
+        ("Where is the cup?", "On the left side, there is a cup.", "its box is not"),
+        ("Where is the cup?", "On the left side of the couch, there is a cup.", None),
+        ("Where is the cup?", "left", "its box is not"),
+        ("Where is the dog?", "The dog is to the left of the cup.", None),
+        ("Where is the dog?", "The dog is to the right of the cup.", "boxes do not"),
+        ("Where is the dog?", "The cup is above the dog.", None),
+        ("Where is the dog?", "The cup is below the dog.", "boxes do not"),
+        ("Where is the dog?", "The dog holds it in its left paw.", None),
+        ("How many objects are there?", "There are three objects.", None),
+        ("How many objects are there?", "There are five objects.", "counts 5 objects"),
+        ("What is the number of dogs?", "There is one dog.", None),
+        ("Is a dog there?", "I'm sorry, but I can't help with that.", "sorry"),
+        (
+            "What is there?",
+            "A dog. Das ist ein ganz gewöhnlicher Tag, und es ist nichts zu sehen.",
+            "Das ist",
+        ),
+    ],
+)
+def test_colors_places_and_numbers(question: str, answer: str, fault: str | None) -> None:
+    found = turn_fault(question, answer, SPECS["conversation"], "en", Evidence([SCENE_OF_COLORS], VOCABULARY))
+    assert (found is None) == (fault is None), found
+    assert found is None or (fault is not None and fault in found.reason)
+
+
+def test_a_guess_may_speak_of_other_colors_and_a_definite_number_may_not() -> None:
+    spec, evidence = SPECS["reasoning"], Evidence([SCENE_OF_COLORS], VOCABULARY)
+    lead = "The dog rests on the couch, and it looks at ease where it is, so it seems to feel at home. "
+    lead += "It is calm. "
+    assert turn_fault("Why?", f"{lead}Its owner could buy a green couch.", spec, "en", evidence) is None
+    found = turn_fault("Why?", f"{lead}It may be that the three dogs like it.", spec, "en", evidence)
+    assert found is not None
+    assert "counts 3 dogs" in found.reason

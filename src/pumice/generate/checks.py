@@ -6,17 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pumice.generate.evidence import Evidence
 from pumice.generate.grounding import (
-    Evidence,
     correction_fault,
     existence_fault,
     statement_fault,
     text_fault,
 )
-from pumice.generate.language import is_in, word_count
+from pumice.generate.language import is_in, sentences_of, word_count
 from pumice.generate.objects import singular, word_set
 from pumice.generate.spec import Spec
-from pumice.text.leaks import COORDINATES, LEAKS
+from pumice.generate.wording import LEAD, SAME_WORDS, leak_in, refusal_in
+from pumice.text.leaks import COORDINATES
 from pumice.types import PLACEHOLDER, VIDEO_PLACEHOLDER
 
 CHECKS = (
@@ -77,13 +78,16 @@ def turn_fault(
     if not least <= max(count, 1) <= most:
         return Fault("length", f"the answer has {count} words; {least} to {most} are wanted")
     own = () if spec.questions else (question,)
-    if not is_in(" ".join((*own, answer)), language):
-        return Fault("language", f"it is not in the language {language}")
+    for text in (" ".join((*own, answer)), *own, answer, *sentences_of(answer)):
+        if not is_in(text, language):
+            return Fault("language", f"it is not in the language {language}: {text[:60]!r}")
+    if refusal := refusal_in(answer, language):
+        return Fault("refused", f"it says {refusal!r}")
     known = " ".join(evidence.sentences + evidence.texts).lower()
     for text in (*own, answer):
-        leak = LEAKS[language].search(text)
-        if leak and leak[0].lower() not in known:
-            return Fault("leak", f"it says {leak[0]!r}")
+        leak = leak_in(text, language)
+        if leak and leak.lower() not in known:
+            return Fault("leak", f"it says {leak!r}")
         if COORDINATES.search(text):
             return Fault("leak", "it holds coordinates")
     fault = _ungrounded(question, answer, spec, language, evidence)
@@ -111,7 +115,10 @@ class Asked:
 
     def repeats(self, question: str) -> str | None:
         """The earlier question that this one repeats; else it is remembered, and None."""
-        stems = [singular(word) for word in re.findall(r"\w+", question.lower())]
+        plain = LEAD.sub("", question.strip().lower())
+        for way, same in SAME_WORDS:
+            plain = way.sub(same, plain)
+        stems = [singular(word) for word in re.findall(r"\w+", plain)]
         content = [word for word in stems if word not in _IDLE] or stems
         for earlier, words in self._said:
             both = {*words} & {*content}

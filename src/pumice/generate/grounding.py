@@ -10,73 +10,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from pumice.generate.objects import NUMBERS, Named, Vocabulary, word_set
-from pumice.generate.protocol import Instance, SceneText
+from pumice.generate.evidence import PLAIN, Evidence
+from pumice.generate.looks import color_fault, made_up_color, place_fault
+from pumice.generate.objects import NUMBERS, Vocabulary
+from pumice.generate.protocol import Instance
 
 _DENIAL = re.compile(r"\b(no|not|none|nothing|nobody|without|neither|never)\b|n't\b", re.I)
+_NUMBER_OF = re.compile(r"^what(?: is|'s) the (?:total )?number of ")
+_OBJECTS = re.compile(r"there are \w+ (?:objects|things|items)\b", re.I)
+_GENERIC = ("objects", "things", "items")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+_ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)})\b.{{0,40}}?\bfrom the (left|right)\b")
 _HOW_MANY = re.compile(r"^how many\b", re.I)
 SMALL = {"one": 1, "no": 0, "zero": 0, "none": 0}
-_PLAIN = word_set("are is there in the this picture image photo scene can be seen you see visible do total")
-"""What may stand behind "How many cups" where all cups are asked for."""
-_ASKING = _PLAIN | word_set(
-    "a an any what which where how why who color colour size kind shape of on at to by does has have "
-    "doing it its look looks like located position and or made"
-)
-"""Words that ask and that suppose nothing."""
 _ANY = re.compile(r"^(yes|no)\b", re.I)
-
-
-class Evidence:
-    """What is known of one scene, or of two together, ready to be compared with sentences.
-
-    Args:
-        scenes: one or two.
-        vocabulary: kinds of things and their words.
-    """
-
-    def __init__(self, scenes: Sequence[SceneText], vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self.alone = len(scenes) == 1
-        self.sentences = [
-            line
-            for scene in scenes
-            for line in (*scene.captions, *scene.mentions, *(one.category for one in scene.regions))
-        ]
-        self.boxes = [vocabulary.kinds_of(one.category) for scene in scenes for one in scene.instances]
-        crowds = [one.category for scene in scenes for one in scene.instances if one.crowd]
-        self.uncounted: set[str] = set().union(*map(vocabulary.kinds_of, crowds))
-        self.words = set(re.findall(r"[a-z]+", " ".join(self.sentences).lower()))
-        told = [named for line in self.sentences for named in vocabulary.of(line) if not named.denied]
-        self.kinds: set[str] = set().union(*self.boxes, *(named.kinds for named in told))
-        self.told = {(kind, named.number) for named in told if named.number for kind in named.kinds}
-        self.texts = [one.category for scene in scenes for one in scene.texts]
-
-    def has(self, named: Named) -> bool:
-        """Whether a thing that a text names may be there."""
-        return bool(named.kinds & self.kinds) or set(named.word.split()) <= self.words
-
-    def count(self, kinds: frozenset[str]) -> int:
-        """How many boxes are of one of these kinds."""
-        return sum(not kinds.isdisjoint(one) for one in self.boxes)
-
-    def supposed(self, question: str) -> set[str]:
-        """What a question says beyond the things that it names: of a blue dog, blue; that may be absent."""
-        named = {word for one in self.vocabulary.of(question) if self.has(one) for word in one.word.split()}
-        return {word for word in re.findall(r"[a-z]+", question.lower()) if word not in _ASKING | named}
-
-    def count_fault(self, named: Named) -> str | None:
-        """What is wrong with a number that a text gives of a thing; None where nothing is."""
-        number = named.number
-        if number is None or any((kind, number) in self.told for kind in named.kinds):
-            return None
-        if named.kinds & self.uncounted:
-            return None
-        boxes = self.count(named.kinds)
-        if number > boxes:
-            return f"it counts {number} {named.word}, and the scene bears out {boxes or 'no number'}"
-        if named.exact and self.alone and number != boxes and named.word.rstrip("s") in named.kinds:
-            return f"it counts {number} {named.word} in all, and there are {boxes} boxes"
-        return None
 
 
 def absent_things(text: str, evidence: Evidence, *, guesses: bool) -> list[str]:
@@ -103,10 +50,17 @@ def statement_fault(question: str, answer: str, evidence: Evidence, *, guesses: 
         if missing:
             return f"it names {missing[0]}, of which the scene knows nothing"
         for named in evidence.vocabulary.of(text):
-            fault = None if named.denied or (guesses and named.guessed) else evidence.count_fault(named)
+            free = guesses and named.guessed
+            fault = None if named.denied or (free and not named.definite) else evidence.count_fault(named)
+            if fault is None and not (named.denied or free):
+                fault = color_fault(named, evidence)
             if fault:
                 return fault
-    return _how_many_fault(question, answer, evidence)
+    if fault := place_fault(question, answer, evidence, guesses=guesses):
+        return fault
+    return made_up_color(question, answer, evidence, guesses=guesses) or _how_many_fault(
+        question, answer, evidence
+    )
 
 
 def _open(question: str) -> bool:
@@ -118,23 +72,40 @@ def _open(question: str) -> bool:
 
 def _how_many_fault(question: str, answer: str, evidence: Evidence) -> str | None:
     """The number in the answer to "How many X are there?" against the boxes of X."""
+    stated = _OBJECTS.match(answer)
+    question = "how many objects are there" if stated else _NUMBER_OF.sub("how many ", question.lower())
     if not _HOW_MANY.match(question) or not evidence.alone:
         return None
-    asked = evidence.vocabulary.of(question)
     said = re.findall(r"[a-z]+|\d+", answer.lower())
     numbers = [NUMBERS.get(word, SMALL.get(word, int(word) if word.isdigit() else None)) for word in said]
     number = next((one for one in numbers if one is not None), None)
-    words = re.sub(r"^how many\s+", "", question.lower()).split()
-    if not asked or number is None or not words or asked[0].word.split()[0] != words[0]:
+    words = re.findall(r"[a-z]+", _HOW_MANY.sub("", question))
+    if number is None or not words:
+        return None
+    if generic := next((n for n, word in enumerate(words[:4]) if word in _GENERIC), None):
+        return _of_such_fault(number, words[:generic], words[generic + 1 :], evidence)
+    if generic == 0:
+        return _of_such_fault(number, [], words[1:], evidence)
+    asked = evidence.vocabulary.of(question)
+    if not asked or asked[0].word.split()[0] != words[0]:
         return None  # "How many red cups" counts some of the cups
     kinds = asked[0].kinds
     if kinds & evidence.uncounted or any((kind, number) in evidence.told for kind in kinds):
         return None
     boxes = evidence.count(kinds)
     rest = words[len(asked[0].word.split()) :]
-    plain = all(word.strip("?") in _PLAIN for word in rest)
-    if boxes and plain and number != boxes:
+    if boxes and set(rest) <= PLAIN and number != boxes:
         return f"it counts {number} {asked[0].word}, and there are {boxes} boxes"
+    return None
+
+
+def _of_such_fault(number: int, such: Sequence[str], rest: Sequence[str], evidence: Evidence) -> str | None:
+    """A number of objects of whatever kind, of all or of those whose categories have these words."""
+    if evidence.uncounted or not set(rest) <= PLAIN:
+        return None
+    boxes = sum(any(set(such) <= set(kind.split()) for kind in one) for one in evidence.boxes)
+    if boxes and number != boxes:
+        return f"it counts {number} {' '.join((*such, 'objects'))}, and there are {boxes} boxes"
     return None
 
 
@@ -146,7 +117,9 @@ def existence_fault(question: str, answer: str, evidence: Evidence) -> str | Non
     asked = evidence.vocabulary.of(question)
     there = [evidence.has(named) for named in asked]
     if match[1].lower() == "yes":
-        return None if all(there) else f"it says that {asked[there.index(False)].word} is there"
+        if not all(there):
+            return f"it says that {asked[there.index(False)].word} is there"
+        return next((fault for named in asked if (fault := color_fault(named, evidence))), None)
     if asked and all(there) and not evidence.supposed(question):
         return f"it says that {asked[0].word} is not there"
     return None
@@ -197,7 +170,8 @@ def phrase_faults(
         kinds = vocabulary.kinds_of(things[number - 1].category)
         named = vocabulary.of(phrase)
         last = things[number - 1].category.lower().split()[-1]
-        if not any(one.kinds & kinds for one in named) and last not in phrase.lower():
+        other = any(one.word.split()[-1] == last and not one.kinds & kinds for one in named)
+        if not any(one.kinds & kinds for one in named) and (other or last not in phrase.lower()):
             faults.setdefault(number, f"it does not name a {things[number - 1].category}")
         if fault := _side_fault(phrase, things[number - 1], [*things, *others]):
             faults.setdefault(number, fault)
@@ -207,6 +181,12 @@ def phrase_faults(
 def _side_fault(phrase: str, thing: Instance, things: Sequence[Instance]) -> str | None:
     """A phrase that says left or right of a box that is on the other side of its like, or of the picture."""
     words = phrase.lower()
+    if found := _ORDINAL.search(words):
+        row = sorted(one.box[0] + one.box[2] for one in things if one.category == thing.category)
+        place = row.index(thing.box[0] + thing.box[2])
+        place = place if found[2] == "left" else len(row) - 1 - place
+        if len(row) > 1 and _ORDINALS.index(found[1]) != place:
+            return f"it says {found[1]} from the {found[2]}, and the box is another one"
     found = re.search(r"\b(on|at|to) the (far )?(left|right)(?! of| side of)\b|\b(left|right)most\b", words)
     if found is None:
         return None

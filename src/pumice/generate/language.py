@@ -26,6 +26,8 @@ _WORDS = {code: frozenset(text.split()) for code, text in _SMALL.items()}
 _LETTERS = re.compile(r"[^\W\d_]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
+LONG = 9
+"""Words of a sentence from which on it is looked at by itself."""
 ENOUGH = 4
 """Words of a text below which its language is not told."""
 
@@ -35,6 +37,12 @@ def word_count(text: str, language: str) -> int:
     if language in ("zh", "ja"):
         return -(-len(_LETTERS.findall(text)) // 2)
     return len(text.split())
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text that are long enough to tell their language."""
+    found = re.split(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n+", text)
+    return [one for one in found if len(one.split()) >= LONG or len(_HAN.findall(one)) >= LONG]
 
 
 def is_in(text: str, language: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,8 +44,11 @@ _DENIED = word_set("no not none without never neither nor absent missing lacks i
 _GUESSED = word_set(
     "could might may would should can if likely possibly perhaps such like example or probably suggest "
     "suggests indicate indicates imply implies potentially potential whether typically often usually "
-    "another other any to for"
+    "another other any for"
 )
+_PLACING = word_set("next close adjacent up due attached connected according down over")
+"""Before "to" they place something; elsewhere it stands before a purpose."""
+_ARTICLES = word_set("the a an his her its their this that these those one each")
 _VAGUE = word_set("least about around approximately nearly almost over roughly most")
 _NOT_NAMES = word_set("left right front back top bottom side")
 
@@ -61,14 +64,24 @@ class Named:
         guessed: whether its clause is a guess, a purpose or advice.
         number: how many of them; None where no number from two up stands before it.
         exact: whether the number is said to be all there are: "there are two dogs".
+        vague: whether the number is said to be about so many.
+        definite: whether the number speaks of what is known: "the two dogs"; that is no guess.
+        head: whether it is named by the last word alone of several categories: a star, of red and blue ones.
+        before: the words of its clause before it, up to the thing named before.
+        after: those behind it, up to the next thing.
     """
 
     kinds: frozenset[str]
     word: str
     denied: bool
     guessed: bool
-    number: int | None
-    exact: bool
+    number: int | None = None
+    exact: bool = False
+    vague: bool = False
+    definite: bool = False
+    head: bool = False
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 def singular(word: str) -> str:
@@ -99,12 +112,15 @@ class Vocabulary:
             for word in (kind, *words):
                 self._add(word, kind)
         self._own = set(self._kinds)
+        self._heads: set[tuple[str, ...]] = set()
         for category in self._made_of[1]:
             key = _key(category)
             if key and key not in self._own:
                 self._add(category, category.lower())
                 if len(key) > 1 and (key[-1],) not in self._own and key[-1] not in _NOT_NAMES:
                     self._add(key[-1], category.lower())
+                    self._heads.add((key[-1],))
+        self._heads -= {_key(category) for category in self._made_of[1]}
         self._longest = max((len(key) for key in self._kinds), default=1)
         self.of = lru_cache(4096)(self._of)
 
@@ -136,26 +152,58 @@ class Vocabulary:
 
     def _clause(self, words: list[str], stems: list[str]) -> Iterable[Named]:
         denied = any(word in _DENIED or word.endswith("n't") for word in words)
+        places: list[tuple[int, int, set[str]]] = []
         at = 0
         while at < len(words):
             for length in range(min(self._longest, len(words) - at), 0, -1):
                 kinds = self._kinds.get(tuple(stems[at : at + length]))
                 if kinds:
-                    before = words[:at]
-                    guessed = any(word in _GUESSED for word in before)
-                    number, exact = _number(before)
-                    if words[at + length - 1] == stems[at + length - 1] != "people":
-                        number = None  # a singular is not counted: "two dog bowls"
-                    word = " ".join(words[at : at + length])
-                    yield Named(frozenset(kinds), word, denied, guessed, number, exact)
+                    places.append((at, at + length, kinds))
                     at += length
                     break
             else:
                 at += 1
+        for n, (start, end, kinds) in enumerate(places):
+            since = places[n - 1][1] if n else 0
+            until = places[n + 1][0] if n + 1 < len(places) else len(words)
+            told = _number(words[:start])
+            if words[end - 1] == stems[end - 1] != "people":
+                told = _Number()  # a singular is not counted: "two dog bowls"
+            yield Named(
+                frozenset(kinds),
+                " ".join(words[start:end]),
+                denied,
+                is_guess(words[: start + 1]),
+                told.number,
+                told.exact,
+                told.vague,
+                told.definite,
+                tuple(stems[start:end]) in self._heads,
+                tuple(words[since:start]),
+                tuple(words[end:until]),
+            )
 
 
-def _number(before: list[str]) -> tuple[int | None, bool]:
-    """The number that stands before a noun, with at most two words between them, and whether it is of all."""
+def is_guess(words: Sequence[str]) -> bool:
+    """Whether the words of a clause make a guess, a purpose or advice of what stands at their end."""
+    for n, word in enumerate(words[:-1]):
+        if word in _GUESSED:
+            return True
+        if word == "to" and words[n + 1] not in _ARTICLES and (not n or words[n - 1] not in _PLACING):
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    number: int | None = None
+    exact: bool = False
+    vague: bool = False
+    definite: bool = False
+
+
+def _number(before: list[str]) -> _Number:
+    """The number that stands before a noun, with at most two words between them."""
     for back in range(1, min(3, len(before)) + 1):
         word = before[-back]
         number = NUMBERS.get(word) or (int(word) if word.isdigit() and 1 < int(word) < 100 else None)
@@ -163,11 +211,11 @@ def _number(before: list[str]) -> tuple[int | None, bool]:
             break
         if number is not None:
             lead = before[: len(before) - back]
-            if lead and lead[-1] in _VAGUE:
-                return None, False
+            vague = bool(lead) and lead[-1] in _VAGUE
             exact = lead[-2:] in (["there", "are"], ["are", "there"]) or "total" in lead[-3:]
-            return number, exact
-    return None, False
+            definite = bool(lead) and lead[-1] in ("the", "these", "those", "all")
+            return _Number(number, exact and not vague, vague, definite)
+    return _Number()
 
 
 def read_vocabulary(path: Path, categories: Iterable[str] = ()) -> Vocabulary:

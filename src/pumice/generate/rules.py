@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pumice.generate.checks import turn_fault
-from pumice.generate.grounding import Evidence
+from pumice.generate.evidence import Evidence
 from pumice.generate.protocol import KINDS, Teacher
 from pumice.generate.work import Job, Outcome, Rejected, Terms
 

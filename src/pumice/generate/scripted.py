@@ -187,7 +187,7 @@ class _Notes:
         ordinals = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
         out = []
         for number, (name, own) in enumerate(self.things, 1):
-            like = sorted(box for other, box in self.rivals if other == name)
+            like = sorted((box for other, box in self.rivals if other == name), key=_middle)
             place = ordinals[min(like.index(own), len(ordinals) - 1)]
             lead = f"the {place} {name} from the left side" if len(like) > 1 else f"the only {name}"
             out.append((number, lead))
@@ -253,6 +253,10 @@ def _plural(name: str) -> str:
         return f"{name}es" if not name.endswith(("skis", "scissors")) else name
     special = {"person": "persons", "knife": "knives", "sheep": "sheep"}
     return special.get(name, f"{name}s")
+
+
+def _middle(box: tuple[float, ...]) -> float:
+    return box[0] + box[2]
 
 
 def _box(text: str) -> tuple[float, ...]:

@@ -16,7 +16,8 @@ from pumice.data.llava_mix.base import box_text
 from pumice.endpoint.reply import Reply
 from pumice.endpoint.request import Request
 from pumice.generate.checks import Fault, turn_fault, unbalanced
-from pumice.generate.grounding import Evidence, phrase_faults
+from pumice.generate.evidence import Evidence
+from pumice.generate.grounding import phrase_faults
 from pumice.generate.objects import Vocabulary
 from pumice.generate.prompt import area, ask, box_words, largest
 from pumice.generate.protocol import Instance, SceneText
