@@ -111,12 +111,13 @@ def test_a_rate_is_per_key(make: Make) -> None:
     keys = Keys((key_of("a", KEY, "test"), key_of("b", KEY + "b", "test")))
     live = make(door=Door(keys), limits={"rate": 2})
 
-    def status(key: str) -> tuple[int, str | None]:
+    def status(key: str, path: str = "/v1/chat/completions") -> tuple[int, str | None]:
         headers = {"Authorization": f"Bearer {key}"}
-        reply = live.client.post("/v1/chat/completions", json=CHAT, headers=headers)
+        reply = live.client.post(path, json={**CHAT, "input": "Hi"}, headers=headers)
         return reply.status_code, reply.headers.get("retry-after")
 
-    assert [status(KEY)[0], status(KEY)[0]] == [200, 200]
+    assert [status(KEY, "/v1/responses")[0], status(KEY)[0]] == [200, 200]
+    assert status(KEY, "/v1/responses")[0] == 429
     code, after = status(KEY)
     assert code == 429
     assert after is not None

@@ -66,11 +66,14 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(make: Make) -> None:
     assert isinstance(live.server.error, CheckpointError)
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("hold_after", [None, 1])
-def test_a_client_that_leaves_ends_its_request(live: Live, stream: bool, hold_after: int | None) -> None:
+def test_a_client_that_leaves_ends_its_request(
+    live: Live, stream: bool, hold_after: int | None, path: str
+) -> None:
     live.backend.hold, live.backend.hold_after = True, hold_after
-    sock = posting(live, {**CHAT, "stream": stream})
+    sock = posting(live, {**CHAT, "input": "Hi", "stream": stream}, path)
     assert live.backend.wait_for(lambda: live.backend.open == 1)
     if stream and hold_after:
         assert sock.recv(100).startswith(b"HTTP/1.1 200")

@@ -173,6 +173,20 @@ def test_what_cannot_be_carried_out_names_its_member(live: Live, more: dict[str,
     assert live.backend.asked == []
 
 
+def test_a_picture_is_judged_as_in_a_chat(make: Make) -> None:
+    live = make(limits={"images": 1, "pixels": 100})
+    large = data_url(png(20, 20))
+    for items, status, code in (
+        (shown(image_url=large), 400, "image_too_large"),
+        (shown(image_url=data_url(b"%PDF")), 422, "invalid_image"),
+        ([*shown(), *shown()], 400, "too_many_images"),
+        (shown(image_url="file:///etc/passwd"), 400, "image_urls_off"),
+    ):
+        reply = live.client.post("/v1/responses", json={"model": "one", "input": items})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+    assert live.service.budget.held == 0
+
+
 def test_nothing_that_was_left_out_is_refused(live: Live, client: Any) -> None:
     client.responses.create(
         model="one", input="Hi", store=True, tools=[], tool_choice="auto", user="me", truncation="auto",
