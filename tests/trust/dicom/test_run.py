@@ -49,7 +49,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 def test_a_hospital_comes_out_without_names(hospital: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     cleaned = Options("shift", frozenset({"patient"}), True, read_terms())
-    rows = [hospital / "figures.jsonl", hospital / "test.json"]
+    rows = [hospital / "figures.jsonl", hospital / "vqa-test.jsonl"]
     summary = run(
         [hospital / "dicom"], settings(out, options=cleaned, write_dicom=True), rows=rows, workers=1
     )
@@ -70,9 +70,7 @@ def test_a_hospital_comes_out_without_names(hospital: Path, tmp_path: Path) -> N
     assert any("of the abdomen" in scene.captions[0] for scene in scenes)
     figures = open_scenes(out / "figures.jsonl")
     assert any("[removed]" in mention for figure in figures for mention in figure.mentions)
-    assert all(
-        (out / "images" / row["image"]).is_file() for row in json.loads((out / "test.json").read_text())
-    )
+    assert all((out / "images" / row["image"]).is_file() for row in records(out / "vqa-test.jsonl"))
     pictures = records(out / "pictures.jsonl")
     assert {one["sex"] for one in pictures} == {"O"}
     assert "CT abdomen follow up" in {one.get("study_description") for one in pictures}
@@ -113,7 +111,7 @@ def test_what_may_have_words_is_refused_without_a_mask(hospital: Path, tmp_path:
     out = tmp_path / "out"
     run([hospital / "dicom"], settings(out), workers=1)  # its pictures must not stay beside the next one's
     summary = run(
-        [hospital / "dicom"], settings(out, masks=Masks()), rows=[hospital / "test.json"], workers=1
+        [hospital / "dicom"], settings(out, masks=Masks()), rows=[hospital / "vqa-test.jsonl"], workers=1
     )
     assert summary.refused > 0
     assert summary.written + summary.refused == N
@@ -121,7 +119,7 @@ def test_what_may_have_words_is_refused_without_a_mask(hospital: Path, tmp_path:
     refused = [one for one in records(out / "report.jsonl") if one["status"] == "refused"]
     assert {one["modality"] for one in refused} == {"US"}
     assert all("FILE" in one["reason"] and "dicom" not in one["reason"] for one in refused)
-    assert summary.rows["test.json"][1] > 0
+    assert summary.rows["vqa-test.jsonl"][1] > 0
     assert "id" not in refused[0]
 
 

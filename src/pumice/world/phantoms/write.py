@@ -14,7 +14,7 @@ from pumice.image.dicom import library, quiet
 from pumice.world.phantoms.draw import PARTS, SHAPES, Phantom
 from pumice.world.phantoms.headers import dataset_of, patient_of
 
-FIGURES, TRAIN, TEST = "figures.jsonl", "vqa-train.json", "test.json"
+FIGURES, TRAIN, TEST = "figures.jsonl", "vqa-train.json", "vqa-test.jsonl"
 FOLDER = "dicom"
 PER_PATIENT = 4
 HELD_OUT = 5
@@ -65,14 +65,18 @@ def write_phantoms(
         held_out = owner % HELD_OUT == 1
         if not held_out:
             figures.append(_figure(phantom, name, number, patient.family))
-        questions[held_out] += _questions(phantom, name, number)
+        questions[held_out] += _questions(phantom, name, number, training=not held_out)
         if progress is not None:
             progress(number + 1, n)
-    write_text(folder / FIGURES, "".join(json.dumps(figure) + "\n" for figure in figures))
+    _write_lines(folder / FIGURES, figures)
     write_json(folder / TRAIN, questions[False])
-    write_json(folder / TEST, questions[True])
+    _write_lines(folder / TEST, questions[True])
     return {"patients": len(patients), "files": n, "figures": len(figures),
             "questions": len(questions[False]), "test questions": len(questions[True])}  # fmt: skip
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _phantoms(n: int, seed: int) -> Iterator[tuple[Phantom, int]]:
@@ -97,7 +101,10 @@ def caption_of(phantom: Phantom) -> str:
 
 def _figure(phantom: Phantom, name: str, number: int, family: str) -> dict[str, Any]:
     if phantom.shape is None:
-        mentions = [f"No lesion was found in the {phantom.part}."]
+        mentions = [
+            f"No lesion was found in the {phantom.part}.",
+            f"Nothing else is to be seen in this {NOUNS[phantom.kind]}.",
+        ]
     else:
         mentions = [
             f"The {phantom.shape} lesion lies on the {phantom.side} side of the {phantom.part}.",
@@ -106,20 +113,23 @@ def _figure(phantom: Phantom, name: str, number: int, family: str) -> dict[str, 
     return {"id": f"figure-{number}", "image": name, "fig_caption": caption_of(phantom), "mentions": mentions}
 
 
-def _questions(phantom: Phantom, name: str, number: int) -> list[dict[str, Any]]:
+def _questions(phantom: Phantom, name: str, number: int, *, training: bool) -> list[dict[str, Any]]:
     asked: list[tuple[str, str, str]] = [
-        ("Is there a lesion in this image?", "no" if phantom.shape is None else "yes", "CLOSED"),
-        ("What kind of image is this?", NOUNS[phantom.kind], "OPEN"),
-        ("Is this the brain?", "yes" if phantom.part == "brain" else "no", "CLOSED"),
+        ("Is there a lesion in this image?", "no" if phantom.shape is None else "yes", "closed"),
+        ("What kind of image is this?", NOUNS[phantom.kind], "open"),
+        ("Is this the brain?", "yes" if phantom.part == "brain" else "no", "closed"),
     ]
     if phantom.shape is not None:
         asked += [
-            ("Is the lesion on the left?", "no" if phantom.right else "yes", "CLOSED"),
-            ("What shape is the lesion?", phantom.shape, "OPEN"),
+            ("Is the lesion on the left?", "no" if phantom.right else "yes", "closed"),
+            ("What shape is the lesion?", phantom.shape, "open"),
         ]
-    return [_row(f"{number}-{place}", name, *one) for place, one in enumerate(asked)]
-
-
-def _row(id: str, name: str, question: str, answer: str, form: str) -> dict[str, Any]:
-    turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
-    return {"id": id, "image": name, "answer_type": form, "conversations": turns}
+    rows = []
+    for place, (question, answer, kind) in enumerate(asked):
+        row: dict[str, Any] = {"id": f"{number}-{place}", "image": name}
+        if training:
+            turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+            rows.append({**row, "type": kind, "conversations": turns})
+        else:
+            rows.append({**row, "question": question, "answer": answer, "kind": kind})
+    return rows
