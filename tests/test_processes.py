@@ -12,7 +12,7 @@ import pytest
 
 import pumice
 from pumice import processes
-from pumice.processes import own_process, runner, still_there
+from pumice.processes import SPINS, own_process, runner, sleep_early, still_there
 
 
 def _answer(number: int) -> tuple[int, bool]:
@@ -132,3 +132,13 @@ def test_a_thread_at_work_does_not_turn_the_end_into_an_abort() -> None:
         [sys.executable, "-c", f"{AT_WORK}end(3)"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, "written and registered\n", "")
+
+
+def test_threads_sleep_early_unless_someone_chose() -> None:
+    found: dict[str, str] = {"PATH": "x"}
+    sleep_early(found)
+    assert found == {"PATH": "x", "GOMP_SPINCOUNT": SPINS}
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        chosen = {name: "active"}
+        sleep_early(chosen)
+        assert chosen == {name: "active"}

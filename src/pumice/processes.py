@@ -1,4 +1,5 @@
-"""A ``map`` over other processes that Ctrl-C stops at once; whether a process is still there; its end."""
+"""A ``map`` over other processes that Ctrl-C stops at once; whether a process is still there; its end; how its
+threads wait."""
 
 from __future__ import annotations
 
@@ -11,11 +12,24 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+
+SPINS = "2000"
+"""How often a thread of OpenMP looks for work before it sleeps; some 50 microseconds (by default 5 ms)."""
+
+
+def sleep_early(environment: MutableMapping[str, str]) -> None:
+    """Let OpenMP's threads sleep soon behind a parallel operation, where nobody chose otherwise.
+
+    Torch's wait on the very cores that the threads of our kernel want next: with a picture the first token
+    took 13% longer. It has to be said before torch is loaded. GNU's OpenMP reads it; others have no such word.
+    """
+    if not environment.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        environment["GOMP_SPINCOUNT"] = SPINS
 
 
 @contextmanager

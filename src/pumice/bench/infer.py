@@ -7,6 +7,7 @@ rounds: no answer's words come faster than all weights are read once for each.
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from pumice.bench.material import Size
 from pumice.bench.pipe import Answer, Side
 from pumice.bench.weights import WEIGHTS
 from pumice.errors import UsageError, suggest
+from pumice.processes import sleep_early
 
 Tell = Callable[[str, int, int], None]
 
@@ -177,7 +179,12 @@ def _missing(name: str) -> str | None:
 
 
 def _side(title: str, spec: dict[str, Any], settings: Settings) -> Side:
-    return Side(title, "pumice.bench.first", {**spec, "threads": settings.threads}, spec["kind"])
+    """A process as its users start it: ours as the command does."""
+    variables = dict(os.environ)
+    if title.split()[0] == "pumice":
+        sleep_early(variables)
+    told = {**spec, "threads": settings.threads}
+    return Side(title, "pumice.bench.first", told, spec["kind"], variables=variables)
 
 
 def _spec(name: str, folder: Path, size: Size) -> tuple[dict[str, Any], dict[str, Any]]:

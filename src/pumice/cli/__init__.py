@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import Annotated
@@ -35,7 +36,7 @@ from pumice.cli.group import PumiceGroup
 from pumice.cli.help import examples
 from pumice.cli.ranks import started
 from pumice.heap import restart_with_heap
-from pumice.processes import end
+from pumice.processes import end, sleep_early
 
 app = typer.Typer(
     name="pumice",
@@ -96,8 +97,11 @@ def root(
 def main() -> None:
     """The entry point of ``pumice``."""
     # No option before the verb takes a value.
-    if next((word for word in sys.argv[1:] if not word.startswith("-")), "") == "train":
+    words = [word for word in sys.argv[1:] if not word.startswith("-")][:2]
+    if words[:1] == ["train"]:
         restart_with_heap()
+    elif words[:1] != ["bench"] or words == ["bench", "serve"]:  # others' sides are processes of their own
+        sleep_early(os.environ)
     try:
         app()
     except SystemExit as ended:

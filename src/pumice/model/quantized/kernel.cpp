@@ -113,6 +113,16 @@ static void store(void* to, int64_t is_bf16, int64_t at, int64_t n, const float*
     }
 }
 
+// 16 numbers as bf16.
+INLINE void store_tile(uint16_t* to, const float* from) {
+#if defined(__AVX512BF16__)
+    const __m256bh half = _mm512_cvtneps_pbh(_mm512_loadu_ps(from));  // ties to even, as to_bf16
+    memcpy(to, &half, sizeof half);
+#else
+    for (int i = 0; i < TILE; i++) to[i] = to_bf16(from[i]);
+#endif
+}
+
 // ---- activations
 
 struct Acts {
@@ -402,16 +412,26 @@ static const TileRows TILE_ROWS[MOST_ROWS + 1] = {
     tile_rows<5>, tile_rows<6>, tile_rows<7>, tile_rows<8>,
 };
 
-// Rows row .. row + n of outputs, from found [n][outs], behind a bias where there is one.
+// Where outputs go: rows of `wide` numbers, of which the first `outs` are written.
+struct Outputs {
+    void* to;
+    int64_t is_bf16, wide, outs;
+};
+
+// Rows row .. row + n of `many` outputs from `first` on, from found [n][many], with a bias where there is one.
 INLINE void put_outputs(
-    const float* found, const float* bias, int64_t outs, int64_t row, int64_t n, int64_t first, int64_t wide, float* out
+    float* found, const float* bias, int64_t many, int64_t row, int64_t n, int64_t first, const Outputs& out
 ) {
+    const int64_t some = out.outs - first < many ? out.outs - first : many;
     for (int64_t r = 0; r < n; r++) {
-        float* y = out + (row + r) * wide + first;
-        if (bias != nullptr) {
-            for (int o = 0; o < outs; o++) y[o] = found[r * outs + o] + bias[first + o];
+        float* x = found + r * many;
+        if (bias != nullptr)
+            for (int64_t o = 0; o < many; o++) x[o] += bias[first + o];
+        const int64_t at = (row + r) * out.wide + first;
+        if (out.is_bf16 && some % TILE == 0) {
+            for (int64_t o = 0; o < some; o += TILE) store_tile((uint16_t*)out.to + at + o, x + o);
         } else {
-            memcpy(y, found + r * outs, outs * sizeof(float));
+            store(out.to, out.is_bf16, at, some, x);
         }
     }
 }
@@ -443,9 +463,9 @@ static Pieces pieces_of(const Matrix& m, int64_t rows, int64_t threads) {
 }
 
 static void product_piece(
-    const Matrix& m, const Acts& a, const Pieces& p, int64_t from, int64_t to, int64_t first, int64_t last, float* out
+    const Matrix& m, const Acts& a, const Pieces& p, int64_t from, int64_t to, int64_t first, int64_t last,
+    const Outputs& out
 ) {
-    const int64_t wide = m.tiles * TILE;
     float found[MOST_ROWS * TILE * 2];
     for (int64_t tile = first; tile < last;) {
         int64_t row = from, tiles = 1;
@@ -454,7 +474,7 @@ static void product_piece(
             tiles = 2;
             for (; row + WIDE_ROWS <= to; row += WIDE_ROWS) {
                 two_tiles(m, a, tile, row, found);
-                put_outputs(found, m.bias, 2 * TILE, row, WIDE_ROWS, tile * TILE, wide, out);
+                put_outputs(found, m.bias, 2 * TILE, row, WIDE_ROWS, tile * TILE, out);
             }
         }
 #endif
@@ -462,15 +482,15 @@ static void product_piece(
             const int64_t n = to - row < p.at_once ? to - row : p.at_once;
             for (int64_t t = tile; t < tile + tiles; t++) {
                 TILE_ROWS[n](m, a, t, row, found);
-                put_outputs(found, m.bias, TILE, row, n, t * TILE, wide, out);
+                put_outputs(found, m.bias, TILE, row, n, t * TILE, out);
             }
         }
         tile += tiles;
     }
 }
 
-// Rows x weights, into out [rows][tiles * 16]; all of the crew come back together.
-static void product(Crew& crew, const Matrix& m, const Acts& a, int64_t rows, float* out) {
+// Rows x weights; all of the crew come back together.
+static void product(Crew& crew, const Matrix& m, const Acts& a, int64_t rows, const Outputs& out) {
     const Pieces p = pieces_of(m, rows, crew.threads);
     crew.spread(p.panels * p.runs, [&](int64_t piece) {
         const int64_t from = piece / p.runs * p.panel, first = piece % p.runs * p.run;
@@ -656,28 +676,21 @@ int pumice_linear(
     const Matrix* m, const void* input, int64_t input_bf16, int64_t rows, void* output, int64_t output_bf16,
     int64_t threads
 ) {
-    const int64_t wide = m->tiles * TILE;
-    const size_t bytes =
-        acts_bytes(rows, m->groups) + (rows * wide + threads * m->ins) * sizeof(float) + 1024 + threads * 64;
+    const size_t bytes = acts_bytes(rows, m->groups) + threads * (m->ins * sizeof(float) + 64) + 1024;
     if (!scratch.reserve(bytes)) return 1;
     const Acts a = take_acts(*m, rows);
-    float* found = (float*)scratch.take(rows * wide * sizeof(float));
     float* own = (float*)scratch.take(threads * m->ins * sizeof(float));
     together(threads, [&](Crew& crew) {
         crew.each(rows, [&](int64_t r) {
+            if (input_bf16 && a.half != nullptr && m->ins % GROUP == 0) {  // as it is taken
+                memcpy(a.half + r * m->ins, (const uint16_t*)input + r * m->ins, m->ins * 2);
+                return;
+            }
             float* row = own + crew.me * m->ins;
             load_row(input, input_bf16, r, m->ins, row);
             put_row(a, r, row);
         });
-        product(crew, *m, a, rows, found);
-        if (rows == 1) {
-            const int64_t from = crew.begin(m->outs, crew.me), to = crew.begin(m->outs, crew.me + 1);
-            store(output, output_bf16, from, to - from, found + from);
-        } else {
-            crew.each(rows, [&](int64_t r) {
-                store(output, output_bf16, r * m->outs, m->outs, found + r * wide);
-            });
-        }
+        product(crew, *m, a, rows, Outputs{output, output_bf16, m->outs, m->outs});
     });
     return 0;
 }
@@ -693,6 +706,7 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
     const bool before = p.stage != 2, behind = p.stage != 1;
     int64_t longest = 0;
     for (int64_t s = 0; s < p.singles; s++) longest = p.counts[s] > longest ? p.counts[s] : longest;
+    const auto whole_rows = [](float* to, int64_t wide) { return Outputs{to, 0, wide, wide}; };
     // Heads that share keys are split where there would be fewer pieces of work than threads.
     const int64_t pieces = p.singles * kv_heads;
     int64_t parts = pieces ? (p.threads + pieces - 1) / pieces : 1;
@@ -720,7 +734,7 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
                 norm_row(carried + r * width, y.norm1, y.eps1, width, normed);
                 put_row(in, r, normed);
             });
-            product(crew, y.qkv, in, rows, qkv);
+            product(crew, y.qkv, in, rows, whole_rows(qkv, qkv_wide));
             crew.each(rows * kv_heads, [&](int64_t item) {
                 const int64_t r = item / kv_heads, h = item % kv_heads;
                 load_row(p.cos, p.is_bf16, r, n, cos);
@@ -749,14 +763,14 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
         }
         if (behind) {
             crew.each(rows, [&](int64_t r) { put_row(attended, r, p.attended + r * q_wide); });
-            product(crew, y.out, attended, rows, out);
+            product(crew, y.out, attended, rows, whole_rows(out, out_wide));
             crew.each(rows, [&](int64_t r) {
                 float* x = carried + r * width;
                 for (int64_t i = 0; i < width; i++) x[i] += out[r * out_wide + i];
                 norm_row(x, y.norm2, y.eps2, width, normed);
                 put_row(middle, r, normed);
             });
-            product(crew, y.gate_up, middle, rows, gate_up);
+            product(crew, y.gate_up, middle, rows, whole_rows(gate_up, ff_wide));
             const int64_t whole = ff_wide / 2;
             crew.each(rows * inner.groups, [&](int64_t item) {
                 const int64_t r = item / inner.groups, g = item % inner.groups;
@@ -766,7 +780,7 @@ int pumice_layer(const Layer* layer, const Pass* pass) {
                 for (int64_t i = 0; i < many; i++) made[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
                 put_group(inner, r, g, made);
             });
-            product(crew, y.down, inner, rows, down);
+            product(crew, y.down, inner, rows, whole_rows(down, down_wide));
             crew.each(rows, [&](int64_t r) {
                 float* x = carried + r * width;
                 for (int64_t i = 0; i < width; i++) x[i] += down[r * down_wide + i];
