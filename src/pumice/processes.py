@@ -1,5 +1,5 @@
-"""A ``map`` over other processes that Ctrl-C stops at once; whether a process is still there; its end; how its
-threads wait."""
+"""A ``map`` over other processes that Ctrl-C stops at once; whether a process is still there; its end; how
+its threads wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sleep_early(environment: MutableMapping[str, str]) -> None:
     """Let OpenMP's threads sleep soon behind a parallel operation, where nobody chose otherwise.
 
     Torch's wait on the very cores that the threads of our kernel want next: with a picture the first token
-    took 13% longer. It has to be said before torch is loaded. GNU's OpenMP reads it; others have no such word.
+    took 13% longer. It has to be said before torch is loaded. GNU's OpenMP reads it, others ignore it.
     """
     if not environment.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
         environment["GOMP_SPINCOUNT"] = SPINS
