@@ -21,6 +21,7 @@ from pumice.bench.together import Settings as Many
 from pumice.bench.together import _quantile, bench_together
 from pumice.bench.weights import load_as, weight_bytes
 from pumice.errors import RunError, UsageError
+from pumice.processes import SPINS
 
 QUICK = Settings(tokens=3, rounds=1, threads=1, megabytes=1)
 
@@ -37,9 +38,13 @@ class Scripted:
 
     asked: ClassVar[list[tuple[str, Any]]] = []
 
-    def __init__(self, title: str, module: str, spec: dict[str, Any], *words: str) -> None:
+    def __init__(
+        self, title: str, module: str, spec: dict[str, Any], *words: str, variables: dict[str, str]
+    ) -> None:
         self.kind, self.weights = spec["kind"], spec.get("weights")
         assert words == (self.kind,)
+        # Ours waits as the command lets it, others as they do by themselves.
+        assert variables.get("GOMP_SPINCOUNT") == (SPINS if self.kind == "pumice" else None)
 
     def open(self) -> None:
         pass
@@ -64,6 +69,8 @@ class Scripted:
 
 def test_ratios_are_those_of_the_sides_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infer, "Side", Scripted)
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
     Scripted.asked.clear()
     names = ["pumice bfloat16", "transformers bfloat16"]
     ours, theirs = bench_answers(Path(), MINI, names, Settings(rounds=2), lambda *given: None).lines
