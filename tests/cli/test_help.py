@@ -35,6 +35,8 @@ VERBS = (
     ("data", "stats"),
     ("data", "show"),
     ("data", "audit"),
+    ("data", "attribution"),
+    ("card",),
     ("data", "convert"),
     ("data", "build-mix"),
     ("export",),

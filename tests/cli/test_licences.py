@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,33 @@ def test_the_notice_of_a_file_a_recipe_and_a_run(
     assert (first["of"], second["of"]) == ("the recipe short", "the run short")
     assert first["credits"] == second["credits"]
     assert {credit["dataset"] for credit in first["credits"]} == {"align", "instruct"}
+
+
+def test_a_card_with_blanks_fails_and_one_without_is_written_and_checked(
+    pumice: Any, trained: Any, tmp_path: Path
+) -> None:
+    answers, card = tmp_path / "card.yaml", tmp_path / "README.md"
+    words = ["card", trained.folder, "--answers", answers]
+    result = pumice(*words, "--template")
+    assert result.code == 0, result.both
+    assert pumice(*words, "--template").code == 2  # what a person filled in is not overwritten
+    result = pumice(*words, "--out", card, "--grid", "400")
+    assert result.code == 1
+    assert "blanks, and is not written" in result.err
+    assert "say intended_use in the answers" in result.err
+    assert "--power-watts" in result.err
+    assert "--grid" not in result.err
+    assert not card.exists()
+    filled = answers.read_text("utf-8").replace("language: []", "language: [en]")
+    filled = re.sub(r"^(  \w+|\w+):$", r"\1: MIT", filled, flags=re.M)
+    for block in ("data", "parts"):
+        filled = filled.replace(f"{block}: MIT", f"{block}:")
+    answers.write_text(filled.replace("power_watts: MIT", "power_watts:").replace("grid: MIT", "grid:"))
+    result = pumice(*words, "--out", card, "--grid", "400", "--power-watts", "65")
+    assert result.code == 0, result.both
+    assert "24 questions about" in card.read_text("utf-8")
+    assert pumice("card", trained.folder, "--check", card).code == 0
+    card.write_text(card.read_text("utf-8").replace("seed 3", "seed 4"))
+    result = pumice("card", trained.folder, "--check", card)
+    assert result.code == 1
+    assert "Training (- the card, + the records)" in result.err

@@ -12,6 +12,7 @@ import typer
 import pumice
 from pumice.cli import (
     bench,
+    card,
     chat,
     compare,
     data,
@@ -67,6 +68,7 @@ app.command("chat", epilog=chat.EPILOG)(chat.chat)
 app.command("look", epilog=look.EPILOG)(look.look)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.command("card", epilog=card.EPILOG)(card.card)
 app.add_typer(runs.app, name="runs")
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("merge", epilog=merge.EPILOG)(merge.merge)

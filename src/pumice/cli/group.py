@@ -39,7 +39,7 @@ class PumiceGroup(TyperGroup):
                 "look",
                 "serve",
             ),
-            *("report", "runs", "merge", "export", "quantize", "recipes", "bench"),
+            *("report", "card", "runs", "merge", "export", "quantize", "recipes", "bench"),
         ]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
 

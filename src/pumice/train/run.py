@@ -49,6 +49,7 @@ from pumice.train.arithmetic import Arithmetic
 from pumice.train.attending import attend, check_attention, lays_flat
 from pumice.train.best import Ask, Asking, Best, check_kept
 from pumice.train.checkpoint import list_states
+from pumice.train.energy import machine_counters, metered
 from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
 from pumice.train.losses import Context, computes_half, filled
@@ -335,7 +336,10 @@ def _run_one(
         restart=running.restart,
     )
     return_memory()
-    with compiled_layers(worker, stage):
+    # Of a stage that goes on, nothing tells what it took before.
+    whole = ranks.lead and not any(state.step for state in list_states(place / "state"))
+    counters = machine_counters(ranks.device, ranks.world) if whole else []
+    with compiled_layers(worker, stage), metered(counters) as meter:
         seconds = run_stage(worker, run, observer)
     return_memory()
     bring_back(model, worker)
@@ -358,6 +362,7 @@ def _run_one(
             "kind": stage.kind,
             "steps": len(ready.plan),
             "seconds": round(seconds, 1),
+            **({} if (used := meter.told()) is None else {"energy": used}),
             "trainable": counts.trainable,
             "frozen": counts.frozen,
             "entries": counts.entries,
