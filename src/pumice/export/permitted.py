@@ -22,6 +22,8 @@ _DEPTH = 4
 
 def run_of(model: Path) -> Path | None:
     """The folder of the run that a model lies in; None where it lies in none."""
+    if not model.exists():  # a name of the hub
+        return None
     place = model.resolve()
     for folder in (place, *list(place.parents)[:_DEPTH]):
         if (folder / RUN).is_file() and (folder / RECIPE).is_file():
