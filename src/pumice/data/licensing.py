@@ -38,10 +38,10 @@ class LicenceCount:
     rows: int
     samples: int
     attributed: int
-    first: tuple[str, ...]
+    first: list[str]
 
 
-def count_licences(table: SampleTable, chosen: IntArray) -> tuple[LicenceCount, ...]:
+def count_licences(table: SampleTable, chosen: IntArray) -> list[LicenceCount]:
     """The licences of a table's rows, those of most rows first; ``chosen`` [any] may repeat rows."""
     rows, times = np.unique(chosen, return_counts=True)
     of = table.columns.rights[rows]
@@ -61,10 +61,10 @@ def count_licences(table: SampleTable, chosen: IntArray) -> tuple[LicenceCount, 
                 len(own),
                 int(times[here].sum()),
                 int(np.isin(of[here], named).sum()),
-                tuple(str(table.origin(int(row))) for row in own[:SHOWN]),
+                [str(table.origin(int(row))) for row in own[:SHOWN]],
             )
         )
-    return tuple(sorted(found, key=lambda one: (-one.rows, one.licence)))
+    return sorted(found, key=lambda one: (-one.rows, one.licence))
 
 
 def check_licences(policy: Policy, summaries: Iterable[Mapping[str, Any]], to: str = "trained on") -> None:

@@ -6,7 +6,7 @@ The order here is plain (source by source, rows as in their files); shuffling is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,7 @@ class SourceSummary:
     prompt: str | None
     refused: int = 0
     allow_bad: int = 0
-    licences: tuple[LicenceCount, ...] = ()
+    licences: list[LicenceCount] = field(default_factory=list)
     attribution: str | None = None
     url: str | None = None
 
