@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageDraw
 
 from ..evaluate.stand_in import Body, StandIn
 from .conftest import Pumice
 
-SCENES = [
+SCENES: list[dict[str, Any]] = [
     {
         "id": n,
         "image": f"{n}.png",
@@ -200,26 +203,57 @@ def test_two_files_are_compared(scenes: Path, pumice: Pumice) -> None:
     assert pumice("generate", "compare", "generated/data.json", "theirs.jsonl").code == 1
 
 
+def _pictures(scenes: list[dict[str, Any]], folder: Path) -> None:
+    """Stand-ins for pictures that are not here: what boxes say, in colors."""
+    for scene in scenes:
+        picture = Image.new("RGB", (120, 90), "grey")
+        draw = ImageDraw.Draw(picture)
+        for box in scene["instances"]:
+            x1, y1, x2, y2 = box["bbox"]
+            color = hashlib.sha256(box["category"].encode()).hexdigest()[:6]
+            draw.rectangle((120 * x1, 90 * y1, 120 * x2, 90 * y2), f"#{color}")
+        picture.save(folder / scene["image"])
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("source", ["world", "made", "coco"])
 def test_generated_data_is_trained_on(
-    world: Path, pumice: Pumice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, pumice: Pumice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     """Scenes, a scripted teacher, LLaVA JSON, a clean check, a trained model that answers."""
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     shutil.copytree(world, data)
-    kinds = "conversation,detail,reasoning,short,existence,correction,region,grounding"
-    done = pumice(
-        "generate", data / "scenes-train.jsonl", "--teacher", "scripted", "--faults", "0.1", "--kinds", kinds
-    )
+    file = data / "scenes-train.jsonl"
+    if source == "coco":
+        if not os.environ.get("PUMICE_REAL_DATA"):
+            pytest.skip("PUMICE_REAL_DATA names no folder")
+        file = Path(os.environ["PUMICE_REAL_DATA"]) / "coco" / "caps_boxes_coco2014_val_80.jsonl"
+    elif source == "made":
+        file = tmp_path / "made.jsonl"
+        more = "A dog waits on a quiet street."  # a conversation has three turns, one for each sentence
+        rows = [row | {"captions": [*row["captions"], more]} for row in SCENES]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scenes = [json.loads(line) for line in file.open()]
+    if source != "world":
+        _pictures(scenes, data)
+    done = pumice("generate", file, "--teacher", "scripted", "--faults", "0.1", "--kinds", "all", "--agree")
     assert done.code == 0, done.both
+    rows = json.loads(Path("generated/data.json").read_text())
+    kinds = {"conversation", "detail", "reasoning", "short", "existence", "correction", "region", "grounding"}
+    assert kinds <= {row["type"] for row in rows}
+    if source == "coco":
+        assert {str(row["image"]) for row in rows if row["type"] == "detail"} == {
+            scene["image"] for scene in scenes
+        }
     checked = pumice("data", "check", "generated/data.json", "--images", data, "--decode")
     assert checked.code == 0, checked.both
-    shutil.copy("generated/data.json", data / "instruct.json")
+    one_picture = [row for row in rows if isinstance(row["image"], str)]  # what the small recipe trains on
+    (data / "instruct.json").write_text(json.dumps(one_picture))
     trained = pumice(
         "train", "tiny", "--data", data, "--small", "--runs", tmp_path / "runs", "--name", "made"
     )
     assert trained.code == 0, trained.both
-    image = next((data / "images").glob("*.png"))
+    image = data / scenes[0]["image"]
     said = pumice("chat", tmp_path / "runs" / "made" / "model", "--image", image, "What is in the picture?")
     assert said.code == 0, said.both

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from pumice.generate.carry_out import carry_out, carry_out_rules, estimate
 from pumice.generate.protocol import Instance, SceneText, Turn
 from pumice.generate.scripted import FAULTS, scripted
 from pumice.generate.spec import read_specs
+from pumice.generate.work import llava_box
+from pumice.image.boxes import map_box
+from pumice.image.process import ImageProcessor
 from pumice.types import Rights
 
 from ..evaluate.stand_in import Body, StandIn, fails
@@ -29,19 +33,42 @@ SPECS = list(read_specs().values())
 ASKED = (("dog", "yes"), ("bench", "no"), ("car", "yes"), ("bus", "no"))
 
 KILLED = """
-import os, signal, sys
+import hashlib, os, signal, sys
+from collections import Counter
 from pathlib import Path
+from pumice.data.lines import to_line
+from pumice.endpoint.cache import Cache
+from pumice.generate import carry_out, write
 from tests.generate.test_sitting import generation
-folder, log, most = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-count = 0
-def told(content, fate):
-    global count
-    count += 1
-    with log.open("ab") as file:
-        file.write(__import__("hashlib").sha256(content).hexdigest().encode() + b" " + fate.encode() + b"\\n")
-    if count == most:
+folder, log, (kind, most) = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split()
+counts = Counter()
+def event(what, torn=None):
+    counts.update([what, "any"])
+    if counts[kind] == int(most):
+        if torn:
+            torn()
         os.kill(os.getpid(), signal.SIGKILL)
+def told(content, fate):
+    with log.open("ab") as file:
+        file.write(hashlib.sha256(content).hexdigest().encode() + b" " + fate.encode() + b"\\n")
+    event("call")
+put, record = Cache.put, carry_out.write_json
+def put_half(self, key, reply, **notes):
+    def torn():
+        self.claim().write(b'{"job": "s0-cap')
+        self.claim().flush()
+    event("reply", torn)
+    put(self, key, reply, **notes)
+def line_of(row):
+    event("row")
+    return to_line(row)
+def write_record(path, value):
+    event("record", lambda: path.with_name(path.name + ".partial").write_text("{"))
+    record(path, value)
+    event("record")
+Cache.put, write.to_line, carry_out.write_json = put_half, line_of, write_record
 generation(folder, told)
+print(counts["any"])
 """
 
 
@@ -61,27 +88,51 @@ def test_killed_at_any_moment_and_resumed_is_the_same_file(tmp_path: Path) -> No
     assert {"format", "cut"} <= checks
 
     folder, log = tmp_path / "killed", tmp_path / "calls"
-    root = Path(__file__).parent.parent.parent
-    for most in (7, 60):
-        words = [sys.executable, "-c", KILLED, str(folder), str(log), str(most)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert not (folder / "data.json").exists()
+    # In turn: while a reply is written down, while rows are, while the record is.
+    for moment in ("reply 60", "row 40", "record 1"):
+        assert killed_at(moment, folder, log) == -signal.SIGKILL, moment
     calls = log.read_text().splitlines()
-    kept = len((folder / "replies.jsonl").read_text().splitlines())
-    assert sum(call.endswith("answered") for call in calls) - kept <= 2 * 4  # those on their way are lost
 
     def told(content: bytes, fate: str) -> None:
         calls.append(f"{hashlib.sha256(content).hexdigest()} {fate}")
 
     generation(folder, told)
-    assert files_of(folder) == files_of(tmp_path / "whole")
-    answered = Counter(call for call in calls if call.endswith("answered"))
-    assert sum(answered.values()) - len(answered) <= 2 * 4
+    _same(folder, tmp_path / "whole", calls, kills=2)
     before = len(calls)
     generation(folder, told)
     assert len(calls) == before, "a finished generation asks nothing"
-    assert files_of(folder) == files_of(tmp_path / "whole")
+
+
+def killed_at(moment: str, folder: Path, log: Path) -> int:
+    """Run a generation that is killed at the nth event of a kind; its exit code, or the number of events."""
+    root = Path(__file__).parent.parent.parent
+    words = [sys.executable, "-c", KILLED, str(folder), str(log), moment]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode or int(done.stdout)
+
+
+def _same(folder: Path, whole: Path, calls: list[str], kills: int) -> None:
+    """The files are those of an undisturbed run; what was asked twice was on its way when a kill came."""
+    assert files_of(folder) == files_of(whole)
+    record, other = (json.loads((one / "generation.json").read_text()) for one in (folder, whole))
+    assert {name for name in record if record[name] != other[name]} <= {"requests"}
+    assert not list(folder.glob("*.partial"))
+    answered = Counter(call for call in calls if call.endswith("answered"))
+    assert sum(answered.values()) - len(answered) <= kills * 4
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_is_still_the_same_file(tmp_path: Path) -> None:
+    whole, folder, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "calls"
+    generation(whole)
+    total = killed_at("any 0", tmp_path / "counted", tmp_path / "counted-calls")
+    rng = random.Random(7)
+    kills = sum(killed_at(f"any {rng.randrange(1, total // 2)}", folder, log) < 0 for _ in range(12))
+    assert kills >= 6
+    calls = log.read_text().splitlines()
+    generation(folder, lambda content, fate: calls.append(f"{hashlib.sha256(content).hexdigest()} {fate}"))
+    _same(folder, whole, calls, kills)
 
 
 def test_what_two_kinds_ask_is_asked_once(tmp_path: Path) -> None:
@@ -278,3 +329,15 @@ def test_other_languages_are_asked_for_and_checked(tmp_path: Path) -> None:
         ("s0-caption-de", "de"),
     ]
     assert rows[1]["conversations"][0]["value"] == "<image>\nBeschreibe das Bild in einem Satz."
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (500, 500)])
+def test_boxes_of_rows_are_where_the_reader_puts_them_in_the_padded_square(size: tuple[int, int]) -> None:
+    """As LLaVA-1.5 has them, and as its pictures are padded: both by other code."""
+    padded = ImageProcessor(336, (0.0,) * 3, (1.0,) * 3, mode="pad")
+    for box in ((0.1, 0.3, 0.4, 0.6), (0.0, 0.0, 1.0, 1.0), (0.45, 0.65, 0.55, 0.9)):
+        said = llava_box(Instance("dog", box), SceneText("1", "1.jpg", (), (), size=size))
+        assert said is not None
+        assert json.loads(said) == pytest.approx(map_box(box, size, padded), abs=0.0051)
+    squashed = llava_box(Instance("dog", (0.1, 0.3, 0.4, 0.6)), SceneText("1", "1.jpg", (), ()))
+    assert json.loads(squashed or "") == [0.1, 0.3, 0.4, 0.6], "without a size: for squash"

@@ -33,15 +33,16 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 @contextmanager
-def lines_file(path: Path, *, llava: bool) -> Iterator[Callable[[str], None]]:
+def lines_file(path: Path, *, llava: bool, shared: bool = True) -> Iterator[Callable[[str], None]]:
     """A file filled line by line that appears under its name only when the block ends well.
 
     Args:
         path: the file; its folder exists.
         llava: whether the lines become one JSON list (LLaVA's layout) rather than JSONL.
+        shared: whether several processes may write it at once; if not, what a killed one left goes.
     """
     with (
-        replacing(path, shared=True) as partial,
+        replacing(path, shared=shared) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as file,
     ):
         yield _adder(file, llava)

@@ -48,7 +48,7 @@ def merge(parts: Sequence[Path], folder: Path, budget: Budget | None = None) -> 
             with Cache(part / REPLIES) as replies:
                 cache.add_all(replies)
         for name in (DATA, REJECTED):
-            with lines_file(folder / name, llava=name == DATA) as add:
+            with lines_file(folder / name, llava=name == DATA, shared=False) as add:
                 for part, _ in records:
                     for line in _lines(part / name):
                         add(line)

@@ -98,8 +98,8 @@ def write_rows(
     good: dict[str, Some] = {}
     bad: dict[str, Some] = {}
     with (
-        lines_file(folder / DATA, llava=True) as add,
-        lines_file(folder / REJECTED, llava=False) as reject,
+        lines_file(folder / DATA, llava=True, shared=False) as add,
+        lines_file(folder / REJECTED, llava=False, shared=False) as reject,
     ):
         for done, group in enumerate(groups, 1):
             asked = Asked()

@@ -12,10 +12,16 @@ from pumice.errors import DataError
 from pumice.files import write_text
 from pumice.generate.write import RECORD
 from pumice.report.html import Child, Markup, join, tag
+from pumice.types import PLACEHOLDER
 
 PAGE = "report.html"
+SAMPLES = """
+.sample { margin: 14px 0 20px; padding-left: 14px; border-left: 2px solid var(--rule); font-size: 14px; }
+.sample p { margin: 3px 0; white-space: pre-line; }
+.sample code { color: var(--soft); font-size: 12px; }
+"""
 ABOUT = {
-    "refused": "the server would not write it",
+    "refused": "the server or the teacher would not write it",
     "format": "not in the form that was asked for, or too few turns",
     "cut": "cut off at the longest length",
     "length": "too short or too long",
@@ -69,7 +75,7 @@ def render_generation(record: Mapping[str, Any]) -> Markup:
         tag("meta", charset="utf-8"),
         tag("meta", name_="viewport", content="width=device-width"),
         tag("title", "Generated data"),
-        tag("style", Markup(style)),
+        tag("style", Markup(style + SAMPLES)),
     )
     return tag("html", head, tag("body", tag("main", *body, class_="page")), lang="en")
 
@@ -132,7 +138,11 @@ def _rejected(record: Mapping[str, Any]) -> Markup:
     if not checks:
         return tag("p", "Nothing was.")
     lines = [
-        tag("tr", tag("th", name), [tag("td", f"{kind['rejected'].get(check, 0):,}") for check in checks])
+        tag(
+            "tr",
+            tag("th", name),
+            [tag("td", f"{count:,}" if (count := kind["rejected"].get(check)) else "") for check in checks],
+        )
         for name, kind in record["kinds"].items()
     ]
     meanings = [tag("li", f"{check}: {ABOUT[check]}") for check in checks]
@@ -147,10 +157,14 @@ def _table(heads: tuple[str, ...], lines: list[Markup]) -> Markup:
 def _sample(row: Mapping[str, Any]) -> Markup:
     names = row["image"] if isinstance(row["image"], str) else ", ".join(row["image"])
     turns = [
-        tag("p", tag("strong", "Q " if turn["from"] == "human" else "A "), turn["value"])
+        tag(
+            "p",
+            tag("strong", "Q " if turn["from"] == "human" else "A "),
+            turn["value"].replace(PLACEHOLDER, "").strip(),
+        )
         for turn in row["conversations"]
     ]
-    return tag("div", tag("p", tag("code", names)), turns, class_="note")
+    return tag("div", tag("p", tag("code", names)), turns, class_="sample")
 
 
 def _refused(row: Mapping[str, Any]) -> Markup:
@@ -159,4 +173,4 @@ def _refused(row: Mapping[str, Any]) -> Markup:
         if "question" in row
         else tag("p", row["reply"])
     )
-    return tag("div", tag("p", tag("code", row["id"]), f" {row['reason']}"), said, class_="note")
+    return tag("div", tag("p", tag("code", row["id"]), f" {row['reason']}"), said, class_="sample")
