@@ -16,7 +16,7 @@ SOURCE = Path(pumice.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "files", "processes", "heap", "words", "markdown"),
-    ("licences",),
+    ("licences", "lineage"),
     ("recipes", "cost"),
     ("text", "image"),
     ("data", "model"),
@@ -37,6 +37,7 @@ WITHOUT_TORCH = (
     "words",
     "markdown",
     "licences",
+    "lineage",
     "recipes",
     "cost",
     "text",

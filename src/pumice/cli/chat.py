@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pumice.cli.help import examples
-from pumice.cli.models import WeightsOption
+from pumice.cli.models import QuarantinedOption, WeightsOption
 from pumice.errors import UsageError
 
 EPILOG = examples(
@@ -103,6 +103,7 @@ def chat(
         bool,
         typer.Option("--stats", help="Tell after each answer what it took, on standard error."),
     ] = False,
+    allow_quarantined: QuarantinedOption = False,
 ) -> None:
     """Ask a model about pictures: once with QUESTION, or in a conversation without."""
     from pumice.cli.models import find_model
@@ -115,7 +116,7 @@ def chat(
             where="--top-p",
             remedy="give a number above 0 and at most 1",
         )
-    folder = find_model(model)
+    folder = find_model(model, allow_quarantined=allow_quarantined)
     for image in images or ():
         image_size(image)
     for video in videos or ():
@@ -144,7 +145,9 @@ def chat(
     # Short enough to be typed again.
     drawn = secrets.randbits(32) if seed is None else seed
     sampling = Sampling(temperature, top_k, top_p, drawn)
-    generator = load_generator(folder, template=template, weights=weights)
+    generator = load_generator(
+        folder, template=template, weights=weights, allow_quarantined=allow_quarantined
+    )
     session = ChatSession(generator, system=system, sampling=sampling, max_new_tokens=max_new_tokens)
     for image in images or ():
         session.add_image(image)

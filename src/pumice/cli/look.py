@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.help import examples
-from pumice.cli.models import WeightsOption
+from pumice.cli.models import QuarantinedOption, WeightsOption
 from pumice.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,13 +68,14 @@ def look(
         typer.Option(help="The conversation template, as for pumice chat.", show_default="the model's own"),
     ] = None,
     weights: WeightsOption = None,
+    allow_quarantined: QuarantinedOption = False,
 ) -> None:
     """Ask about pictures, and draw where in them the answer came from."""
     from pumice.cli.models import find_model
     from pumice.image.decode import image_size, open_image
     from pumice.image.heat import heated
 
-    folder = find_model(model)
+    folder = find_model(model, allow_quarantined=allow_quarantined)
     for image in images:
         image_size(image)
     targets = _free(len(images)) if out is None else _given(out, len(images), overwrite)
@@ -88,7 +89,9 @@ def look(
     from pumice.infer.relevance import Looker
     from pumice.types import text_message
 
-    generator = load_generator(folder, template=template, weights=weights)
+    generator = load_generator(
+        folder, template=template, weights=weights, allow_quarantined=allow_quarantined
+    )
     generator.model.requires_grad_(False)  # gradients of the weights would be computed for nothing
     said = generator.answer([(question, images)], max_new_tokens)[0] if answer is None else answer
     typer.echo(said)

@@ -29,17 +29,34 @@ WeightsOption = Annotated[
         show_default="fp32 on a CPU, bf16 on a GPU; a quantised folder's own",
     ),
 ]
+QuarantinedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-quarantined",
+        help="Load weights all the same that saw rows which were erased since (docs/lineage.md).",
+    ),
+]
 LEAST_CACHE = 256 << 20
 """Bytes of keys and values on a GPU that is nearly full."""
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, *, allow_quarantined: bool = False) -> Path:
     """The folder of a model: a shipped one by name, a checkpoint's folder, or a run's finished model, the run
     by its name or its folder; behind ``hub:`` a repository of the hub, fetched where the cache lacks it.
 
     Raises:
         CheckpointError: there is no such model; the remedy names the nearest.
+        QuarantinedError: there is, and its weights must not be used, unless ``allow_quarantined``.
     """
+    from pumice.quarantine import check_quarantine
+
+    folder = _model_folder(name)
+    if not allow_quarantined:
+        check_quarantine(folder)
+    return folder
+
+
+def _model_folder(name: str) -> Path:
     from pumice.types import HUB
     from pumice.world.embedded import resolve
 
@@ -182,15 +199,21 @@ def answer_settings(folder: Path, template: str | None, weights: Weights | None)
 
 
 def load_generator(
-    folder: Path, *, template: str | None = None, rows: int = 64, weights: Weights | None = None
+    folder: Path,
+    *,
+    template: str | None = None,
+    rows: int = 64,
+    weights: Weights | None = None,
+    allow_quarantined: bool = False,
 ) -> Generator:
     """A model that is ready to answer, on a GPU where there is one.
 
     ``weights`` are those of ``load_to_answer``: by default a quantised folder's own, else float32 on a CPU
-    and bfloat16 on a GPU.
+    and bfloat16 on a GPU. ``allow_quarantined`` loads what must not be used all the same.
 
     Raises:
         CheckpointError: the folder holds no model that fits, or is quantised in another way.
+        QuarantinedError: its weights must not be used.
     """
     import torch
 
@@ -200,7 +223,9 @@ def load_generator(
 
     kind_of(folder)
     device = answer_device()
-    model, tokenizer, processor = load_to_answer(folder, weights, template=template, device=device)
+    model, tokenizer, processor = load_to_answer(
+        folder, weights, template=template, device=device, allow_quarantined=allow_quarantined
+    )
     if device == "cpu":
         return Generator(model, tokenizer, processor, max_rows=rows)
     free, _ = torch.cuda.mem_get_info()

@@ -52,13 +52,17 @@ def quantize(
     """Write a model with weights in 8 or 4 bits, and say how far its scores are from the original's."""
     check_free(folder, overwrite)
     from pumice.cli.export import source_of
+    from pumice.model.hub import find_checkpoint
+    from pumice.model.lineage import derived, parent_of
     from pumice.model.loading import load
     from pumice.model.save import save_model
 
     place = source_of(model)
     check_sharing(place, purpose)
     made = load(place, dtype="bfloat16", form=weights, template=template)
-    save_model(*made, folder)
+    save_model(
+        *made, folder, lineage=derived("quantize", {"model": parent_of(find_checkpoint(place))}, form=weights)
+    )
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     out.print(f"wrote {folder} ({weights}, {size / 1e6:,.0f} MB)", soft_wrap=True)
     del made

@@ -38,6 +38,7 @@ from pumice.data.problems import Problems, Refusal
 from pumice.data.rows import collector_paused
 from pumice.data.store import Store
 from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
+from pumice.data.tombstones import Tombstones, read_tombstones, tombstone_file
 from pumice.errors import DataError, PumiceError
 from pumice.types import NO_RIGHTS, ImageRef, Rights, Text
 
@@ -106,6 +107,12 @@ def open_table(
                 Refusal(source, _as_named(file, path), row, id, what, rest, remedy or None).error(), id
             )
     table = table.bound(source, image_root, prompt, given)
+    if not len(table) and table.head.erased:
+        raise bad(
+            f"all {table.head.erased:,} rows are erased",
+            path,
+            f"leave this file out; which, says {tombstone_file((*table.head.content, path)[0]).name}",
+        )
     left_out = check_pictures(table, problems, check_files)
     if allow_bad is not None and problems.count > allow_bad:
         problems.raise_if_any(_too_many(path, allow_bad))
@@ -157,10 +164,15 @@ def _read(path: str, format: str, problems: Problems, store: Store, progress: Pr
     # One file of text tells how far its reader is; of many, their number does.
     single = len(content) == 1 and format in FORMS
     total = max(stamps[0][0] >> 20, 1) if single else max(len(content), 1)
-    maker = _Maker()
+    erased = read_tombstones(content)
+    maker = _Maker(erased)
     with contextlib.closing(store), collector_paused():
+        mark = store.mark()
         for entry in read_entries(path, format, problems, store):
-            maker.add(entry)
+            if not maker.add(entry):
+                store.back_to(mark)  # nothing of an erased row stays in the cache
+            elif erased:
+                mark = store.mark()
             if progress is not None and len(maker.row_start) % _EVERY == 0:
                 done = entry.place.offset >> 20 if single else len(maker.origins) - 1
                 progress("reading rows", min(done, total - 1), total)
@@ -180,6 +192,8 @@ def _read(path: str, format: str, problems: Problems, store: Store, progress: Pr
         origins=tuple(maker.origins),
         groups=tuple(maker.groups),
         unreadable=tuple(map(_noted, problems.kept, problems.ids)),
+        erased=maker.erased,
+        tombstones=erased.digest,
     )
     return SampleTable(head, maker.columns(), Path(path).stem)
 
@@ -191,9 +205,10 @@ def _noted(error: PumiceError, id: str | None) -> tuple[str, int | None, str, st
 
 
 class _Maker:
-    """Columns that grow row by row."""
+    """Columns that grow row by row, without the rows that are erased."""
 
-    def __init__(self) -> None:
+    def __init__(self, tombstones: Tombstones) -> None:
+        self.tombstones, self.erased = tombstones, 0
         self.row_file, self.row_origin, self.group = array("i"), array("i"), array("i")
         self.row_start, self.row_length, self.row_number = array("q"), array("q"), array("q")
         self.row_form, self.row_given = array("B"), array("B")
@@ -210,9 +225,13 @@ class _Maker:
         self.groups: dict[str, int] = {}
         self.pictures: dict[Named, int] = {}
 
-    def add(self, entry: Entry) -> None:
-        """One more row."""
+    def add(self, entry: Entry) -> bool:
+        """One more row; False where it is erased."""
         draft = entry.draft
+        digest = row_digest(draft, entry.images)
+        if self.tombstones and self.tombstones.has(digest, named(entry.images)):
+            self.erased += 1
+            return False
         self.row_file.append(self.files.setdefault(entry.place.file, len(self.files)))
         self.row_start.append(entry.place.offset)
         self.row_length.append(entry.place.length)
@@ -235,10 +254,11 @@ class _Maker:
         self.rights.append(self._rights(draft.rights))
         group = draft.rights.dataset or _group(entry.images)
         self.group.append(self.groups.setdefault(group, len(self.groups)))
-        self.digest += _digest(draft, entry.images)
+        self.digest += digest
         for image in entry.images:
             self.uses.append(self._picture(image, len(self.row_start) - 1))
         self.use_start.append(len(self.uses))
+        return True
 
     def _rights(self, rights: Rights) -> int:
         number = self.told.setdefault(rights, len(self.told))
@@ -283,6 +303,11 @@ def _name(image: Named) -> str:
     return image if isinstance(image, str) else image.name
 
 
+def named(images: tuple[Named, ...]) -> list[str]:
+    """The names of those pictures that lie in the image folder."""
+    return [_name(image) for image in images if not isinstance(image, ImageRef)]
+
+
 def _group(images: tuple[Named, ...]) -> str:
     """The data set of a row that names none: the folder of its first picture, at most two levels."""
     if not images:
@@ -292,8 +317,13 @@ def _group(images: tuple[Named, ...]) -> str:
     return "/".join(_name(images[0]).split("/")[:-1][:2]) or "."
 
 
-def _digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
-    """16 bytes that stand for what a row says: its id, words, pictures' names, boxes, rejected answer."""
+def row_digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
+    """16 bytes that stand for what a row says: its id, words, pictures' names, boxes, rejected answer.
+
+    BLAKE2b over JSON (as Python writes it, with spaces and in ASCII): ``[id, [[role, part, ...], ...],
+    [name, ...], [[x1, y1, x2, y2, phrase, image], ...]]``, the rejected answer behind it where there is one.
+    A part is text, or the number of a picture; the name of a video is ``["video", name]``.
+    """
     words = [
         [message.role, *[part.text if isinstance(part, Text) else part.index for part in message.parts]]
         for message in draft.messages
@@ -370,7 +400,7 @@ def _still(table: SampleTable) -> SampleTable | None:
     """The table with its files' present stamps, if they hold what they held; else None."""
     head = table.head
     content = content_files(head.path, head.format)
-    if tuple(map(str, content)) != head.content:
+    if tuple(map(str, content)) != head.content or read_tombstones(content).digest != head.tombstones:
         return None
     stamps = tuple(stamp_of(file) for file in content)
     if stamps != head.stamps:

@@ -76,8 +76,9 @@ class SourceSummary:
 
     The loss is a mean over supervised tokens, so that is the source's weight in the gradient. ``sha256`` is
     the file's (of shards and folders, see ``formats.digest_of``). ``refused`` rows were left out since they
-    cannot be used, of ``allow_bad`` that may be; ``rows`` counts them too. ``licences`` count those of the
-    rows used; ``licence``, ``attribution`` and ``url`` are what the source says for rows that say nothing.
+    cannot be used, of ``allow_bad`` that may be; ``rows`` counts them too. It counts no ``erased`` ones
+    (``data.tombstones``). ``licences`` count those of the rows used; ``licence``, ``attribution`` and ``url``
+    are what the source says for rows that say nothing.
     """
 
     source: str
@@ -99,6 +100,7 @@ class SourceSummary:
     licences: list[LicenceCount] = field(default_factory=list)
     attribution: str | None = None
     url: str | None = None
+    erased: int = 0
 
 
 def read_mixture(
@@ -200,6 +202,7 @@ def summarise(
                 licences=count_licences(table, chosen),
                 attribution=source.attribution,
                 url=source.url,
+                erased=table.head.erased,
             )
         )
         start = stop

@@ -47,10 +47,15 @@ class Samples(Sequence[Sample]):
 
     def take(self, places: IntArray) -> Iterator[Sample]:
         """The samples at some places, int64 [any] that rise, each file read in one go."""
+        for table, rows in self.rows_at(places):
+            yield from table.read(rows.tolist())
+
+    def rows_at(self, places: IntArray) -> Iterator[tuple[SampleTable, IntArray]]:
+        """Tables, and the rows of each that stand at some places, int64 [any] that rise."""
         start = 0
         for table, rows in self.parts:
             here = places[(places >= start) & (places < start + len(rows))] - start
-            yield from table.read(rows[here].tolist())
+            yield table, rows[here]
             start += len(rows)
 
     def without(self, places: IntArray) -> Samples:

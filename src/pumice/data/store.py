@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,6 +47,19 @@ class Store:
         place = self._append(ROWS, data, "")
         self._handles[ROWS].write(b"\n")
         return place
+
+    def mark(self) -> dict[str, int]:
+        """How far each file is, for ``back_to``."""
+        return {name: handle.tell() for name, handle in self._handles.items()}
+
+    def back_to(self, mark: Mapping[str, int]) -> None:
+        """Take out what was added since ``mark``."""
+        for name, handle in self._handles.items():
+            if handle.tell() != mark.get(name, 0):
+                handle.truncate(mark.get(name, 0))
+                handle.seek(0, 2)
+        end = mark.get(PICTURES, 0)
+        self._known = {digest: place for digest, place in self._known.items() if place.offset < end}
 
     def close(self) -> None:
         """Write out what was added; it can be read from then on."""

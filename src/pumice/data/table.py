@@ -84,7 +84,8 @@ class Head:
     ``content`` are the files it consists of and ``sha256`` stands for what is in them; ``files`` are those
     that rows and pictures are read from (of a table in columns, what was taken out of it). ``stamps`` are
     those of ``content``, ``file_stamps`` those of ``files``. ``unreadable`` are rows that are in no column
-    since they could not be understood: file, row, place in the row, what is wrong, what to do, id.
+    since they could not be understood: file, row, place in the row, what is wrong, what to do, id. ``erased``
+    rows are in no column either, ``tombstones`` stands for what says so (``data.tombstones``).
     """
 
     path: str
@@ -97,6 +98,8 @@ class Head:
     origins: tuple[str, ...]
     groups: tuple[str, ...]
     unreadable: tuple[tuple[str, int | None, str, str, str, str | None], ...] = ()
+    erased: int = 0
+    tombstones: str = ""
 
 
 @dataclass(frozen=True, eq=False)

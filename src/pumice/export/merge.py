@@ -20,6 +20,7 @@ from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import RECORD
 from pumice.model.limits import limits
+from pumice.model.lineage import derived, parent_of, write_lineage
 from pumice.model.loading import load, read_pieces
 from pumice.model.lora import adapter_tensors
 from pumice.model.pieces import AUTO, Pieces, join, stored_type
@@ -108,6 +109,7 @@ def merge(
     pieces = source.pieces(merge=True)
     own_type = _NAMES[stored_type(pieces.language.tensors)] if dtype == AUTO else dtype
     lineage, notes = _lineage(source)
+    record = derived("merge", source.parents(), dtype=own_type)
     active = _active(source, check_dtype)
     checkpoint = join(pieces, dtype=check_dtype, attention=AUTO, device="cpu")
     merged = compare(active, evidence(checkpoint, active.ids), check_dtype, _MERGED)
@@ -122,6 +124,7 @@ def merge(
     def write(place: Path) -> None:
         write_layout(*checkpoint, place, own_type, shard_bytes)
         write_json(place / RECORD, {**read_json(place / RECORD), "lineage": lineage})
+        write_lineage(place, record)
 
     def check(place: Path) -> None:
         again = load(place, dtype=own_type, template=word)
@@ -159,6 +162,16 @@ class _Source:
     def adapter(self) -> Adapter | None:
         """Its record; None for the original's layout, which has none."""
         return Adapter.read(self.folder) if is_adapter(self.folder) else None
+
+    def parents(self) -> dict[str, dict[str, Any]]:
+        """The adapter and what it is added to, for the record of the whole model."""
+        adapter = self.adapter
+        if adapter is None:
+            given = {"language": self.base, "vision": self.vision}
+            bases = {part: place for part, place in given.items() if place is not None}
+        else:
+            bases = find_bases(adapter, self.base, self.vision)
+        return {part: parent_of(place) for part, place in {"adapter": self.folder, **bases}.items()}
 
     def pieces(self, *, merge: bool) -> Pieces:
         """What the model is made of, with the adapter in it or without."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pumice.errors import UsageError, suggest
 from pumice.export.original import write_original
@@ -13,10 +14,12 @@ from pumice.export.verify import Evidence, compare, evidence, read_back, transfo
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.limits import limits
+from pumice.model.lineage import derived, parent_of, write_lineage
 from pumice.model.loading import load
 from pumice.model.pieces import Checkpoint
 from pumice.model.save import SHARD_BYTES, write_checkpoint, write_layout
 from pumice.model.weights import DTYPES, read_json
+from pumice.quarantine import check_quarantine
 
 FORMATS = ("hf", "llava")
 """``hf``: transformers' LLaVA or LLaVA-NeXT; ``llava``: the original's."""
@@ -88,6 +91,7 @@ def export(
             f"there is no dtype {check_dtype!r}", where="check_dtype", remedy=suggest(check_dtype, DTYPES)
         )
     source, target = find_checkpoint(model), Path(out).expanduser()
+    check_quarantine(source)
     if target.exists() and target.resolve() == source.resolve():
         raise UsageError(
             "the export would replace its own source", where=str(out), remedy="name another folder"
@@ -112,7 +116,14 @@ def export(
     notes += [f"{limit.what}." for limit in limits(checkpoint.model)] if format == "hf" else []
     checkpoint.model.to(dtype=DTYPES[check_dtype])
     before = evidence(checkpoint)
-    write = _writer(checkpoint, format, own_type, vision, shard_bytes, notes)
+    parents = {"model": parent_of(source)}
+    parents |= {
+        part: parent_of(find_checkpoint(place))
+        for part, place in (("vision", tower), ("language", base))
+        if place is not None
+    }
+    lineage = derived("export", parents, format=format, dtype=own_type)
+    write = _writer(checkpoint, format, own_type, vision, shard_bytes, notes, lineage)
     name = checkpoint.model.config.template
     del checkpoint
     found: list[Evidence] = []
@@ -147,6 +158,7 @@ def _writer(
     vision: str | Path | None,
     shard_bytes: int,
     notes: list[str],
+    lineage: Mapping[str, Any],
 ) -> Callable[[Path], None]:
     """What fills the new folder; it lets go of the model when it is done."""
     held = [checkpoint]
@@ -157,6 +169,7 @@ def _writer(
             write_layout(model, tokenizer, processor, place, dtype, shard_bytes)
         else:
             notes.extend(write_original(model, tokenizer, processor, place, dtype, vision, shard_bytes))
+        write_lineage(place, lineage)
 
     return write
 

@@ -67,7 +67,7 @@ def video_info(path: Path, *, max_pixels: int = MAX_PIXELS, where: str | None = 
         MissingExtraError: it is a video file and PyAV is not installed.
     """
     if path.is_dir():
-        return VideoInfo(path, "folder", len(_frame_files(path, where)), None)
+        return VideoInfo(path, "folder", len(folder_files(path, where)), None)
     try:
         with opened(path, where) as image:
             check_size(image.size, path, max_pixels=max_pixels, where=where)
@@ -115,7 +115,7 @@ def video_files(info: VideoInfo, indices: Sequence[int], *, where: str | None = 
     """
     if info.kind != "folder":
         return [info.path]
-    files = _frame_files(info.path, where)
+    files = folder_files(info.path, where)
     if len(files) != info.frames:
         raise ImageError(
             f"{info.path} has {len(files)} frames, and had {info.frames}",
@@ -140,7 +140,7 @@ def read_frames(
     assert list(indices) == sorted(indices), "frames are read in order"
     assert not indices or 0 <= indices[0] <= indices[-1] < info.frames, "frames outside the video"
     if info.kind == "folder":
-        files = _frame_files(info.path, where)
+        files = folder_files(info.path, where)
         found: Iterable[Image.Image] = (
             open_image(files[index], max_pixels=max_pixels, where=where) for index in sorted(set(indices))
         )
@@ -204,7 +204,7 @@ def _repeated(frames: Iterable[Image.Image], indices: Sequence[int]) -> Iterator
         yield frame
 
 
-def _frame_files(folder: Path, where: str | None) -> list[Path]:
+def folder_files(folder: Path, where: str | None) -> list[Path]:
     """A folder's frames in the order of the numbers in their names (frame-2 before frame-10)."""
     try:
         names = [item.name for item in folder.iterdir() if not item.name.startswith(".")]

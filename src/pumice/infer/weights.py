@@ -27,7 +27,12 @@ _PLAIN = ("vision", "tower", "projector", "connector", "image_newline", "norm", 
 
 
 def load_to_answer(
-    folder: str | Path, weights: Weights | None = None, *, template: str | None = None, device: str = "cpu"
+    folder: str | Path,
+    weights: Weights | None = None,
+    *,
+    template: str | None = None,
+    device: str = "cpu",
+    allow_quarantined: bool = False,
 ) -> Checkpoint:
     """Load a model that only answers.
 
@@ -37,6 +42,7 @@ def load_to_answer(
             ``int4``. None for those of ``chosen_weights``.
         template: as for ``load``.
         device: where to.
+        allow_quarantined: as for ``load``.
 
     Raises:
         CheckpointError: as ``load``; or the folder's weights are quantised in another way.
@@ -46,7 +52,14 @@ def load_to_answer(
     form: Form | None = None
     if chosen in ("int8", "int4") or (chosen == "bf16" and torch.device(device).type == "cpu"):
         form = chosen
-    found = load(folder, dtype=DTYPES.get(chosen, "bfloat16"), form=form, template=template, device=device)
+    found = load(
+        folder,
+        dtype=DTYPES.get(chosen, "bfloat16"),
+        form=form,
+        template=template,
+        device=device,
+        allow_quarantined=allow_quarantined,
+    )
     tile_tower(found.model.tower)
     return found
 

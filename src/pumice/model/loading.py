@@ -12,6 +12,7 @@ from pumice.model.layout import layout_pieces
 from pumice.model.original import original_pieces
 from pumice.model.pieces import AUTO, Checkpoint, Pieces, join
 from pumice.model.quantized.forms import Form
+from pumice.quarantine import check_quarantine
 
 
 def load(
@@ -24,6 +25,7 @@ def load(
     vision: str | Path | None = None,
     base: str | Path | None = None,
     form: Form | None = None,
+    allow_quarantined: bool = False,
 ) -> Checkpoint:
     """Read a LLaVA model from a folder or from the Hugging Face hub.
 
@@ -43,12 +45,14 @@ def load(
             adapter that was trained on a whole checkpoint, that one.
         form: of the language model's linear layers (``pumice.model.quantized``), for a model that only
             answers; ``dtype`` is then of all else.
+        allow_quarantined: load weights all the same that must not be used (``pumice.quarantine``).
 
     Returns:
         ``Checkpoint``: model (in evaluation mode), tokenizer, image processor.
 
     Raises:
         CheckpointError: a file, key, shape or option that does not fit.
+        QuarantinedError: the folder, or what an adapter was trained on, must not be used.
         TemplateError: no template has the name that was given.
     """
     folder = find_checkpoint(name)
@@ -60,6 +64,7 @@ def load(
         name=title,
         vision=None if vision is None else find_checkpoint(vision),
         base=None if base is None else find_checkpoint(base),
+        allow_quarantined=allow_quarantined,
     )
     checkpoint = join(pieces, dtype=dtype, attention=attention, device=device, form=form)
     if is_adapter(folder):
@@ -75,6 +80,7 @@ def read_pieces(
     vision: Path | None = None,
     base: Path | None = None,
     merge: bool = True,
+    allow_quarantined: bool = False,
 ) -> Pieces:
     """The pieces of a folder of any kind; the arguments are those of ``load``.
 
@@ -83,17 +89,25 @@ def read_pieces(
         template, vision, base: see ``load``.
         name: the checkpoint's name, in which a published one is known.
         merge: whether an adapter is added to the language model's weights as they are read.
+        allow_quarantined: see ``load``.
 
     Raises:
         CheckpointError: a file, key, shape or option that does not fit.
+        QuarantinedError: see ``load``.
     """
+    if not allow_quarantined:
+        for place in (folder, base, vision):
+            if place is not None:
+                check_quarantine(place)
     kind = kind_of(folder)
     if kind == "adapter":
         adapter = Adapter.read(folder)
         return adapter_pieces(
             adapter,
             find_bases(adapter, base, vision),
-            lambda place, word: read_pieces(place, template=word, name=place.name),
+            lambda place, word: read_pieces(
+                place, template=word, name=place.name, allow_quarantined=allow_quarantined
+            ),
             template=template,
             name=name,
             merge=merge,

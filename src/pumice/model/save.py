@@ -9,7 +9,7 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
 from pumice.model.layout import NEXT, RECORD, activation
 from pumice.model.limits import card, limits
+from pumice.model.lineage import write_lineage
 from pumice.model.loading import load_model
 from pumice.model.names import to_disk
 from pumice.model.parts import torch_dtype
@@ -52,6 +53,7 @@ def save_model(
     *,
     dtype: str = "bfloat16",
     shard_bytes: int = SHARD_BYTES,
+    lineage: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model so that transformers loads ``folder``: ``LlavaForConditionalGeneration`` or, of a model
     that cuts pictures into tiles, ``LlavaNextForConditionalGeneration``.
@@ -72,14 +74,19 @@ def save_model(
         folder: where to; its parents are made.
         dtype: of the weights on disk: ``float32``, ``bfloat16`` or ``float16``.
         shard_bytes: the most that one weight file holds.
+        lineage: where the weights come from (``model.lineage``); None writes no record.
 
     Raises:
         CheckpointError: an unknown dtype, or ``folder`` is something other than a checkpoint.
     """
     torch_dtype(dtype)
-    write_checkpoint(
-        Path(folder), lambda place: write_layout(model, tokenizer, processor, place, dtype, shard_bytes)
-    )
+
+    def write(place: Path) -> None:
+        write_layout(model, tokenizer, processor, place, dtype, shard_bytes)
+        if lineage is not None:
+            write_lineage(place, lineage)
+
+    write_checkpoint(Path(folder), write)
 
 
 def write_layout(

@@ -22,6 +22,7 @@ from pumice.model import Checkpoint, VisionLanguageModel
 from pumice.model.adapter import BasePart
 from pumice.model.adapter_save import save_adapter
 from pumice.model.attach import Attached, new_config, require_extras, target_names
+from pumice.model.lineage import write_lineage
 from pumice.model.lora import ADAPTER_CONFIG
 from pumice.model.nf4 import Quantization
 from pumice.model.save import write_checkpoint
@@ -73,6 +74,7 @@ def finish(
     folder: Path | None,
     base: Mapping[str, BasePart],
     lineage: Mapping[str, Any],
+    record: Mapping[str, Any] | None,
     *,
     tower: bool,
 ) -> None:
@@ -83,9 +85,10 @@ def finish(
         checkpoint: the model with them, its tokenizer and image processor.
         folder: where to; None writes nothing.
         base, lineage, tower: see ``save_adapter``.
+        record: where it comes from (``model.lineage``); None writes none.
     """
     if folder is not None:
-        write_adapter(attached, checkpoint, folder, base, lineage, tower=tower)
+        write_adapter(attached, checkpoint, folder, base, lineage, record, tower=tower)
     attached.merge()
 
 
@@ -95,6 +98,7 @@ def write_adapter(
     folder: Path,
     base: Mapping[str, BasePart],
     lineage: Mapping[str, Any],
+    record: Mapping[str, Any] | None,
     *,
     tower: bool,
 ) -> None:
@@ -103,6 +107,8 @@ def write_adapter(
 
     def write(place: Path) -> None:
         save_adapter(place, model, attached, tokenizer, processor, base, lineage, tower=tower)
+        if record is not None:
+            write_lineage(place, record)
 
     write_checkpoint(folder, write, mark=ADAPTER_CONFIG)
 
@@ -124,12 +130,9 @@ def base_of(
         last = f"stages/{earlier[-1].name}/model"
         path = os.path.relpath(folder / last, folder / "stages" / stage.name / "adapter")
         return {"checkpoint": BasePart(last, path, weight_digests(folder / last))}
-    places = {"vision": parts.vision, "language": parts.language, "checkpoint": parts.checkpoint}
-    places |= {f"vision-{number}": place for number, place in enumerate(parts.more_vision, start=2)}
     return {
-        part: BasePart(str(facts["name"]), str(place.resolve()), facts["sha256"])
-        for part, facts in described.items()
-        if (place := places[part]) is not None
+        part: BasePart(str(described[part]["name"]), str(place.resolve()), described[part]["sha256"])
+        for part, place in parts.places().items()
     }
 
 
@@ -137,7 +140,7 @@ def _changed(earlier: Iterable[Stage]) -> bool:
     return any(part in stage.parts for stage in earlier for part in _OF_BASE)
 
 
-def lineage(recipe: Recipe, stage: Stage, steps: int) -> dict[str, Any]:
+def made_of(recipe: Recipe, stage: Stage, steps: int) -> dict[str, Any]:
     """How an adapter was made, for its record."""
     libraries = [name for name in ("peft", "bitsandbytes") if find_spec(name) is not None]
     return {

@@ -32,6 +32,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from pumice.errors import RunError
+from pumice.model.lineage import write_lineage
 from pumice.train.adamw import counts_on, rows_like
 from pumice.train.parallel import ALONE, Ranks
 from pumice.train.seals import broken, seal_file, seal_record, spare_threads
@@ -85,7 +86,14 @@ def copied_tensors(weights: Weights, optimizer: torch.optim.Optimizer) -> dict[s
 
 
 def write_state(
-    folder: Path, tensors: dict[str, Tensor], *, step: int, digest: str, seconds: float, keep: int
+    folder: Path,
+    tensors: dict[str, Tensor],
+    *,
+    step: int,
+    digest: str,
+    seconds: float,
+    keep: int,
+    lineage: Mapping[str, Any] | None = None,
 ) -> State:
     """Write the state of a single rank; of older ones, ``keep - 1`` stay.
 
@@ -96,6 +104,7 @@ def write_state(
         digest: the plan's.
         seconds: trained so far.
         keep: how many states stay, this one included.
+        lineage: where the weights come from (``model.lineage``); None writes no record.
 
     Raises:
         RunError: it cannot be written (a full disk, say); older states are untouched.
@@ -106,7 +115,7 @@ def write_state(
         save_file(tensors, partial / _FILE)
         # One thread: nobody waits for this, and the steps want the other cores.
         seals = {_FILE: seal_file(partial / _FILE)}
-        state = _publish(partial, step, digest, seconds, seals)
+        state = publish_state(partial, step, digest, seconds, seals, lineage)
     _drop_others(folder, step, keep)
     return state
 
@@ -121,6 +130,7 @@ def save_state(
     seconds: float,
     keep: int,
     ranks: Ranks = ALONE,
+    lineage: Mapping[str, Any] | None = None,
 ) -> State:
     """Write the state after ``step`` steps and return when it is there. All ranks call it together.
 
@@ -129,7 +139,9 @@ def save_state(
     """
     if ranks.alone:
         tensors = copied_tensors(weights, optimizer)
-        return write_state(folder, tensors, step=step, digest=digest, seconds=seconds, keep=keep)
+        return write_state(
+            folder, tensors, step=step, digest=digest, seconds=seconds, keep=keep, lineage=lineage
+        )
     with _writing(folder, step, lead=ranks.lead) as partial:
         if ranks.lead:
             shutil.rmtree(partial, ignore_errors=True)
@@ -143,7 +155,7 @@ def save_state(
         own = sorted(partial.glob(f"shard-{ranks.rank + 1:05d}-*.safetensors"))
         seals = ranks.gather({path.name: seal_file(path, threads) for path in own})
         if ranks.lead:
-            _publish(partial, step, digest, seconds, seals)
+            publish_state(partial, step, digest, seconds, seals, lineage)
         ranks.wait()
     if ranks.lead:
         _drop_others(folder, step, keep)
@@ -170,13 +182,22 @@ def _writing(folder: Path, step: int, *, lead: bool = True) -> Iterator[Path]:
         ) from error
 
 
-def _publish(partial: Path, step: int, digest: str, seconds: float, seals: Mapping[str, str]) -> State:
-    """Give a folder whose tensors are written its record and its name."""
+def publish_state(
+    partial: Path,
+    step: int,
+    digest: str,
+    seconds: float,
+    seals: Mapping[str, str],
+    lineage: Mapping[str, Any] | None,
+) -> State:
+    """Give a folder whose tensors are written its records and its name."""
     files = sorted(path.name for path in partial.glob("*.safetensors"))
     assert files == sorted(seals), "each file is sealed by the rank that wrote it"
     record = {"step": step, "plan": digest, "seconds": seconds, "files": files, "seals": dict(seals)}
     record["seal"] = seal_record(record)
     (partial / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    if lineage is not None:
+        write_lineage(partial, {**lineage, "kind": "state", "step": step}, weights=False)
     for path in partial.iterdir():
         with path.open("rb") as handle:
             os.fsync(handle.fileno())

@@ -69,6 +69,7 @@ class Terms:
         ranks: this process among those that train together.
         restart: begin again where steps were done and no state can be read; without it that is an error.
         to_restart: how one says so, for that error.
+        lineage: where the weights come from, for the record of each state; None writes none.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Terms:
     ranks: Ranks = ALONE
     restart: bool = False
     to_restart: str = "delete all of this training to begin it again"
+    lineage: Mapping[str, Any] | None = None
 
 
 class Training(Protocol):
@@ -135,7 +137,8 @@ def run_steps(training: Training, observer: Observer) -> float:
     ranks = terms.ranks
     saver: Saver | NoSaver = NoSaver()
     if terms.keep:
-        saver = Saver(terms.folder / "state", weights, optimizer, terms.digest, terms.keep, ranks)
+        states = terms.folder / "state"
+        saver = Saver(states, weights, optimizer, terms.digest, terms.keep, ranks, terms.lineage)
     step, before = _resume(training, observer)
     # Before the first step nothing is kept: the measurement at step 0 is made again.
     metrics = MetricsFile(terms.folder / "metrics.jsonl", step or -1) if ranks.lead else NoMetrics()

@@ -13,6 +13,7 @@ from pumice.errors import RunError
 from pumice.files import PARTIAL, write_json
 from pumice.licences import folder_licence
 from pumice.model.weights import weight_digests
+from pumice.quarantine import check_quarantine
 from pumice.recipes.compare import differences
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml
@@ -39,6 +40,12 @@ class Parts:
     more_vision: tuple[Path, ...] = ()
     checkpoint: Path | None = None
 
+    def places(self) -> dict[str, Path]:
+        """The folders that there are, by the names of their parts."""
+        named = {"vision": self.vision, "language": self.language, "checkpoint": self.checkpoint}
+        more = {f"vision-{number}": place for number, place in enumerate(self.more_vision, start=2)}
+        return {part: place for part, place in (named | more).items() if place is not None}
+
 
 def check_folder(folder: Path, recipe: str, resume: bool) -> None:
     """Refuse a folder that holds something else; with ``resume``, one that holds another recipe."""
@@ -56,6 +63,7 @@ def check_folder(folder: Path, recipe: str, resume: bool) -> None:
             "there is no run to resume", where=str(folder), remedy="leave --resume out to start it"
         )
     if exists:
+        check_quarantine(folder)
         _check_recipe(folder, recipe)
 
 
@@ -107,25 +115,24 @@ def _only_begun(folder: Path, recipe: str) -> bool:
 
 
 def describe_parts(recipe: Recipe, parts: Parts) -> dict[str, dict[str, Any]]:
-    """Name, folder, licence where it is told, and the SHA-256 of each weight file of all parts."""
+    """Name, folder, licence where it is told, and the SHA-256 of each weight file of all parts.
+
+    Raises:
+        QuarantinedError: a part must not be used.
+    """
     own = recipe.model
-    named = {
-        "vision": (own.vision, parts.vision),
-        "language": (own.language, parts.language),
-        "checkpoint": (own.checkpoint, parts.checkpoint),
-    }
-    for number, pair in enumerate(zip(own.more_vision, parts.more_vision, strict=True), start=2):
-        named[f"vision-{number}"] = pair
-    return {
-        part: {
-            "name": name,
+    names = {"vision": own.vision, "language": own.language, "checkpoint": own.checkpoint}
+    names |= {f"vision-{number}": name for number, name in enumerate(own.more_vision, start=2)}
+    described = {}
+    for part, place in parts.places().items():
+        check_quarantine(place)
+        described[part] = {
+            "name": names[part],
             "folder": place.name,
             "sha256": weight_digests(place),
             **_licence(place),
         }
-        for part, (name, place) in named.items()
-        if place is not None
-    }
+    return described
 
 
 def _licence(place: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ from pumice.train.adapters import (
     check_extras,
     check_targets,
     finish,
-    lineage,
+    made_of,
     write_adapter,
 )
 from pumice.train.arithmetic import Arithmetic
@@ -52,6 +52,7 @@ from pumice.train.checkpoint import list_states
 from pumice.train.energy import machine_counters, metered
 from pumice.train.keeping import check_room, keep_features, kept_views
 from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
+from pumice.train.lineage import StageLineage, parents_of, write_stage_lineage
 from pumice.train.losses import Context, computes_half, filled
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step, return_memory
@@ -173,8 +174,9 @@ def train(
             for other in galleries.values():
                 if other is not pictures:
                     other.forget()  # the tower may train before they are needed again, and they take room
-            base = partial(base_of, recipe, stage, described, parts, folder)
-            _run_one(running, stage, ready, pictures, base)
+            before = partial(base_of, recipe, stage, described, parts, folder)
+            begins = partial(parents_of, recipe, stage, described, parts, folder)
+            _run_one(running, stage, ready, pictures, before, begins)
             ready.forget()
             pictures.let_go()
     except (Interrupted, KeyboardInterrupt) as error:
@@ -259,6 +261,7 @@ def _run_one(
     ready: Prepared,
     pictures: Pictures,
     base: Callable[[], dict[str, BasePart]],
+    begins: Callable[[], dict[str, dict[str, Any]]],
 ) -> None:
     """One stage: skipped with its weights loaded if it was finished before, else trained and saved."""
     recipe, folder, ranks, observer = running.recipe, running.folder, running.ranks, running.observer
@@ -284,9 +287,12 @@ def _run_one(
             _drop_states(place)  # of a run that was killed just before it did so
         return
     attend(model, stage)
+    lineage = None
     if ranks.lead:
         place.mkdir(parents=True, exist_ok=True)
         ready.plan.save(place / "plan.json")
+        cache = folder.parent / CACHE_FOLDER
+        lineage = write_stage_lineage(recipe, stage, ready, begins(), running.record, folder, cache, observer)
     lean = begin_lean(model, stage, ranks, place)
     context = Context(stage, pictures, ready.position_ids_4, ranks, lays_flat(model, stage, ranks.device))
     validator = None
@@ -331,9 +337,10 @@ def _run_one(
         recipe.seed,
         running.stop,
         Arithmetic(shape, stage, additions, kept is not None, context.flat, partly, trimmed_of(model, stage)),
-        _best(running, stage, worker, attached, base, lean),
+        _best(running, stage, worker, attached, base, lean, lineage),
         _asking(running, stage, worker),
         restart=running.restart,
+        lineage=None if lineage is None else lineage.record,
     )
     return_memory()
     # Of a stage that goes on, nothing tells what it took before.
@@ -348,13 +355,14 @@ def _run_one(
     set_attention(model.lm, "auto")
     saved = place / "model"
     if attached is not None:
-        made = lineage(recipe, stage, len(ready.plan))
+        made = made_of(recipe, stage, len(ready.plan))
         target = place / "adapter" if ranks.lead else None
-        finish(attached, running.whole, target, base(), made, tower="vision" in stage.parts)
+        record = None if lineage is None else lineage.of("adapter", len(ready.plan))
+        finish(attached, running.whole, target, base(), made, record, tower="vision" in stage.parts)
         observer.on_saved(stage, place / "adapter")
-    if ranks.lead:
+    if lineage is not None:
         # float32: the next stage and an exact resume go on from what is written here.
-        save_model(*running.whole, saved, dtype="float32")
+        save_model(*running.whole, saved, dtype="float32", lineage=lineage.of("stage", len(ready.plan)))
     ranks.wait()
     running.record["stages"].append(
         {
@@ -384,6 +392,7 @@ def _best(
     attached: Attached | None,
     base: Callable[[], dict[str, BasePart]],
     lean: Lean,
+    lineage: StageLineage | None,
 ) -> Best | None:
     """What keeps the best model of a stage, where its recipe asks for one."""
     if stage.validation is None or not stage.validation.keep_best:
@@ -391,12 +400,13 @@ def _best(
     recipe, whole = running.recipe, running.whole
 
     def write(folder: Path, step: int) -> None:
+        record = None if lineage is None else lineage.of("best", step)
         with lean.exact():
             if attached is None:
-                save_model(*whole, folder, dtype="float32")
+                save_model(*whole, folder, dtype="float32", lineage=record)
             else:
-                made = lineage(recipe, stage, step)
-                write_adapter(attached, whole, folder, base(), made, tower="vision" in stage.parts)
+                made, tower = made_of(recipe, stage, step), "vision" in stage.parts
+                write_adapter(attached, whole, folder, base(), made, record, tower=tower)
 
     place = running.folder / "stages" / stage.name / "best"
     before = running.record["best"].get(stage.name)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ class Saver:
         digest: the plan's.
         keep: how many states stay, the newest.
         ranks: this process among all.
+        lineage: where the weights come from, for the record of each state; None writes none.
     """
 
     folder: Path
@@ -41,6 +44,7 @@ class Saver:
     digest: str
     keep: int
     ranks: Ranks
+    lineage: Mapping[str, Any] | None = None
     _thread: threading.Thread | None = field(default=None, init=False)
     _error: Exception | None = field(default=None, init=False)
 
@@ -65,6 +69,7 @@ class Saver:
                 seconds=seconds,
                 keep=self.keep,
                 ranks=self.ranks,
+                lineage=self.lineage,
             )
             return
         tensors = copied_tensors(self.weights, self.optimizer)
@@ -105,7 +110,15 @@ class Saver:
 
     def _write(self, tensors: dict[str, Tensor], step: int, seconds: float) -> None:
         try:
-            write_state(self.folder, tensors, step=step, digest=self.digest, seconds=seconds, keep=self.keep)
+            write_state(
+                self.folder,
+                tensors,
+                step=step,
+                digest=self.digest,
+                seconds=seconds,
+                keep=self.keep,
+                lineage=self.lineage,
+            )
         except Exception as error:  # raised again where the steps are
             self._error = error
 

@@ -5,7 +5,7 @@ The loss is per supervised token over all parts of a step, however its rows are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class StageRun:
     """All a stage needs; ``lengths`` are the tokens of each of the data's samples, int64 [samples].
 
     ``keeps`` says that states are saved; only a run that is timed and then thrown away does without.
-    ``restart`` is that of ``loop.Terms``.
+    ``restart`` and ``lineage`` are those of ``loop.Terms``.
     """
 
     context: Context
@@ -49,6 +49,7 @@ class StageRun:
     asking: Asking | None = None
     keeps: bool = True
     restart: bool = False
+    lineage: Mapping[str, Any] | None = None
 
     def row_tokens(self, step: int) -> list[int]:
         """Tokens of each row of a step."""
@@ -87,6 +88,7 @@ class StageTraining:
             ranks=run.context.ranks,
             restart=run.restart,
             to_restart="add --restart-stage to begin the stage again",
+            lineage=run.lineage,
         )
 
     def factor(self, step: int) -> float:
