@@ -54,7 +54,7 @@ def check_quarantine(folder: Path) -> None:
     raise QuarantinedError(
         f"the weights are quarantined: {'; '.join(dict.fromkeys(reasons))}",
         where=str(marker),
-        remedy=f"{remedy}; a person who must look at them adds --allow-quarantined (pumice chat, pumice look)",
+        remedy=f"{remedy}; who must look at them adds --allow-quarantined (pumice chat, pumice look)",
     )
 
 

@@ -125,16 +125,31 @@ def small_data(name: str, changes: Sequence[Change]) -> list[str]:
 
     full, little = (load_recipe(name, changes, small=small) for small in (False, True))
     return [
-        f"--small: data.{key}.file is {_near(little.data[key].file)}, not {_near(source.file)}"
+        f"--small: data.{key}.file is {near(little.data[key].file)}, not {near(source.file)}"
         for key, source in full.data.items()
         if "${" not in source.file and key in little.data and little.data[key].file != source.file
     ]
 
 
-def _near(file: str) -> str:
+def near(file: str) -> str:
     """A path as one would type it here."""
-    near = os.path.relpath(file) if os.path.isabs(file) else file
-    return file if near.startswith("..") else near
+    from_here = os.path.relpath(file) if os.path.isabs(file) else file
+    return file if from_here.startswith("..") else from_here
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UsageError: the name is none.
+    """
+    if not name or name in (".", "..") or any(c in name for c in "/\\"):
+        raise UsageError(
+            f"{name!r} cannot name a run",
+            where="--name",
+            remedy="give one folder name; --runs is where it goes",
+        )
+    return runs / name
 
 
 def nearest_beside(path: Path) -> str:

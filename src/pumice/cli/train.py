@@ -23,8 +23,10 @@ from pumice.cli.opening import (
     SetOption,
     allowing,
     changes_of,
+    near,
     nearest_beside,
     open_recipe,
+    run_folder,
     small_data,
     trying,
 )
@@ -51,6 +53,7 @@ EPILOG = examples(
     ("ten steps of each stage, on the data itself", "pumice train tiny --data data/easy --steps 10"),
     ("curves for TensorBoard, too", "pumice train tiny --data data/easy --log tensorboard"),
     ("go on after Ctrl-C", "pumice train tiny --data data/easy --resume"),
+    ("again without rows that were erased", "pumice train runs/a/recipe.yaml --name b --reuse runs/a"),
 )
 
 
@@ -106,6 +109,22 @@ def train(
             help="With --resume: begin a stage again, with its steps lost, where no state of it can be read.",
         ),
     ] = False,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(
+            "--reuse",
+            metavar="RUN",
+            help="Take the stages of an earlier run that would come out the same, bit for bit.",
+        ),
+    ] = None,
+    keep_plan: Annotated[
+        bool,
+        typer.Option(
+            "--keep-plan",
+            help="With --reuse: keep RUN's steps, without rows erased since, and go on from its last state "
+            "before the first (docs/lineage.md).",
+        ),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -148,6 +167,10 @@ def train(
             where="--restart-stage",
             remedy="add --resume, or leave it out",
         )
+    if keep_plan and reuse is None:
+        raise UsageError(
+            "there is no plan to keep", where="--keep-plan", remedy="name the run that has it: --reuse RUN"
+        )
     from pumice.cli.ranks import first_alone, joined
 
     check_logs(log or ())
@@ -160,7 +183,7 @@ def train(
             for text in small_data(recipe, changes_of(words, changes, seed)):
                 note(f"Note: {text}.")
         trial = steps is not None
-        folder = _run_folder(runs, name or f"{loaded.name}{'-small' * small}{'-trial' * trial}")
+        folder = run_folder(runs, name or f"{loaded.name}{'-small' * small}{'-trial' * trial}")
         if steps is not None:
             loaded = trying(loaded, steps)
             if ranks is None or ranks.lead:
@@ -175,20 +198,25 @@ def train(
         command = _command(
             typed, data, name, runs, changes, small, steps, no_eval, allow_bad, split, log or ()
         )
+        if reuse is not None:
+            command += f" --reuse {shlex.quote(str(reuse))}" + " --keep-plan" * keep_plan
         without = "--no-eval" if resume else "--set evaluation=null"
         asked = None if no_eval else open_asked(loaded, without)
-        start = Start(folder, command, resume, restart_stage)
+        start = Start(folder, command, resume, restart_stage, reuse, keep_plan)
         _carry_out(loaded, start, asked, ranks, log or ())
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a run is, the command that starts it, whether it goes on, and ``--restart-stage``."""
+    """Where a run is, the command that starts it, whether it goes on, and ``--restart-stage``, ``--reuse``,
+    ``--keep-plan``."""
 
     folder: Path
     command: str
     resume: bool
     restart: bool
+    reuse: Path | None
+    keep_plan: bool
 
 
 def _carry_out(
@@ -238,6 +266,7 @@ def _train(
     _check_files(recipe)
     from pumice.cli.ranks import first_alone
     from pumice.train.parallel import ALONE
+    from pumice.train.reuse import Reuse
     from pumice.train.run import train
 
     watch = RunWatch(stopping, peak=partial(_peak, ranks))
@@ -257,6 +286,7 @@ def _train(
             stop=stopping.asked_at_step,
             ranks=ranks or ALONE,
             ask=ask,
+            reuse=None if start.reuse is None else Reuse(start.reuse, start.keep_plan),
         )
     finally:
         watch.close()
@@ -313,25 +343,9 @@ def _finish(folder: Path, asked: Asked | None) -> None:
     questions = asked.questions if asked is not None else None
     shown = next((q for q in questions.questions if q.image), None) if questions is not None else None
     if questions is not None and shown is not None and shown.image is not None:
-        image, words = _near(questions.image_root / shown.image), shown.text.split("\n")[0]
+        image, words = near(str(questions.image_root / shown.image)), shown.text.split("\n")[0]
     ask = shlex.join(["pumice", "chat", str(folder / "model"), "--image", image, words])
     commands(("ask the model", ask), ("see curves, scores and pictures", f"open {page} in a browser"))
-
-
-def _near(path: Path) -> str:
-    """The path as one would type it here."""
-    near = os.path.relpath(path)
-    return str(path) if near.startswith("..") else near
-
-
-def _run_folder(runs: Path, name: str) -> Path:
-    if not name or name in (".", "..") or any(c in name for c in "/\\"):
-        raise UsageError(
-            f"{name!r} cannot name a run",
-            where="--name",
-            remedy="give one folder name; --runs is where it goes",
-        )
-    return runs / name
 
 
 def _command(

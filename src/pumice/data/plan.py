@@ -43,7 +43,8 @@ class Plan:
     ``epochs``, ``tokens``, ``supervised`` and ``slots`` are per step: the epoch it belongs to (from 0),
     its tokens, how many of them carry a loss, and the token places its rows take when all are padded to
     the longest (rounded up to a multiple of 8; parts of a step that is accumulated may take fewer).
-    ``digest`` stands for all inputs of ``build_plan``.
+    ``digest`` stands for all inputs of ``build_plan``. A step without rows, of a plan with holes
+    (``data.holes``), changes no weight.
     """
 
     steps: tuple[Step, ...]
@@ -191,7 +192,7 @@ def build_plan(
         epochs=tuple(of_epoch),
         tokens=tuple(int(tokens[indices].sum()) for indices in members),
         supervised=tuple(int(learnt[indices].sum()) for indices in members),
-        slots=tuple(_slots(step, tokens) for step in chosen),
+        slots=tuple(slots_of(step, tokens) for step in chosen),
         seed=seed,
         rows_per_step=rows_per_step,
         row_length=row_length,
@@ -244,9 +245,9 @@ def _unpacked(
     return steps
 
 
-def _slots(step: Step, tokens: IntArray) -> int:
+def slots_of(step: Step, tokens: IntArray) -> int:
     """Token places of a step's rows as ``collate`` pads them: to the longest one, rounded up."""
-    longest = max(sum(int(tokens[index]) for index in row) for row in step)
+    longest = max((sum(int(tokens[index]) for index in row) for row in step), default=0)
     return len(step) * (-(-longest // MULTIPLE) * MULTIPLE)
 
 

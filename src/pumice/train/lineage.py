@@ -27,7 +27,7 @@ from pumice.train.record import Parts
 
 HELD_OUT = "rows-held-out.npz"
 """Beside ``SEEN_FILE``: the rows that a stage measured itself on."""
-_CODE = ("pumice", "revision", "torch", "transformers", "python")
+CODE = ("pumice", "revision", "torch", "transformers", "python")
 MOST_THREADS = 8
 
 
@@ -94,7 +94,7 @@ def write_stage_lineage(
             "name": recipe.name,
             "sha256": hashlib.sha256(dump_recipe(recipe).encode()).hexdigest(),
         },
-        "code": {key: run.get(key) for key in _CODE},
+        "code": {key: run.get(key) for key in CODE},
         "data": {
             "root": seen.root,
             "rows": len(seen),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from pumice.data import mixture as mix
+from pumice.data.holes import Holes
 from pumice.data.plan import Plan, build_plan
 from pumice.data.preflight import Preflight, preflight
 from pumice.data.problems import Refusals
@@ -40,7 +41,10 @@ class CheckObserver(Protocol):
 
 @dataclass(slots=True)
 class Prepared:
-    """A stage that passed its checks; ``lengths`` are the tokens of each sample of ``data``."""
+    """A stage that passed its checks; ``lengths`` are the tokens of each sample of ``data``.
+
+    ``first_hole`` is the first step that lacks a row, of a plan with holes that has any.
+    """
 
     data: StageData
     plan: Plan
@@ -50,6 +54,7 @@ class Prepared:
     refused: list[dict[str, Any]]
     position_ids_4: torch.Tensor | None
     lengths: IntArray
+    first_hole: int | None = None
 
     def forget(self) -> None:
         """Drop what is remembered of the samples, for the stages that follow."""
@@ -67,8 +72,12 @@ def prepare(
     observer: CheckObserver,
     budget: Budget,
     cache: Path | None = None,
+    holes: Holes | None = None,
 ) -> Prepared:
-    """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good."""
+    """Read, check and count a stage's data, and decide its plan; ``cache`` keeps what pictures were good.
+
+    With ``holes`` the plan is that of an earlier run, without the rows that were erased since.
+    """
     template = resolve_template(stage.template or model.config.template, tokenizer)
     position_ids_4 = grounding_words(stage, tokenizer)
 
@@ -83,7 +92,7 @@ def prepare(
             budget=budget,
         )
 
-    refusals, first = refusals_of(recipe, stage), stage is recipe.stages[0]
+    refusals, is_first = refusals_of(recipe, stage), stage is recipe.stages[0]
     mixture = mix.read_mixture(
         [source_of(recipe, name) for name in stage.sources],
         seed=recipe.seed,
@@ -91,12 +100,21 @@ def prepare(
         progress=observer.on_check,
         refusals=refusals,
     )
+    places = None
+    if holes is not None:
+        mixture, places = holes.mixture(mixture)
     data = stage_data(mixture.samples)
-    checked = _checked(data, stage, model, pictures, observer, cache, refusals, first=first)
+    checked = _checked(data, stage, model, pictures, observer, cache, refusals, first=is_first)
     mixture, checked = mixture.without(checked.refused), checked.usable()
     data.samples = mixture.samples
     lengths = checked.lengths
-    plan = stage_plan(stage, mixture, checked, recipe.seed)
+    first = None if holes is None or places is None else holes.first(places)
+    if holes is not None and places is not None:
+        holes.check_whole(places, len(lengths))
+    if holes is not None and places is not None and first is not None:
+        plan = holes.plan(places, lengths, checked.supervised, fingerprint_of(mixture, stage))
+    else:
+        plan = stage_plan(stage, mixture, checked, recipe.seed)
     rows = _rows(stage, mixture, checked, refusals)
     validation = None
     held_out_rows: list[dict[str, Any]] = []
@@ -106,13 +124,13 @@ def prepare(
         source = dataclasses.replace(source, limit=min(limits, default=None))
         held_out = mix.read_mixture([source], seed=recipe.seed, cache_folder=cache, refusals=refusals)
         validation = stage_data(held_out.samples)
-        checked = _checked(validation, stage, model, pictures, observer, cache, refusals, first=first)
+        checked = _checked(validation, stage, model, pictures, observer, cache, refusals, first=is_first)
         held_out, checked = held_out.without(checked.refused), checked.usable()
         validation.samples = held_out.samples
         held_out_rows = _rows(stage, held_out, checked, refusals)
     check_grounding(stage, data, validation)
     refused = refused_rows(stage, refusals)
-    return Prepared(data, plan, validation, rows, held_out_rows, refused, position_ids_4, lengths)
+    return Prepared(data, plan, validation, rows, held_out_rows, refused, position_ids_4, lengths, first)
 
 
 def _rows(stage: Stage, mixture: mix.Mixture, checked: Preflight, refusals: Refusals) -> list[dict[str, Any]]:

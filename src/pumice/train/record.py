@@ -96,7 +96,7 @@ def _check_recipe(folder: Path, recipe: str) -> None:
 
 def _check_name(folder: Path, recipe: str) -> None:
     """RunError where a run is of a recipe of another name: their keys need not be compared."""
-    was, now = _read(folder).get("recipe"), read_yaml(recipe, "recipe", lines=False).value.get("name")
+    was, now = read_record(folder).get("recipe"), read_yaml(recipe, "recipe", lines=False).value.get("name")
     if was is not None and now is not None and was != now:
         raise RunError(
             f"this is a run of {was}, not of {now}",
@@ -143,7 +143,7 @@ def _licence(place: Path) -> dict[str, str]:
 
 def check_parts(folder: Path, parts: dict[str, dict[str, Any]]) -> None:
     """RunError where a run was begun with other weights; a record without hashes is not compared."""
-    earlier = _read(folder).get("parts", {})
+    earlier = read_record(folder).get("parts", {})
     for part, facts in parts.items():
         then = earlier.get(part, {}).get("sha256")
         if then is not None and then != facts["sha256"]:
@@ -162,7 +162,7 @@ def new_record(
     Raises:
         RunError: the record that is there cannot be read.
     """
-    earlier = _read(folder)
+    earlier = read_record(folder)
     session = begin_session(folder, command, ranks)
     return {
         "name": folder.name,
@@ -183,7 +183,12 @@ def new_record(
 
 def finished_stages(folder: Path) -> set[str]:
     """The stages that the record of a folder calls done."""
-    return {row["name"] for row in _finished(folder, _read(folder))}
+    return {row["name"] for row in finished_rows(folder)}
+
+
+def finished_rows(folder: Path) -> list[dict[str, Any]]:
+    """What the record of a folder says of the stages that are done."""
+    return _finished(folder, read_record(folder))
 
 
 def _finished(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -191,7 +196,7 @@ def _finished(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in record.get("stages", []) if (folder / str(row.get("model"))).exists()]
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """The record of a folder, with nothing in it where there is none.
 
     Raises:

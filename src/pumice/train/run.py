@@ -12,8 +12,7 @@ model built and a state saved.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from pumice.files import write_json, write_text
 from pumice.image.process import ImageProcessor, Mode
 from pumice.model import Checkpoint, VisionLanguageModel
 from pumice.model.adapter import BasePart
-from pumice.model.attach import Attached
 from pumice.model.attention import set_attention
 from pumice.model.geometry import model_geometry
 from pumice.model.save import load_model, save_model
@@ -43,16 +41,15 @@ from pumice.train.adapters import (
     check_targets,
     finish,
     made_of,
-    write_adapter,
 )
 from pumice.train.arithmetic import Arithmetic
 from pumice.train.attending import attend, check_attention, lays_flat
-from pumice.train.best import Ask, Asking, Best, check_kept
+from pumice.train.best import Ask, check_kept
 from pumice.train.checkpoint import list_states
 from pumice.train.energy import machine_counters, metered
 from pumice.train.keeping import check_room, keep_features, kept_views
-from pumice.train.lean import Lean, begin_lean, drop_frozen, make_lean, quantises
-from pumice.train.lineage import StageLineage, parents_of, write_stage_lineage
+from pumice.train.lean import begin_lean, drop_frozen, make_lean, quantises
+from pumice.train.lineage import parents_of, write_stage_lineage
 from pumice.train.losses import Context, computes_half, filled
 from pumice.train.machine import check_machine, compiled_layers, machine_notes, offloads
 from pumice.train.metrics import last_step, return_memory
@@ -65,13 +62,15 @@ from pumice.train.record import (
     Parts,
     check_folder,
     check_parts,
-    close,
     describe_parts,
+    finished_rows,
     finished_stages,
     new_record,
 )
 from pumice.train.reference import REFERENCE, read_references
 from pumice.train.remember import Budget
+from pumice.train.reuse import Reuse, keep_holes, own_holes
+from pumice.train.running import Running, asking_of, best_of, never_asked
 from pumice.train.sessions import end_session
 from pumice.train.sources import REFUSED, write_refused
 from pumice.train.stage import StageRun, run_stage
@@ -98,6 +97,7 @@ def train(
     ranks: Ranks = ALONE,
     ask: Ask | None = None,
     restart: bool = False,
+    reuse: Reuse | None = None,
 ) -> Path:
     """Run all stages of a recipe; returns the folder of the last stage's model.
 
@@ -114,6 +114,7 @@ def train(
         ranks: this process among those that train together (``join_ranks``).
         ask: asked about the model in training every ``evaluation.every`` steps, where the recipe says so.
         restart: with ``resume``: begin a stage again of which steps were done and no state can be read.
+        reuse: an earlier run from which is taken what would come out the same.
 
     Raises:
         PumiceError: anything a user can mend; nothing was written if it happened before the first step.
@@ -137,8 +138,21 @@ def train(
     budget = Budget(RENDERED_BYTES)
     if not ranks.lead:
         ranks.wait()  # the first one reads all files and keeps what it found for the others
+    holes = {stage.name: own_holes(folder, stage) for stage in recipe.stages}
+    if reuse is not None and not resume:
+        holes = {stage.name: reuse.holes(recipe, stage) for stage in recipe.stages}
     prepared = [
-        prepare(recipe, stage, model, tokenizer, galleries[stage.aspect], observer, budget, cache)
+        prepare(
+            recipe,
+            stage,
+            model,
+            tokenizer,
+            galleries[stage.aspect],
+            observer,
+            budget,
+            cache,
+            holes[stage.name],
+        )
         for stage in recipe.stages
     ]
     if ranks.lead:
@@ -165,8 +179,25 @@ def train(
         write_json(folder / "mixture.json", trained)
         write_refused(folder / REFUSED, [row for stage in prepared for row in stage.refused])
         write_json(folder / "run.json", record)
+        keep_holes({name: one for name, one in holes.items() if one is not None}, folder)
+        if reuse is not None:
+            by_name = {stage.name: ready for stage, ready in zip(recipe.stages, prepared, strict=True)}
+            reuse.take_stages(recipe, by_name, described, record, folder, cache)
+            reuse.tell(observer)
+    ranks.wait()  # stages that were taken are there
+    if not ranks.lead:
+        record["stages"] = finished_rows(folder)
     running = Running(
-        recipe, folder, Checkpoint(model, tokenizer, processor), record, observer, stop, ranks, ask, restart
+        recipe,
+        folder,
+        Checkpoint(model, tokenizer, processor),
+        record,
+        observer,
+        stop,
+        ranks,
+        ask,
+        restart,
+        reuse,
     )
     try:
         for stage, ready in zip(recipe.stages, prepared, strict=True):
@@ -225,36 +256,6 @@ def _lost(running: Running) -> str:
     return "stopped at once; all stages are saved"
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What all stages of a run share; of its files the first rank alone writes any."""
-
-    recipe: Recipe
-    folder: Path
-    whole: Checkpoint
-    record: dict[str, Any]
-    observer: RunObserver
-    stop: Callable[[], bool]
-    ranks: Ranks
-    ask: Ask | None = None
-    restart: bool = False
-
-    def keep(self) -> None:
-        """Write the record."""
-        if self.ranks.lead:
-            write_json(self.folder / "run.json", self.record)
-
-    def note_best(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        """Record which model of a stage is kept as its best."""
-        self.record["best"][stage.name] = {**facts, "model": f"stages/{stage.name}/best"}
-        self.keep()
-
-    def close(self, status: str) -> None:
-        """Note how a run ended that did not finish."""
-        if self.ranks.lead:
-            close(self.folder, self.record, status)
-
-
 def _run_one(
     running: Running,
     stage: Stage,
@@ -293,6 +294,10 @@ def _run_one(
         ready.plan.save(place / "plan.json")
         cache = folder.parent / CACHE_FOLDER
         lineage = write_stage_lineage(recipe, stage, ready, begins(), running.record, folder, cache, observer)
+        if running.reuse is not None:
+            running.reuse.take_state(stage, ready, folder, lineage.record)
+            running.reuse.tell(observer)
+    ranks.wait()  # what was taken is there
     lean = begin_lean(model, stage, ranks, place)
     context = Context(stage, pictures, ready.position_ids_4, ranks, lays_flat(model, stage, ranks.device))
     validator = None
@@ -318,7 +323,7 @@ def _run_one(
         "features": features,
         "notes": [
             *machine_notes(stage, ranks.device),
-            *_never_asked(running, stage, len(ready.plan)),
+            *never_asked(running, stage, len(ready.plan)),
             *licence_notes(recipe.policy, ready.mixture),
         ],
     }
@@ -337,8 +342,8 @@ def _run_one(
         recipe.seed,
         running.stop,
         Arithmetic(shape, stage, additions, kept is not None, context.flat, partly, trimmed_of(model, stage)),
-        _best(running, stage, worker, attached, base, lean, lineage),
-        _asking(running, stage, worker),
+        best_of(running, stage, worker, attached, base, lean, lineage),
+        asking_of(running, stage, worker),
         restart=running.restart,
         lineage=None if lineage is None else lineage.record,
     )
@@ -383,49 +388,6 @@ def _run_one(
     if ranks.lead:
         _drop_states(place)
     observer.on_saved(stage, saved)
-
-
-def _best(
-    running: Running,
-    stage: Stage,
-    worker: VisionLanguageModel,
-    attached: Attached | None,
-    base: Callable[[], dict[str, BasePart]],
-    lean: Lean,
-    lineage: StageLineage | None,
-) -> Best | None:
-    """What keeps the best model of a stage, where its recipe asks for one."""
-    if stage.validation is None or not stage.validation.keep_best:
-        return None
-    recipe, whole = running.recipe, running.whole
-
-    def write(folder: Path, step: int) -> None:
-        record = None if lineage is None else lineage.of("best", step)
-        with lean.exact():
-            if attached is None:
-                save_model(*whole, folder, dtype="float32", lineage=record)
-            else:
-                made, tower = made_of(recipe, stage, step), "vision" in stage.parts
-                write_adapter(attached, whole, folder, base(), made, record, tower=tower)
-
-    place = running.folder / "stages" / stage.name / "best"
-    before = running.record["best"].get(stage.name)
-    note = partial(running.note_best, stage)
-    figure = stage.validation.figure
-    value = before and before["loss" if figure is None else "value"]
-    return Best(whole.model, worker, write, note, place, running.ranks, figure, value)
-
-
-def _never_asked(running: Running, stage: Stage, steps: int) -> list[str]:
-    plan = running.recipe.evaluation
-    return [] if plan is None or running.ask is None else plan.never(stage.name, steps)
-
-
-def _asking(running: Running, stage: Stage, worker: VisionLanguageModel) -> Asking | None:
-    plan = running.recipe.evaluation
-    if plan is None or plan.every is None or running.ask is None:
-        return None
-    return Asking(running.whole, worker, running.ask, stage, plan.every, running.ranks)
 
 
 def _galleries(

@@ -98,6 +98,8 @@ class StageTraining:
     def gradients(self, step: int) -> dict[str, float]:
         """Those of the rows of a step, in parts, each rank its share."""
         run = self.run
+        if not run.plan.steps[step]:
+            return {"loss": 0.0, "places": 0, "images": 0, "tokens": 0, "supervised": 0}  # all was erased
         figures = accumulate(self.model, run, step)
         if not figures["images"]:
             # Ranks compute through all parts alike and get zeros here, with which an optimiser would step on.
