@@ -1,4 +1,4 @@
-"""Erased rows: no reader sees them, nothing of them stays in the cache, and a damaged list stops everything."""
+"""Erased rows: no reader sees them, nothing of them is cached, and a damaged list stops everything."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def export(
         for part, place in (("vision", tower), ("language", base))
         if place is not None
     }
-    lineage = derived("export", parents, format=format, dtype=own_type)
+    lineage = derived("export", parents, layout=format, dtype=own_type)
     write = _writer(checkpoint, format, own_type, vision, shard_bytes, notes, lineage)
     name = checkpoint.model.config.template
     del checkpoint

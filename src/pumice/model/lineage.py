@@ -87,6 +87,7 @@ def derived(kind: str, parents: Mapping[str, Mapping[str, Any]], **facts: Any) -
         parents: by the part that each is of the new model (``parent_of``).
         facts: how.
     """
+    assert not facts.keys() & {"format", "version", "kind", "weights", "parents"}
     return {"kind": kind, **facts, "parents": {part: dict(one) for part, one in parents.items()}}
 
 
