@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 import pumice
 from pumice.errors import CheckpointError, UsageError
 from pumice.export import merge
+from pumice.lineage.digests import weight_digests
 from pumice.model import Checkpoint, build_model, save_model
 from pumice.model.adapter import BasePart
 from pumice.model.adapter_save import save_adapter
 from pumice.model.attach import Attached, new_config
 from pumice.model.nf4 import Quantization
-from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Lora
 
 KINDS = {

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 import pumice
 from pumice.errors import CheckpointError, Interrupted, MissingExtraError, RunError
+from pumice.lineage.digests import weight_digests
 from pumice.model import attach, build, build_model, nf4
-from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Recipe
 from pumice.train import adapters
 from pumice.train.checkpoint import list_states

@@ -48,7 +48,7 @@ def find_model(name: str, *, allow_quarantined: bool = False) -> Path:
         CheckpointError: there is no such model; the remedy names the nearest.
         QuarantinedError: there is, and its weights must not be used, unless ``allow_quarantined``.
     """
-    from pumice.quarantine import check_quarantine
+    from pumice.lineage.quarantine import check_quarantine
 
     folder = _model_folder(name)
     if not allow_quarantined:

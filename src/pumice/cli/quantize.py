@@ -52,8 +52,8 @@ def quantize(
     """Write a model with weights in 8 or 4 bits, and say how far its scores are from the original's."""
     check_free(folder, overwrite)
     from pumice.cli.export import source_of
+    from pumice.lineage.record import derived, parent_of
     from pumice.model.hub import find_checkpoint
-    from pumice.model.lineage import derived, parent_of
     from pumice.model.loading import load
     from pumice.model.save import save_model
 

@@ -14,18 +14,19 @@ from typing import Any
 from pumice.errors import CheckpointError, UsageError, suggest
 from pumice.export.run import refused
 from pumice.export.verify import Evidence, compare, evidence, read_back, transformers_evidence
+from pumice.lineage.digests import weight_digests
+from pumice.lineage.record import derived, parent_of, write_lineage
 from pumice.model.adapter import Adapter, find_bases, is_adapter
 from pumice.model.attach import Attached, peft, require_peft, round_weights
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import RECORD
 from pumice.model.limits import limits
-from pumice.model.lineage import derived, parent_of, write_lineage
 from pumice.model.loading import load, read_pieces
 from pumice.model.lora import adapter_tensors
 from pumice.model.pieces import AUTO, Pieces, join, stored_type
 from pumice.model.save import SHARD_BYTES, write_checkpoint, write_json, write_layout
-from pumice.model.weights import DTYPES, read_json, weight_digests
+from pumice.model.weights import DTYPES, read_json
 
 _NAMES = {kind: name for name, kind in DTYPES.items()}
 

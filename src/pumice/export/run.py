@@ -11,15 +11,15 @@ from typing import Any
 from pumice.errors import UsageError, suggest
 from pumice.export.original import write_original
 from pumice.export.verify import Evidence, compare, evidence, read_back, transformers_evidence
+from pumice.lineage.quarantine import check_quarantine
+from pumice.lineage.record import derived, parent_of, write_lineage
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
 from pumice.model.limits import limits
-from pumice.model.lineage import derived, parent_of, write_lineage
 from pumice.model.loading import load
 from pumice.model.pieces import Checkpoint
 from pumice.model.save import SHARD_BYTES, write_checkpoint, write_layout
 from pumice.model.weights import DTYPES, read_json
-from pumice.quarantine import check_quarantine
 
 FORMATS = ("hf", "llava")
 """``hf``: transformers' LLaVA or LLaVA-NeXT; ``llava``: the original's."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
+from pumice.lineage.digests import weight_digests
 from pumice.model.config import image_facts
 from pumice.model.hub import find_checkpoint
 from pumice.model.layout import RECORD
@@ -28,7 +29,7 @@ from pumice.model.pieces import PartPieces, Pieces
 from pumice.model.sources import language_source, read_processor, split_parts, vision_source
 from pumice.model.stored import Stored
 from pumice.model.template import template_name
-from pumice.model.weights import open_file, read_json, weight_digests
+from pumice.model.weights import open_file, read_json
 
 KIND = "adapter"
 CONNECTOR, TOWER = "connector.safetensors", "vision_tower.safetensors"

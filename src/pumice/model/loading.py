@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pumice.errors import CheckpointError
+from pumice.lineage.quarantine import check_quarantine
 from pumice.model.adapter import Adapter, adapter_pieces, check_token, find_bases, is_adapter
 from pumice.model.folder import kind_of
 from pumice.model.hub import find_checkpoint
@@ -12,7 +13,6 @@ from pumice.model.layout import layout_pieces
 from pumice.model.original import original_pieces
 from pumice.model.pieces import AUTO, Checkpoint, Pieces, join
 from pumice.model.quantized.forms import Form
-from pumice.quarantine import check_quarantine
 
 
 def load(
@@ -45,7 +45,7 @@ def load(
             adapter that was trained on a whole checkpoint, that one.
         form: of the language model's linear layers (``pumice.model.quantized``), for a model that only
             answers; ``dtype`` is then of all else.
-        allow_quarantined: load weights all the same that must not be used (``pumice.quarantine``).
+        allow_quarantined: load weights all the same that must not be used (``lineage.quarantine``).
 
     Returns:
         ``Checkpoint``: model (in evaluation mode), tokenizer, image processor.

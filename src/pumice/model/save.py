@@ -19,9 +19,9 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from pumice.errors import CheckpointError
 from pumice.image.process import ImageProcessor
+from pumice.lineage.record import write_lineage
 from pumice.model.layout import NEXT, RECORD, activation
 from pumice.model.limits import card, limits
-from pumice.model.lineage import write_lineage
 from pumice.model.loading import load_model
 from pumice.model.names import to_disk
 from pumice.model.parts import torch_dtype
@@ -74,7 +74,7 @@ def save_model(
         folder: where to; its parents are made.
         dtype: of the weights on disk: ``float32``, ``bfloat16`` or ``float16``.
         shard_bytes: the most that one weight file holds.
-        lineage: where the weights come from (``model.lineage``); None writes no record.
+        lineage: where the weights come from (``lineage.record``); None writes no record.
 
     Raises:
         CheckpointError: an unknown dtype, or ``folder`` is something other than a checkpoint.

@@ -18,15 +18,15 @@ import torch
 import transformers
 
 import pumice
+from pumice.lineage.digests import weight_digests
+from pumice.lineage.record import write_lineage
 from pumice.model import Checkpoint, VisionLanguageModel
 from pumice.model.adapter import BasePart
 from pumice.model.adapter_save import save_adapter
 from pumice.model.attach import Attached, new_config, require_extras, target_names
-from pumice.model.lineage import write_lineage
 from pumice.model.lora import ADAPTER_CONFIG
 from pumice.model.nf4 import Quantization
 from pumice.model.save import write_checkpoint
-from pumice.model.weights import weight_digests
 from pumice.recipes.schema import Recipe, Stage
 from pumice.train.losses import computes_half
 from pumice.train.record import Parts
@@ -85,7 +85,7 @@ def finish(
         checkpoint: the model with them, its tokenizer and image processor.
         folder: where to; None writes nothing.
         base, lineage, tower: see ``save_adapter``.
-        record: where it comes from (``model.lineage``); None writes none.
+        record: where it comes from (``lineage.record``); None writes none.
     """
     if folder is not None:
         write_adapter(attached, checkpoint, folder, base, lineage, record, tower=tower)

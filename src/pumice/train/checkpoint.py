@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from pumice.errors import RunError
-from pumice.model.lineage import write_lineage
+from pumice.lineage.record import write_lineage
 from pumice.train.adamw import counts_on, rows_like
 from pumice.train.parallel import ALONE, Ranks
 from pumice.train.seals import broken, seal_file, seal_record, spare_threads
@@ -104,7 +104,7 @@ def write_state(
         digest: the plan's.
         seconds: trained so far.
         keep: how many states stay, this one included.
-        lineage: where the weights come from (``model.lineage``); None writes no record.
+        lineage: where the weights come from (``lineage.record``); None writes no record.
 
     Raises:
         RunError: it cannot be written (a full disk, say); older states are untouched.

@@ -2,7 +2,7 @@
 
 stages/STAGE/rows.npz            every row by digest and place, and the steps that show it (``data.seen``)
 stages/STAGE/rows-held-out.npz   the same of its validation, which teaches nothing
-stages/STAGE/lineage.json        the record (``model.lineage``); each folder of weights carries it on
+stages/STAGE/lineage.json        the record (``lineage.record``); each folder of weights carries it on
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pumice.data.samples import Samples
 from pumice.data.seen import SEEN_FILE, Seen, seen_rows
 from pumice.errors import RunError
 from pumice.files import write_json
-from pumice.model.lineage import FORMAT, LINEAGE, VERSION, parent_of
+from pumice.lineage.record import FORMAT, LINEAGE, VERSION, parent_of
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage
 from pumice.train.prepare import CheckObserver, Prepared

@@ -12,8 +12,8 @@ from typing import Any
 from pumice.errors import RunError
 from pumice.files import PARTIAL, write_json
 from pumice.licences import folder_licence
-from pumice.model.weights import weight_digests
-from pumice.quarantine import check_quarantine
+from pumice.lineage.digests import weight_digests
+from pumice.lineage.quarantine import check_quarantine
 from pumice.recipes.compare import differences
 from pumice.recipes.schema import Recipe
 from pumice.recipes.text import read_yaml

@@ -28,8 +28,8 @@ from pumice.data.samples import Samples
 from pumice.data.seen import SEEN_FILE, Seen, seen_rows
 from pumice.errors import RunError
 from pumice.files import write_json
-from pumice.model.lineage import LINEAGE
-from pumice.quarantine import MARKER
+from pumice.lineage.quarantine import MARKER
+from pumice.lineage.record import LINEAGE
 from pumice.recipes.compare import differences
 from pumice.recipes.load import dump_recipe
 from pumice.recipes.schema import Recipe, Stage

@@ -22,7 +22,7 @@ from typing import Any
 
 from pumice.errors import CheckpointError
 from pumice.files import write_json
-from pumice.model.weights import WEIGHT_ENDINGS, weight_digests
+from pumice.lineage.digests import weight_digests
 
 LINEAGE = "lineage.json"
 FORMAT, VERSION = "pumice lineage", 1
@@ -121,11 +121,6 @@ def changed_weights(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Weight files of a folder that are not those its record was written with; also missing and new ones."""
     then, now = dict(record.get("weights") or {}), weight_digests(folder)
     return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-
-
-def holds_weights(folder: Path) -> bool:
-    """Whether weight files lie in a folder."""
-    return any(path.suffix in WEIGHT_ENDINGS for path in folder.iterdir())
 
 
 def _is_record(found: object) -> bool:

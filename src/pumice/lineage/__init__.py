@@ -1,0 +1,1 @@
+"""What travels with weights: where they come from, and whether they may be used. Files alone, no torch."""
