@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pumice.cli import data_attribution, data_audit, data_dicom, data_show
+from pumice.cli import (
+    data_attribution,
+    data_audit,
+    data_dicom,
+    data_erase,
+    data_lineage,
+    data_show,
+)
 from pumice.cli.data_options import CACHE, CacheOption, Format, FormatOption, ImagesOption
 from pumice.cli.data_show import PathArgument
 from pumice.cli.help import examples
@@ -99,6 +106,8 @@ app.command("show", epilog=data_show.EPILOG)(data_show.show)
 app.command("audit", epilog=data_audit.EPILOG)(data_audit.audit)
 app.command("attribution", epilog=data_attribution.EPILOG)(data_attribution.attribution)
 app.command("dicom", epilog=data_dicom.EPILOG)(data_dicom.dicom)
+app.command("lineage", epilog=data_lineage.EPILOG)(data_lineage.lineage)
+app.command("erase", epilog=data_erase.EPILOG)(data_erase.erase)
 
 
 @app.command(

@@ -96,7 +96,9 @@ def open_table(
         format = detect_format(path)
     check_format(format)
     # What the hub holds under a name may change without a trace here.
-    folder = None if cache_folder is None or format == "hub" else cache_folder / TABLES / _key(path, format)
+    folder = (
+        None if cache_folder is None or format == "hub" else cache_folder / TABLES / table_name(path, format)
+    )
     table = None if folder is None else _load(folder, path, format)
     problems = Problems(max_errors)
     if table is None:
@@ -339,8 +341,8 @@ _FILE = "table.npz"
 _HEAD = "head"
 
 
-def _key(path: str, format: str) -> str:
-    """The name of a table's own folder."""
+def table_name(path: str, format: str) -> str:
+    """The name of the folder below ``TABLES`` that holds the table of a data file."""
     text = json.dumps([VERSION, os.path.abspath(path), format])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

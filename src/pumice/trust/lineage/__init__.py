@@ -1,0 +1,1 @@
+"""From weights to the rows they saw, and back: tracing, proofs, erasure."""
