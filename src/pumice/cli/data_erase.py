@@ -68,6 +68,14 @@ def erase(
             help="A folder in which other weights lie, such as exports; may be given several times.",
         ),
     ] = None,
+    scenes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--scenes",
+            metavar="FILE",
+            help="A file of scenes: pumice generate leaves out those with the rows' pictures from then on.",
+        ),
+    ] = None,
     rewrite: Annotated[
         bool, typer.Option("--rewrite", help="Also write the data files without the rows (JSON, JSONL).")
     ] = False,
@@ -86,6 +94,9 @@ def erase(
     from pumice.trust.lineage.erase import carry_out, prepare
     from pumice.trust.lineage.select import DataFile, Wanted
 
+    for path in scenes or ():
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}", where="--scenes", remedy="check the path")
     if dry_run and yes:
         raise UsageError("--dry-run changes nothing", where="--yes", remedy="leave one of them out")
     named = again and not rows and not image and subject is None
@@ -98,6 +109,7 @@ def erase(
             runs=runs,
             models=models or (),
             again=again,
+            scenes=scenes or (),
             progress=count,
         )
     _show(erasure)

@@ -96,9 +96,7 @@ def open_table(
         format = detect_format(path)
     check_format(format)
     # What the hub holds under a name may change without a trace here.
-    folder = (
-        None if cache_folder is None or format == "hub" else cache_folder / TABLES / table_name(path, format)
-    )
+    folder = None if cache_folder is None or format == "hub" else cache_folder / TABLES / _key(path, format)
     table = None if folder is None else _load(folder, path, format)
     problems = Problems(max_errors)
     if table is None:
@@ -337,12 +335,12 @@ def row_digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-_FILE = "table.npz"
+TABLE_FILE = "table.npz"
 _HEAD = "head"
 
 
-def table_name(path: str, format: str) -> str:
-    """The name of the folder below ``TABLES`` that holds the table of a data file."""
+def _key(path: str, format: str) -> str:
+    """The name of a table's own folder."""
     text = json.dumps([VERSION, os.path.abspath(path), format])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -364,7 +362,7 @@ def _keep(table: SampleTable, partial: Path, folder: Path) -> SampleTable:
     text = json.dumps({"version": VERSION, **asdict(kept)})
     arrays: dict[str, Any] = {column.name: getattr(table.columns, column.name) for column in fields(Columns)}
     arrays[_HEAD] = np.frombuffer(text.encode(), np.uint8)
-    with (partial / _FILE).open("wb") as handle:
+    with (partial / TABLE_FILE).open("wb") as handle:
         np.savez(handle, **arrays)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
@@ -374,7 +372,7 @@ def _keep(table: SampleTable, partial: Path, folder: Path) -> SampleTable:
 def _load(folder: Path, path: str, format: str) -> SampleTable | None:
     """The table that was kept, if it is whole and still that of the files as they are."""
     try:
-        with (folder / _FILE).open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
+        with (folder / TABLE_FILE).open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
             head = json.loads(kept[_HEAD].tobytes())
             if head.pop("version") != VERSION:
                 return None

@@ -127,11 +127,11 @@ class Seen:
 
     def find_rows(self, digests: set[bytes]) -> IntArray:
         """The rows of some digests."""
-        return _members(self.columns.row, digests)
+        return members(self.columns.row, digests)
 
     def find_pictures(self, digests: set[bytes]) -> IntArray:
         """The rows that show a picture of some digests."""
-        shown = _members(self.columns.picture, digests)
+        shown = members(self.columns.picture, digests)
         per_row = np.diff(self.columns.use_start)
         rows = np.repeat(np.arange(len(self)), per_row)
         return np.unique(rows[np.isin(self.columns.uses, shown)]).astype(np.int64)
@@ -290,7 +290,8 @@ def _ranges(starts: IntArray, counts: NDArray[Any], values: NDArray[Any]) -> NDA
     return values[np.arange(total) + shift] if total else values[:0]
 
 
-def _members(column: NDArray[np.uint8], digests: set[bytes]) -> IntArray:
+def members(column: NDArray[np.uint8], digests: set[bytes]) -> IntArray:
+    """Where a column of digests, uint8 [any, 16], has one of some."""
     keys = np.ascontiguousarray(column).view("V16").reshape(-1)
     wanted = np.array(sorted(digests), "V16") if digests else np.zeros(0, "V16")
     return np.flatnonzero(np.isin(keys.view("S16"), wanted.view("S16"))).astype(np.int64)

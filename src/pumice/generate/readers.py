@@ -11,6 +11,7 @@ from pumice.data.checks import as_list, bad, image_name, is_number, words
 from pumice.data.problems import Problems
 from pumice.data.rights import RIGHTS_KEYS, read_rights
 from pumice.data.rows import kind, no_rows, read_items, read_objects, read_rows
+from pumice.data.tombstones import name_digest, read_tombstones
 from pumice.errors import DataError, UsageError, suggest
 from pumice.generate.protocol import Instance, SceneText
 from pumice.generate.scenes import read_each, read_scenes
@@ -45,10 +46,27 @@ def open_scenes(
         image_column: the column of a table with pictures; the usual names are known.
         caption_column: the same for captions.
 
+    Scenes whose pictures are erased (``data.tombstones``) are left out.
+
     Raises:
         UsageError: an option that does not belong to the layout.
-        DataError: the file cannot be read, or has rows that cannot be used.
+        DataError: the file cannot be read, has rows that cannot be used, or all its pictures are erased.
     """
+    erased = read_tombstones([path]).pictures
+    scenes = _open(path, layout, instances, image_column, caption_column)
+    left = [scene for scene in scenes if name_digest(scene.image) not in erased] if erased else scenes
+    if scenes and not left:
+        raise bad("the pictures of all scenes are erased", str(path), "leave this file out")
+    return left
+
+
+def _open(
+    path: Path,
+    layout: str | None,
+    instances: Path | None,
+    image_column: str | None,
+    caption_column: str | None,
+) -> list[SceneText]:
     found = layout or detect(path)
     if found not in LAYOUTS:
         raise UsageError(f"there is no layout {found!r}", where="--format", remedy=suggest(found, LAYOUTS))

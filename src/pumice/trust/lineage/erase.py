@@ -11,13 +11,13 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pumice.data.formats import content_files, detect_format
 from pumice.data.index import CACHE_FOLDER
-from pumice.data.tombstones import add_tombstones, read_tombstones
+from pumice.data.tombstones import add_tombstones, name_digest, read_tombstones
 from pumice.errors import PumiceError
 from pumice.lineage.quarantine import quarantine
 from pumice.lineage.record import unrecorded
@@ -28,7 +28,16 @@ from pumice.trust.lineage.log import append, read_log
 from pumice.trust.lineage.purge import GENERATION, Purge, purges
 from pumice.trust.lineage.retrain import Retraining, retraining
 from pumice.trust.lineage.rewrite import check_rewrite, rewrite
-from pumice.trust.lineage.select import Chosen, DataFile, Progress, Wanted, choose, is_digest, tombstones_of
+from pumice.trust.lineage.select import (
+    Chosen,
+    DataFile,
+    Progress,
+    Wanted,
+    choose,
+    is_digest,
+    note_beside,
+    tombstones_of,
+)
 from pumice.types import HUB
 
 _TEXTS = (".json", ".jsonl", ".html", ".csv", ".md", ".txt")
@@ -54,6 +63,7 @@ class Erasure:
         unread: files of data that could not be looked through, and why.
         unrecorded_runs: runs that were made without records, with the data files they name.
         earlier: digests of rows that are erased already, and are looked for again.
+        scenes: files of scenes, in which the rows' pictures are erased, too.
     """
 
     wanted: Wanted
@@ -67,6 +77,7 @@ class Erasure:
     unread: list[tuple[str, str]] = field(default_factory=list)
     unrecorded_runs: list[tuple[Path, list[str]]] = field(default_factory=list)
     earlier: set[bytes] = field(default_factory=set)
+    scenes: Sequence[Path] = ()
 
     @property
     def rows(self) -> int:
@@ -98,6 +109,7 @@ def prepare(
     models: Sequence[Path] = (),
     cache: Path | None = None,
     again: bool = False,
+    scenes: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Erasure:
     """Find the rows and all that they touch; nothing is changed.
@@ -109,24 +121,32 @@ def prepare(
         models: folders in which other weights lie.
         cache: that `pumice data` uses; those of runs are known.
         again: look for the weights that saw any row that is erased already, too.
+        scenes: files of scenes from which data is generated.
         progress: told how far it is.
 
     Raises:
         DataError: a file that was named cannot be read.
     """
     found = look_through([place for place in (runs, *models) if place.is_dir()])
+    of_runs = {str(Path(file.path).resolve()): file for file in _of_runs(found.runs)}
+    files = [_with_images(file, of_runs.get(str(Path(file.path).resolve()))) for file in files]
     chosen = choose(files, wanted, cache, progress)
-    erasure = Erasure(wanted, "", found, chosen)
+    erasure = Erasure(wanted, "", found, chosen, scenes=scenes)
+    if files:  # an id means a row of the files that were named; elsewhere the same row is meant
+        same = [digest.hex() for digest in erasure.digests]
+        rest = replace(wanted, rows=(*filter(is_digest, wanted.rows), *same))
+    else:
+        rest = wanted
     known = {str(Path(file.path).resolve()) for file in files}
-    for file in _of_runs(found.runs):
-        place = str(Path(file.path).resolve())
+    for place, file in of_runs.items():
         if place in known or file.path.startswith(HUB):
             continue
         known.add(place)
         try:
-            erasure.chosen += choose([file], wanted, cache, progress)
+            erasure.chosen += choose([file], rest, cache, progress)
         except PumiceError as error:
             erasure.unread.append((file.path, error.what))
+    note_beside(erasure.chosen)
     if again:
         erasure.earlier |= read_tombstones(_content(known)).rows
     erasure.earlier |= {bytes.fromhex(row) for row in wanted.rows if is_digest(row)}
@@ -143,7 +163,7 @@ def prepare(
             named = sorted({str(row.get("file")) for row in recipe_data(run)})
             erasure.unrecorded_runs.append((run, named))
     generated = _generated([runs, *models, *(Path(file.path).parent for file in files)])
-    erasure.purges = purges(erasure.chosen, _caches(found, runs, cache), generated)
+    erasure.purges = purges(erasure.chosen, erasure.digests, _caches(found, runs, cache), generated)
     erasure.mentions = list(_mentions(erasure, [*found.runs, *generated]))
     return erasure
 
@@ -173,6 +193,9 @@ def carry_out(erasure: Erasure, runs: Path, *, again: bool = False) -> dict[str,
         pictures |= names
         for file in one.table.head.content:
             add_tombstones(file, rows, names, erasure=erasure.name)
+    shown = {name_digest(name) for one in gone for name in one.pictures().values()}
+    for path in erasure.scenes:
+        add_tombstones(path, [], shown, erasure=erasure.name)
     for verdict in erasure.exposed:
         quarantine(verdict.weights.folder, *_why(erasure, verdict.exposed))
     for plan in erasure.retrainings:
@@ -198,6 +221,11 @@ def carry_out(erasure: Erasure, runs: Path, *, again: bool = False) -> dict[str,
             },
         },
     )
+
+
+def _with_images(file: DataFile, of_run: DataFile | None) -> DataFile:
+    """A file with the folder of its pictures, as a run knows it where nobody says."""
+    return file if file.images is not None or of_run is None else replace(file, images=of_run.images)
 
 
 def _why(erasure: Erasure, seen: Sequence[Exposure]) -> tuple[str, dict[str, Any], str | None]:

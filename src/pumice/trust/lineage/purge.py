@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pumice.data.contents import CONTENTS_FILE
 from pumice.data.extents import CACHE_FILE
-from pumice.data.formats import detect_format
-from pumice.data.index import TABLES, table_name
+from pumice.data.index import TABLE_FILE, TABLES
+from pumice.data.seen import members
 from pumice.files import replacing
 from pumice.trust.lineage.select import Chosen
 from pumice.types import ImageRef, Picture, Video
@@ -54,11 +57,14 @@ class Purge:
             _without_keys(self.place, self.names)
 
 
-def purges(chosen: Sequence[Chosen], caches: Iterable[Path], generated: Iterable[Path]) -> list[Purge]:
+def purges(
+    chosen: Sequence[Chosen], digests: set[bytes], caches: Iterable[Path], generated: Iterable[Path]
+) -> list[Purge]:
     """All that is kept of the chosen rows.
 
     Args:
         chosen: the rows.
+        digests: of them, and of those that were erased earlier.
         caches: folders that runs and `pumice data` share.
         generated: folders of `pumice generate`.
     """
@@ -69,12 +75,10 @@ def purges(chosen: Sequence[Chosen], caches: Iterable[Path], generated: Iterable
         if not cache.is_dir():
             continue
         tables = []
-        for one in gone:
-            name = table_name(one.file.path, one.file.format or detect_format(one.file.path))
-            folder = cache / TABLES / name
-            if folder.is_dir():
+        for folder in sorted((cache / TABLES).glob("*")):
+            if _holds(folder / TABLE_FILE, digests):  # also of files that lie elsewhere by now
                 tables.append(folder)
-                found.append(Purge(f"the table of {one.file.path}", folder, _bytes(folder)))
+                found.append(Purge("a table of the data", folder, _bytes(folder)))
         for file, key in ((CACHE_FILE, "images"), (CONTENTS_FILE, "pictures")):
             if (entries := _entries(cache / file, key, pictures, tables)) is not None:
                 found.append(entries)
@@ -83,6 +87,15 @@ def purges(chosen: Sequence[Chosen], caches: Iterable[Path], generated: Iterable
                 found.append(Purge(f"{what}, all of them", cache / name, size))
     found += _replies(gone, generated)
     return found
+
+
+def _holds(path: Path, digests: set[bytes]) -> bool:
+    """Whether a kept table has one of some rows; True of one that cannot be read."""
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
+            return bool(len(members(kept["digest"], digests)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return True
 
 
 def _entries(path: Path, key: str, pictures: Sequence[Picture], tables: Sequence[Path]) -> Purge | None:

@@ -109,7 +109,7 @@ class Chosen:
 def choose(
     files: Iterable[DataFile], wanted: Wanted, cache: Path | None, progress: Progress | None = None
 ) -> list[Chosen]:
-    """Look for the rows in each file; files that hold none are left out.
+    """Look for the rows in each file; files of which no row is left are left out.
 
     Args:
         files: where to look, each once.
@@ -142,8 +142,23 @@ def choose(
             chosen.rows = sorted(more | set(chosen.rows))
         found.append(chosen)
     contents.save()
-    _beside(found, contents)
-    return [chosen for chosen in found if chosen.rows or chosen.beside]
+    return found
+
+
+def note_beside(found: Sequence[Chosen]) -> None:
+    """Note the rows that are not meant and show a picture that a chosen row of any file shows, told by its
+    bytes: captions of it, what was generated from it."""
+    contents = Contents(None)
+    pictures = {picture for chosen in found for picture in chosen.pictures()}
+    digests = set()
+    for picture in pictures:
+        if _size(picture) >= 0:
+            digests.add(picture_content(picture, contents))
+    sizes = {_size(picture) for picture in pictures} - {-1}
+    for chosen in found:
+        table, own = chosen.table, set(chosen.rows)
+        shown = _showing(table, dict.fromkeys(digests, Path()), sizes, contents) if digests else set()
+        chosen.beside = [row for row in _rows_with(table, shown) if row not in own]
 
 
 def is_digest(name: str) -> bool:
@@ -240,20 +255,6 @@ def _meant(table: SampleTable, row: int, sample: Sample, wanted: Wanted) -> bool
     texts += [region.phrase for region in sample.regions]
     texts += [sample.rejected] if sample.rejected else []
     return any(wanted.subject.search(text) for text in texts)
-
-
-def _beside(found: Sequence[Chosen], contents: Contents) -> None:
-    """Note the rows that are not meant and show a picture that a chosen row shows."""
-    pictures = {picture for chosen in found for picture in chosen.pictures()}
-    digests = set()
-    for picture in pictures:
-        if _size(picture) >= 0:
-            digests.add(picture_content(picture, contents))
-    sizes = {_size(picture) for picture in pictures} - {-1}
-    for chosen in found:
-        table, own = chosen.table, set(chosen.rows)
-        shown = _showing(table, dict.fromkeys(digests, Path()), sizes, contents) if digests else set()
-        chosen.beside = [row for row in _rows_with(table, shown) if row not in own]
 
 
 def _picture(path: Path) -> Picture:
