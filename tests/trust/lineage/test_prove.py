@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pumice.errors import CheckpointError
 from pumice.lineage.record import read_lineage
 from pumice.trust.lineage.prove import holds
 
@@ -53,9 +54,11 @@ def test_other_weights_under_a_record_are_noticed(place: Place) -> None:
     assert "model.safetensors" in place.call("lineage", "exports/out", "--check", code=1)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": "pumice lineage", "version": 9, "kind": "stage"}'])
-def test_a_damaged_record_is_an_error(place: Place, text: str) -> None:
-    Path("exports/out/lineage.json").write_text(text)
-    assert "cannot be read" in place.call("lineage", "exports/out", code=1)
-    Path("exports/out/lineage.json").unlink()
+def test_a_damaged_record_is_an_error(place: Place) -> None:
+    file = Path("exports/out/lineage.json")
+    for text in ("{", "[]", '{"format": "pumice lineage", "version": 9, "kind": "stage"}'):
+        file.write_text(text)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            read_lineage(file.parent)
+    file.unlink()
     assert "nothing is known" in place.call("lineage", "exports/out", code=1)
