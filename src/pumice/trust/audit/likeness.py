@@ -162,6 +162,10 @@ def likeness(whole: Thumb, other: Thumb, cut: NDArray[np.int64]) -> Likeness:
     grey = (np.ptp(mine, axis=-1).max(axis=(1, 2)) < GREY) | (np.ptp(yours, axis=-1).max(axis=(1, 2)) < GREY)
     mine[grey] = (mine[grey] @ LUMA)[..., None]
     laid[grey] = (laid[grey] @ LUMA)[..., None]
+    clipped = (mine.max(axis=-1) >= WHITE) | (laid.max(axis=-1) >= WHITE)
+    clear = inside * ~clipped
+    enough = clear.sum(axis=(1, 2)) >= ENOUGH * inside.sum(axis=(1, 2))
+    inside = np.where(enough[:, None, None], clear, inside)
     weight = inside[..., None] * np.ones(3)
     total = np.maximum(weight.sum(axis=(1, 2, 3)), 1.0)
 
@@ -177,6 +181,9 @@ def likeness(whole: Thumb, other: Thumb, cut: NDArray[np.int64]) -> Likeness:
     return Likeness(correlation, blocks.max(axis=(1, 2, 3)) / np.sqrt(np.maximum(aa, 1.0)))
 
 
+WHITE, ENOUGH = 250, 0.4
+"""Levels from which a pixel may have been cut off when a picture was made lighter. Such pixels say nothing,
+as long as so large a share of others is left."""
 GREY = 12
 """Levels by which channels differ at most in a picture without colour, with what JPEG adds."""
 
