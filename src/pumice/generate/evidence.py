@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pumice.generate.objects import Named, Vocabulary, singular, word_set
 from pumice.generate.protocol import SceneText
@@ -105,6 +106,8 @@ class Evidence:
         return singular(named.word) in named.kinds or named.word in ("people", "persons")
 
 
-def colors_in(text: str) -> set[str]:
+@lru_cache(4096)
+def colors_in(text: str) -> frozenset[str]:
     """The colors that a text says; shades that people mix up are one."""
-    return {ALIKE.get(word, word) for word in re.findall(r"[a-z]+", text.lower()) if word in COLORS}
+    words = re.findall(r"[a-z]+", text.lower())
+    return frozenset(ALIKE.get(word, word) for word in words if word in COLORS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 LANGUAGES = {
     "en": "English",
@@ -45,6 +46,7 @@ def sentences_of(text: str) -> list[str]:
     return [one for one in found if len(one.split()) >= LONG or len(_HAN.findall(one)) >= LONG]
 
 
+@lru_cache(4096)
 def is_in(text: str, language: str) -> bool:
     """Whether a text may be in a language; of a few words, and of names, nobody can tell, and it may.
 
