@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pumice.errors import DataError, ImageError
+from pumice.errors import ImageError
 from pumice.files import write_text
 from pumice.image.decode import decode_small
 from pumice.image.source import open_picture
 from pumice.report.html import Child, Markup, join, tag
 from pumice.report.page import POLICY
+from pumice.report.record import read_record
 from pumice.trust.audit.run import FINDINGS, RECORD
 from pumice.types import ImageRef, Still
 from pumice.words import counted
@@ -35,15 +35,7 @@ def write_audit_page(folder: Path) -> Path:
     Raises:
         DataError: there is no such record, or it cannot be read.
     """
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the record of the audit cannot be read ({error})",
-            where=str(path),
-            remedy="name a folder that pumice data audit wrote",
-        ) from error
+    record = read_record(folder / RECORD, "the audit", "pumice data audit")
     page = folder / PAGE
     write_text(page, f"<!doctype html>\n{render_audit(record)}\n")
     return page

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pumice.errors import DataError
 from pumice.files import write_text
 from pumice.generate.write import RECORD
 from pumice.report.html import Child, Markup, join, tag
+from pumice.report.record import read_record
 from pumice.types import PLACEHOLDER
 
 PAGE = "report.html"
@@ -40,15 +39,7 @@ def write_generation_page(folder: Path) -> Path:
     Raises:
         DataError: there is no such record, or it cannot be read.
     """
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the record of the generation cannot be read ({error})",
-            where=str(path),
-            remedy="name a folder that pumice generate wrote",
-        ) from error
+    record = read_record(folder / RECORD, "the generation", "pumice generate")
     page = folder / PAGE
     write_text(page, "<!doctype html>\n" + render_generation(record) + "\n")
     return page
