@@ -44,8 +44,8 @@ GROUP = 48
 """Rows whose pictures are at hand together; a row's other pictures are those of its group."""
 TOKENS = 2048
 """Tokens that pass the language model at once."""
-OTHERS = 1
-"""Other pictures that each answer is read with. More than one told no more on the embedded world's rows."""
+OTHERS = 2
+"""Other pictures that each answer is read with: one to compare with, and one for what a wrong picture gives."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -59,7 +59,7 @@ class Reading:
         turn_A: int64, which of the row's answers, from 0.
         tokens_A: int64, its tokens, that which ends it among them.
         own_A, best_A: float64, nats.
-        other_AK: float64, nats; NaN where there was no other picture to show.
+        other_AK, other_best_AK: float64, nats; NaN where there was no other picture to show.
         unread: rows that were not read, by number, and why.
     """
 
@@ -69,6 +69,7 @@ class Reading:
     own_A: NDArray[np.float64]
     best_A: NDArray[np.float64]
     other_AK: NDArray[np.float64]
+    other_best_AK: NDArray[np.float64]
     unread: dict[int, str]
 
 
@@ -115,7 +116,7 @@ class Reader:
                 parts.append(self._group(rows))
             if progress is not None:
                 progress("reading answers", min(start + GROUP, len(order)), len(order))
-        columns = 5 + self.others
+        columns = 5 + 2 * self.others
         found = np.concatenate(parts) if parts else np.zeros((0, columns))
         found = found[np.lexsort([found[:, 1], found[:, 0]])]
         whole = found[:, :3].astype(np.int64)
@@ -142,7 +143,7 @@ class Reader:
             yield _Row(number, sample, encoded, shown, lengths)
 
     def _group(self, rows: Sequence[_Row]) -> NDArray[np.float64]:
-        """Rows [A, 5 + K]: number, turn, tokens, own, best, others."""
+        """Rows [A, 5 + 2 K]: number, turn, tokens, own, best, and own and best with each other picture."""
         embeds = self.pictures.embed([one for row in rows for one in row.shown])
         own: list[Sequence[Tensor]] = [[embeds[one.key] for one in row.shown] for row in rows]
         told = self._told(rows, own)
@@ -157,9 +158,9 @@ class Reader:
                 [rows[place] for place in there],
                 [own[partner] for partner in partners if partner is not None],
             )
-            others = {place: one[:, 1] for place, one in zip(there, swapped, strict=True)}
+            others = {place: one[:, 1:] for place, one in zip(there, swapped, strict=True)}
             found = [
-                np.column_stack([one, others.get(place, np.full(len(one), np.nan))])
+                np.column_stack([one, others.get(place, np.full((len(one), 2), np.nan))])
                 for place, one in enumerate(found)
             ]
         return np.concatenate(found)

@@ -1,0 +1,45 @@
+"""Scores of which most are of one kind and a few of another whose distribution is known.
+
+Captions of other pictures are drawn, so it is known how they score. How many of the data's own are like that,
+and from which score on, follows (Efron, Microarrays, empirical Bayes and the two-groups model, 2008).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRUST = 0.5
+"""The share of the wrong ones' distribution below which the share of wrong ones is not judged."""
+
+
+def wrong_share(scores_N: NDArray[np.float64], wrong_M: NDArray[np.float64]) -> float:
+    """An upper estimate of the share of scores that are of the wrong kind, which is low.
+
+    As many as score up to t are at least those of the wrong kind that do: F(t) >= share x F0(t). So the share
+    is at most the least F(t) / F0(t), over those t up to which a half of the wrong kind or more score.
+    """
+    at = np.quantile(wrong_M, np.linspace(TRUST, 1.0, 101))
+    own = np.searchsorted(np.sort(scores_N), at, side="right") / max(1, len(scores_N))
+    theirs = np.searchsorted(np.sort(wrong_M), at, side="right") / max(1, len(wrong_M))
+    return float(min(1.0, (own / np.maximum(theirs, 1e-9)).min()))
+
+
+def wrong_chances(scores_N: NDArray[np.float64], wrong_M: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each score the expected share of wrong ones among the scores that are as low or lower, [N].
+
+    Args:
+        scores_N: the data's own.
+        wrong_M: of the wrong kind, drawn.
+    """
+    if not len(scores_N) or not len(wrong_M):
+        return np.zeros(len(scores_N))
+    share = wrong_share(scores_N, wrong_M)
+    order = np.sort(scores_N)
+    own = np.searchsorted(order, scores_N, side="right") / len(scores_N)
+    theirs = np.searchsorted(np.sort(wrong_M), scores_N, side="right") / len(wrong_M)
+    chance = np.minimum(1.0, share * theirs / own)
+    # The lowest scores are few; what holds of more of them holds of them, too.
+    places = np.argsort(-scores_N, kind="stable")
+    chance[places] = np.maximum.accumulate(chance[places])
+    return np.asarray(chance)

@@ -1,0 +1,267 @@
+"""The check ``tower``: pictures as a vision tower sees them, and texts where it has a text half.
+
+looks-alike    pictures that are one: near each other among embeddings of which all directions count alike,
+               and alike pixel by pixel at 16 x 16
+outlier        pictures far from all others, by the distance to the tenth nearest
+mismatch       a text that fits its picture no better than texts of other pictures do
+unsafe         what a linear head says of the embedding, where one is given
+
+Legend: V pictures, E width of an embedding, S texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumice.trust.audit import alike, mixed, pieces
+from pumice.trust.audit.check import PIXELS, Check, Finding, Need, Notes, View
+from pumice.trust.audit.unsafe import UnsafeHead
+
+if TYPE_CHECKING:
+    from pumice.image.process import ImageProcessor
+    from pumice.trust.audit.seen import Seen
+
+NEAR = 0.55
+"""Cosine of two embeddings, whitened, from which pictures are compared pixel by pixel."""
+SAME = 0.9
+"""Correlation of two pictures at 16 x 16 from which they are one."""
+THUMB = 16
+NEIGHBOUR = 10
+"""The nearest other whose distance is a picture's."""
+FAR = 6.0
+"""Robust deviations of the logarithm of that distance from which a picture is an outlier."""
+FEWEST = 50
+"""Pictures, or texts, that there must be for outliers or mismatches to be judged."""
+SURE = 0.8
+"""The expected share of true mismatches among those that are told."""
+DRAWN = 4
+"""Texts of other pictures that each picture is compared with."""
+REFERENCES = 1024
+"""Pictures, and texts, whose scores say what is usual."""
+
+
+@dataclass(frozen=True)
+class Tower(Check):
+    """What a tower sees; see the module's text.
+
+    Attributes:
+        folder: the tower's.
+        identity: stands for its weights.
+        processor: how its pixels are made.
+        texts: whether it has a text half.
+        head: says how unsafe an embedding is; None where none is given.
+    """
+
+    name: ClassVar[str] = "tower"
+    reads: ClassVar[frozenset[Need]] = frozenset({PIXELS})
+
+    folder: str
+    identity: str
+    processor: ImageProcessor = field(repr=False)
+    texts: bool
+    head: UnsafeHead | None = None
+
+    @property
+    def side(self) -> int:  # type: ignore[override]
+        """Pixels that the tower wants."""
+        return self.processor.shortest_edge
+
+    @property
+    def key(self) -> str:
+        return dumps([self.name, self.version, self.identity, repr(self.processor)])
+
+    def picture(self, view: View) -> Any:
+        assert view.image is not None
+        small = view.image.resize((THUMB, THUMB), 4).convert("L")
+        thumb = np.asarray(small, np.float32).reshape(-1)
+        thumb = alike.unit((thumb - thumb.mean())[None])[0]
+        return self.processor(view.image), np.round(thumb * 127).astype(np.int8)
+
+    def pack(self, values: Any) -> Notes:
+        there = np.array([value is not None for value in values])
+        told = [value for value in values if value is not None]
+        side = self.processor.image_size
+        pixels = np.stack([one[0] for one in told]) if told else np.zeros((0, 3, side, side), np.float32)
+        thumbs = np.zeros((len(values), THUMB * THUMB), np.int8)
+        if told:
+            thumbs[there] = np.stack([one[1] for one in told])
+        return {"there": there, "pixels": pixels, "thumb": thumbs}
+
+    def finish(self, notes: Notes) -> Notes:
+        from pumice.trust.sight.tower import open_eye
+
+        pixels, there = notes["pixels"], notes["there"]
+        assert isinstance(pixels, np.ndarray)
+        assert isinstance(there, np.ndarray)
+        found = open_eye(Path(self.folder)).pictures(pixels) if len(pixels) else None
+        embeds = np.zeros((len(there), 0 if found is None else found.shape[1]), np.float32)
+        if found is not None:
+            embeds[there] = found
+        return {"there": there, "embed": embeds, "thumb": notes["thumb"]}
+
+    def conclude(self, seen: Seen) -> Iterable[Finding]:
+        there = seen.column(self, "pictures", "there").astype(bool)
+        numbers = np.flatnonzero(there)
+        if not len(numbers):
+            return
+        parts = [
+            notes["embed"][notes["there"]]
+            for _, _, notes in seen.notes(self, "pictures")
+            if notes["there"].any()
+        ]
+        embeds_VE = np.concatenate(parts)
+        thumbs = seen.column(self, "pictures", "thumb")[there].astype(np.float32)
+        yield from self._looks_alike(numbers, embeds_VE, alike.unit(thumbs))
+        yield from self._outliers(numbers, embeds_VE)
+        if self.texts:
+            yield from self._mismatches(seen, numbers, embeds_VE)
+        if self.head is not None:
+            yield from self.head.findings(self.name, numbers, embeds_VE)
+
+    def _looks_alike(
+        self, numbers: NDArray[np.int64], embeds_VE: NDArray[np.float32], thumbs_V: NDArray[np.float32]
+    ) -> Iterator[Finding]:
+        white_VE = alike.unit(whitened(embeds_VE))
+        left, right, cosine = alike.pairs_above(white_VE, None, NEAR)
+        same = (thumbs_V[left] * thumbs_V[right]).sum(1) if len(left) else np.zeros(0)
+        keep = same >= SAME
+        left, right, cosine = left[keep], right[keep], cosine[keep]
+        best = np.zeros(len(numbers), np.float32)
+        for ends in (left, right):
+            np.maximum.at(best, ends, cosine)
+        group = alike.groups(len(numbers), left, right)
+        sizes = np.bincount(group, minlength=len(numbers))
+        for place in np.flatnonzero(sizes[group] > 1).tolist():
+            yield Finding(
+                self.name,
+                "looks-alike",
+                "warning",
+                f"the tower sees {sizes[group[place]]} pictures as one",
+                picture=int(numbers[place]),
+                score=round(float(best[place]), 4),
+                group=f"alike {int(numbers[group[place]])}",
+            )
+
+    def _outliers(self, numbers: NDArray[np.int64], embeds_VE: NDArray[np.float32]) -> Iterator[Finding]:
+        if len(numbers) < FEWEST:
+            return
+        for place, deviations in outliers(embeds_VE):
+            yield Finding(
+                self.name,
+                "outlier",
+                "note",
+                f"it is like no other picture: its distance to the tenth nearest lies {deviations:.1f} robust "
+                "deviations above the median",
+                picture=int(numbers[place]),
+                score=round(deviations, 3),
+            )
+
+    def _mismatches(
+        self, seen: Seen, numbers: NDArray[np.int64], embeds_VE: NDArray[np.float32]
+    ) -> Iterator[Finding]:
+        from pumice.trust.sight.tower import open_eye
+
+        told = pieces.of(seen, numbers)
+        if len(told.rows) < FEWEST:
+            return
+        eye = open_eye(Path(self.folder))
+        texts_SE = eye.texts(told.texts)
+        own, wrong = fits(embeds_VE * eye.scale, texts_SE, told)
+        chances = mixed.wrong_chances(own, wrong)
+        share = mixed.wrong_share(own, wrong)
+        for place in np.flatnonzero(chances >= SURE).tolist():
+            yield Finding(
+                self.name,
+                "mismatch",
+                "serious",
+                "what it says fits its picture no better than what is said of others (of the rows that fit so "
+                f"badly {chances[place]:.0%} are expected to be mismatched, of all {share:.2%})",
+                row=int(told.rows[place]),
+                score=round(float(own[place]), 3),
+                details={"expected": round(float(chances[place]), 4)},
+            )
+
+
+def made_tower(folder: Path | None, head: Path | None) -> Tower | str:
+    """The check with a tower, or why it does not run.
+
+    Raises:
+        CheckpointError: the folder holds no tower, or the file no head.
+    """
+    if folder is None:
+        return "it sees with a vision tower: give one with --tower"
+    from pumice.trust.sight.tower import has_text, identity, tile_processor
+
+    return Tower(
+        str(folder),
+        identity(folder),
+        tile_processor(folder),
+        has_text(folder),
+        None if head is None else UnsafeHead.read(head),
+    )
+
+
+def whitened(values_VE: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same with the mean out and all directions as wide as each other; those that say nothing are gone."""
+    centred = values_VE.astype(np.float64) - values_VE.mean(0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
+    keep = values > values[-1] * 1e-6
+    return np.asarray(centred @ (vectors[:, keep] / np.sqrt(values[keep])), np.float32)
+
+
+def outliers(embeds_VE: NDArray[np.float32]) -> list[tuple[int, float]]:
+    """Rows far from all others, and how many robust deviations: by the logarithm of a distance."""
+    _, cosine_VK = alike.nearest(alike.unit(embeds_VE - embeds_VE.mean(0)), NEIGHBOUR)
+    distance = np.log(np.maximum(1 - cosine_VK[:, -1].astype(np.float64), 1e-6))
+    middle = np.median(distance)
+    spread = 1.4826 * np.median(np.abs(distance - middle))
+    if spread <= 0:
+        return []
+    deviations = (distance - middle) / spread
+    return [(place, float(deviations[place])) for place in np.flatnonzero(deviations >= FAR).tolist()]
+
+
+def fits(
+    scaled_VE: NDArray[np.float32], texts_SE: NDArray[np.float32], told: pieces.Pieces
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How well the texts of rows fit their pictures, and how well those of other rows do.
+
+    The cosine, times the tower's scale, less half of what the picture has with texts in general and half of
+    what the text has with pictures in general (log-mean-exp, as in the loss that the tower was trained with).
+    A row's score is the mean over its pieces.
+
+    Returns:
+        float64 [rows] and [rows x DRAWN].
+    """
+    rng = np.random.default_rng(0)
+    some_V = np.sort(rng.permutation(len(scaled_VE))[:REFERENCES])
+    some_S = np.sort(rng.permutation(len(texts_SE))[:REFERENCES])
+    usual_S = _log_mean(texts_SE @ scaled_VE[some_V].T)
+    usual_V = _log_mean(scaled_VE @ texts_SE[some_S].T)
+
+    def scored(picture_S: NDArray[np.int64], piece_S: NDArray[np.int64]) -> NDArray[np.float64]:
+        near = np.einsum("se,se->s", scaled_VE[picture_S], texts_SE[piece_S]).astype(np.float64)
+        return near - (usual_V[picture_S] + usual_S[piece_S]) / 2
+
+    count = len(told.rows)
+    own = told.mean(scored(told.picture_R[told.row_S], np.arange(len(texts_SE))))
+    wrong = []
+    for _ in range(DRAWN):
+        other = (np.arange(count) + rng.integers(1, count, count)) % count
+        picture_R = told.picture_R[other]
+        drawn = told.mean(scored(picture_R[told.row_S], np.arange(len(texts_SE))))
+        wrong.append(drawn[picture_R != told.picture_R])
+    return own, np.concatenate(wrong)
+
+
+def _log_mean(values_NM: NDArray[np.float32]) -> NDArray[np.float64]:
+    top = values_NM.max(1, keepdims=True)
+    found = np.log(np.exp(values_NM - top).mean(1, dtype=np.float64)) + top[:, 0]
+    return np.asarray(found, np.float64)
