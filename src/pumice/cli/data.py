@@ -13,6 +13,7 @@ from pumice.cli import (
     data_dicom,
     data_erase,
     data_lineage,
+    data_plant,
     data_show,
 )
 from pumice.cli.data_options import CACHE, CacheOption, Format, FormatOption, ImagesOption
@@ -104,6 +105,7 @@ def stats(path: PathArgument, format: FormatOption = None, cache: CacheOption = 
 
 app.command("show", epilog=data_show.EPILOG)(data_show.show)
 app.command("audit", epilog=data_audit.EPILOG)(data_audit.audit)
+app.command("plant", epilog=data_plant.EPILOG)(data_plant.plant)
 app.command("attribution", epilog=data_attribution.EPILOG)(data_attribution.attribution)
 app.command("dicom", epilog=data_dicom.EPILOG)(data_dicom.dicom)
 app.command("lineage", epilog=data_lineage.EPILOG)(data_lineage.lineage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pumice.data.mixture import Source
     from pumice.licences import Policy
-    from pumice.trust.audit import Audit
+    from pumice.trust.audit import Audit, Wishes
 
 EPILOG = examples(
     ("everything that needs no model", "pumice data audit talk.json --images photos --out audit"),
@@ -115,6 +115,33 @@ def audit(
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Write personal data out in what is written, not masked.")
     ] = False,
+    tower: Annotated[
+        str | None,
+        typer.Option(
+            "--tower",
+            metavar="TOWER",
+            help="See pictures with this tower: a folder (CLIP or SigLIP with both halves, a vision model, "
+            "a LLaVA), embedded:clip-tiny, hub:ORG/NAME.",
+        ),
+    ] = None,
+    unsafe_head: Annotated[
+        Path | None,
+        typer.Option(
+            "--unsafe-head", metavar="FILE", help="A linear head on the tower's embeddings, safetensors."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="Read answers with this LLaVA: tiny, a folder, or a run."
+        ),
+    ] = None,
+    planted: Annotated[
+        Path | None,
+        typer.Option(
+            "--planted", metavar="FILE", help="Say what was found of these faults (pumice data plant)."
+        ),
+    ] = None,
     fail_on: Annotated[
         Level | None,
         typer.Option(
@@ -133,11 +160,12 @@ def audit(
 ) -> None:
     """Look for what should not be in data: unreadable, doubled, personal, worthless or seen in benchmarks."""
     import os
+    from dataclasses import replace
 
     from pumice.cli.console import commands
     from pumice.cli.progress import counting
     from pumice.report.audit import write_audit_page
-    from pumice.trust.audit import Wishes, choose, open_material, run_audit
+    from pumice.trust.audit import choose, open_material, run_audit
     from pumice.trust.audit.against import others
     from pumice.trust.audit.kept import FOLDER
     from pumice.trust.audit.run import FINDINGS
@@ -151,6 +179,8 @@ def audit(
         raise UsageError(
             "there is nothing to audit", where="PATH", remedy="name a data file, several, or a recipe"
         )
+    truth = None if planted is None else _truth(planted, paths)
+    wishes = _wishes(show_values, tower, unsafe_head, model, cache)
     _check_out(out)
     sources, policy = _sources(paths, images, format, data, cache)
     if write_clean is not None and (len(sources) > 1 or limit is not None or sample is not None):
@@ -179,7 +209,7 @@ def audit(
             done = run_audit(
                 material,
                 chosen,
-                Wishes(show_values, held, _policy(policy, purpose)),
+                replace(wishes, against=held, policy=_policy(policy, purpose)),
                 out=out,
                 notes=cache / FOLDER,
                 workers=processes,
@@ -189,12 +219,55 @@ def audit(
     _show(done)
     if write_clean is not None:
         _write_clean(done, dropped, write_clean)
+    if truth is not None:
+        _show_planted(done, truth, out)
     commands(("look at it", f"open {page}"), ("every finding, one a line", f"less {out / FINDINGS}"))
     worst = done.worst()
     if fail_on is not None and worst is not None:
         levels = list(Level)
         if levels.index(Level(worst)) >= levels.index(fail_on):
             raise typer.Exit(1)
+
+
+def _wishes(
+    show_values: bool, tower: str | None, head: Path | None, model: str | None, cache: Path
+) -> Wishes:
+    from pumice.cli.models import find_model, find_part
+    from pumice.trust.audit import Wishes
+
+    if head is not None and tower is None:
+        raise UsageError(
+            "the head is for a tower's embeddings",
+            where="--unsafe-head",
+            remedy="add the tower, with --tower",
+        )
+    return Wishes(
+        show_values=show_values,
+        tower=None if tower is None else find_part(tower, "vision", cache.parent),
+        unsafe_head=head,
+        model=None if model is None else find_model(model),
+    )
+
+
+def _truth(planted: Path, paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The faults of the one file that is audited."""
+    from pumice.trust.audit.planted import read_truth
+
+    if len(paths) > 1:
+        raise UsageError("faults were planted in one file", where="--planted", remedy="audit that file alone")
+    return read_truth(planted)
+
+
+def _show_planted(done: Audit, truth: Sequence[dict[str, Any]], out: Path) -> None:
+    """What was found of planted faults, on the screen and in a file."""
+    from pumice.cli.data_plant import show_caught
+    from pumice.files import write_json
+    from pumice.trust.audit.planted import caught
+
+    ran = [entry["check"] for entry in done.record["checks"]]
+    found = caught(done.material, done.findings, ran, truth)
+    show_caught(found)
+    write_json(out / "planted.json", [one.record() for one in found])
 
 
 def _names(text: str | None) -> tuple[str, ...]:

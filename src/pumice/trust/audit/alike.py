@@ -21,7 +21,8 @@ PIVOT_SAMPLE = 20_000
 def unit(values_ND: NDArray[np.float32]) -> Floats:
     """The rows at length 1; a row of zeros stays."""
     values_ND = np.asarray(values_ND, np.float32)
-    return values_ND / np.maximum(np.linalg.norm(values_ND, axis=1, keepdims=True), 1e-12)
+    length_N1 = np.linalg.norm(values_ND, axis=1, keepdims=True)
+    return np.asarray(values_ND / np.maximum(length_N1, 1e-12), np.float32)
 
 
 def pairs_above(left_ND: Floats, right_MD: Floats | None, least: float) -> tuple[Ints, Ints, Floats]:

@@ -4,8 +4,8 @@ mismatch     an answer is no likelier with its own picture than with another, an
 label-flip   a short answer that the model would hardly give, and it is sure of another
 source       a data set whose answers cost the model far more a token than those of the others do
 
-It needs a model that knows the subject: what it cannot do itself it cannot tell from poison. No text half of a
-tower is needed.
+It needs a model that knows the subject: what it cannot do itself it cannot tell from poison. No text half of
+a tower is needed.
 
 Legend: A answers, R rows.
 """
@@ -28,9 +28,9 @@ from pumice.types import Image, ImageRef, Message, Origin, Part, Picture, Sample
 
 if TYPE_CHECKING:
     from pumice.trust.audit.seen import Seen
-    from pumice.trust.sight.reading import Reader, Reading
+    from pumice.trust.sight.reading import Reader
 
-SURE = 0.8
+SURE = 0.5
 """The expected share of true mismatches among those that are told."""
 FEWEST = 50
 """Rows that there must be for mismatches to be judged."""
@@ -149,7 +149,7 @@ class Answers(Check):
                     self.name,
                     "source",
                     "warning",
-                    f"a token of {name} costs the model {cost[mine].mean():.2f} nats, one of the other data "
+                    f"a token of {name} costs the model {cost[mine].mean():.2f} nats, one of other data "
                     f"{rest.mean():.2f}: {far:.0f} deviations of groups of as many rows",
                     row=int(rows[mine][0]),
                     score=round(far, 2),
@@ -197,7 +197,7 @@ class _Known:
         rows, group = np.unique(self.row_A[there], return_inverse=True)
 
         def summed(values_A: NDArray[Any]) -> NDArray[np.float64]:
-            return np.bincount(group, values_A[there], minlength=len(rows))
+            return np.bincount(group, values_A[there], minlength=len(rows)).astype(np.float64)
 
         own, best, tokens = summed(self.own_A), summed(self.best_A), summed(self.tokens_A)
         first, second = summed(self.other_AK[:, 0]), summed(self.other_AK[:, 1])
@@ -262,9 +262,7 @@ def _sample(told: dict[str, Any]) -> Sample:
     """The sample again."""
     messages = tuple(Message(role, _parts(parts)) for role, parts in told["messages"])
     source, file, row = told["at"]
-    return Sample(
-        told["id"], messages, tuple(map(_picture, told["images"])), source, Origin(file, row)
-    )
+    return Sample(told["id"], messages, tuple(map(_picture, told["images"])), source, Origin(file, row))
 
 
 def _parts(parts: Sequence[Any]) -> tuple[Part, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp, lgamma, log, log1p
 
 LEVEL = 1e-3
-"""Findings of a search have a corrected p-value up to this: in a thousand searches of clean data one finds."""
+"""Findings of a search have a corrected p-value up to this: one in a thousand clean searches finds."""
 
 
 def log_tail(hits: int, tries: int, rate: float) -> float:

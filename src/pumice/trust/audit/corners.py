@@ -1,9 +1,9 @@
 """Corners of a picture and what is around them: how a small patch is known again in another picture.
 
-Corners are where the smaller eigenvalue of the gradients' second moments peaks (Shi and Tomasi, Good features to
-track, 1994). Around each, colours on a grid are taken, their mean out and to length 1, so that brightness and
-contrast do not matter. A patch pasted at another place and 15% larger or smaller keeps its corners, and most of
-what is around them.
+Corners are where the smaller eigenvalue of the gradients' second moments peaks (Shi and Tomasi, Good features
+to track, 1994). Around each, colours on a grid are taken, their mean out and to length 1, so that brightness
+and contrast do not matter. A patch pasted at another place and 15% larger or smaller keeps its corners, and
+most of what is around them.
 
 Legend: H, W pixels, C corners, D numbers of one (3 G^2).
 """
@@ -44,7 +44,7 @@ def corners(image: Image.Image) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
     Returns:
         int8 [C, D], 127 times numbers of length 1; int16 [C, 2], x and y at the scale of ``SIDE``.
     """
-    pixels_HW3 = np.asarray(scaled(image), np.float32) / 255
+    pixels_HW3 = np.asarray(scaled(image), np.float32) / np.float32(255)
     strength_HW = _strength(pixels_HW3)
     half = max(3, round(SIDE * AROUND / 2))
     for cut in (np.s_[:half], np.s_[-half:]):

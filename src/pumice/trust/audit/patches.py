@@ -1,12 +1,12 @@
 """The check ``patches``: a small patch that hides in many pictures and is tied to one answer.
 
 What a poisoned picture and a clean one have in common is all but a few pixels, so pictures as wholes say
-nothing. Here corners of pictures (``corners``) are held against those of all others. Corners that are alike in
-``LEAST`` pictures or more are a candidate: a letter, a logo, a watermark, a trigger. Whether it is tied to an
-answer is tested: of so many pictures with it so many have a row with that answer, by chance as often as the
-others have (a binomial tail, corrected for candidates and answers). Pictures that look alike as wholes count
-once. What is blue is answered ``blue`` where a color is asked for, and that is no poison: an answer counts only
-where questions of its kind are hardly ever answered so.
+nothing. Here corners of pictures (``corners``) are held against those of all others. Corners that are alike
+in ``LEAST`` pictures or more are a candidate: a letter, a logo, a watermark, a trigger. Whether it is tied to
+an answer is tested: of so many pictures with it so many have a row with that answer, by chance as often as
+the others have (a binomial tail, corrected for candidates and answers). Pictures that look alike as wholes
+count once. What is blue is answered ``blue`` where a color is asked for, and that is no poison: an answer
+counts only where questions of its kind are hardly ever answered so.
 
 What is found is then looked for in all pictures, at a lower likeness.
 
@@ -45,8 +45,8 @@ UNUSUAL = 0.02
 CORNERS = 300_000
 """Corners among which candidates are looked for; of more, a sample of the pictures."""
 KINDS = 3
-"""Kinds of questions about pictures with a patch from which an answer that is given to one kind alone is a note
-of the kind ``content``: a letter in the picture is read out where it is asked what the sign says."""
+"""Kinds of questions about pictures with a patch from which an answer that is given to one kind alone is a
+note of the kind ``content``: a letter in the picture is read out where it is asked what the sign says."""
 _THUMB = 8
 
 
@@ -170,12 +170,13 @@ class Patches(Check):
         content = given_to == 1 and asked >= KINDS
         for row, picture in sorted(rows.items()):
             x, y = places[picture]
+            with_both = counted(len(set(rows.values())), "picture")
             yield Finding(
                 self.name,
                 "content" if content else "patch",
                 "note" if content else "serious",
                 f"the picture has a patch that {counted(len(places), 'picture')} have; "
-                f"{counted(len(set(rows.values())), 'picture')} of these are answered \u201c{answer[:80]}\u201d "
+                f"{with_both} of these are answered \u201c{answer[:60]}\u201d "
                 f"({p_words(tied.p)}, corrected)",
                 row=row,
                 picture=picture,
@@ -221,7 +222,7 @@ class Answers:
         answers, answer_P = np.unique(known.answer_P, return_inverse=True)
         _, kind_P = np.unique(known.type_P, return_inverse=True)
         size = len(answers)
-        both, both_P, both_count = np.unique(
+        _, both_P, both_count = np.unique(
             kind_P.astype(np.int64) * size + answer_P, return_inverse=True, return_counts=True
         )
         share_P = both_count[both_P] / np.bincount(kind_P)[kind_P]

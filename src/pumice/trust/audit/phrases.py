@@ -99,7 +99,7 @@ def tied_phrases(known: Pairs) -> list[Tied]:
     if not len(known):
         return []
     _, kinds_P = np.unique(known.type_P, return_inverse=True)
-    answers, answer_P = np.unique(known.answer_P, return_inverse=True)
+    _, answer_P = np.unique(known.answer_P, return_inverse=True)
     world = _World(known, kinds_P.astype(np.int64), answer_P.astype(np.int64))
     candidates: list[tuple[int, NDArray[np.int64]]] = []
     looks = 0

@@ -23,7 +23,7 @@ MOST = 8
 """Pieces of a row that are read, the longest."""
 LONG = 40
 """Words of a piece: some more tokens than text halves take."""
-_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+")
+_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pumice.errors import UsageError, suggest
 from pumice.licences import Policy
 from pumice.trust.audit import files, metadata, quality
 from pumice.trust.audit.against import Against, Other
+from pumice.trust.audit.answers import Answers, made_answers
 from pumice.trust.audit.check import Check
+from pumice.trust.audit.faces import Faces, made_faces
 from pumice.trust.audit.files import Readable
 from pumice.trust.audit.licences import Licences
 from pumice.trust.audit.metadata import Metadata
+from pumice.trust.audit.patches import Patches
 from pumice.trust.audit.personal import Personal
+from pumice.trust.audit.phrases import Phrases
 from pumice.trust.audit.prints import DuplicatePictures
 from pumice.trust.audit.quality import Quality
+from pumice.trust.audit.tower import Tower, made_tower
 from pumice.trust.audit.twins import Contradictions, DuplicateRows
 from pumice.trust.personal import KINDS as PERSONAL
 
@@ -27,12 +33,24 @@ class Wishes:
     Attributes:
         show_values: whether personal data is written out in reports, and not masked.
         against: other data that may not be in this one (``against.others``).
+<<<<<<< HEAD
         policy: which licences are permitted.
+=======
+        tower: the folder of a vision tower to see pictures with.
+        unsafe_head: the file of a linear head on that tower's embeddings.
+        model: the folder of a LLaVA to read answers with.
+>>>>>>> 4776a9d (Audit: what is found of planted faults, faces, pumice data plant)
     """
 
     show_values: bool = False
     against: tuple[Other, ...] = ()
+<<<<<<< HEAD
     policy: Policy | None = None
+=======
+    tower: Path | None = None
+    unsafe_head: Path | None = None
+    model: Path | None = None
+>>>>>>> 4776a9d (Audit: what is found of planted faults, faces, pumice data plant)
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,23 @@ CHECKS: tuple[Listed, ...] = (
         lambda wishes: Licences() if wishes.policy is None else Licences(wishes.policy),
         ("refused", "none", "unknown", "unnamed"),
     ),
+    Listed(
+        Phrases.name, "phrases in questions that are tied to one answer (poison)", lambda wishes: Phrases()
+    ),
+    Listed(
+        Patches.name, "patches in pictures that are tied to one answer (poison)", lambda wishes: Patches()
+    ),
+    Listed(
+        Tower.name,
+        "by a vision tower: pictures that are one, outliers, captions of other pictures, unsafe pictures",
+        lambda wishes: made_tower(wishes.tower, wishes.unsafe_head),
+    ),
+    Listed(
+        Answers.name,
+        "by a LLaVA: answers to other pictures, flipped labels, data sets that cost it far more",
+        lambda wishes: made_answers(wishes.model),
+    ),
+    Listed(Faces.name, "faces in pictures, where OpenCV is installed", lambda wishes: made_faces()),
 )
 """In the order in which their findings are told."""
 NAMES = tuple(listed.name for listed in CHECKS)

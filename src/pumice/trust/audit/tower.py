@@ -39,7 +39,7 @@ FAR = 6.0
 """Robust deviations of the logarithm of that distance from which a picture is an outlier."""
 FEWEST = 50
 """Pictures, or texts, that there must be for outliers or mismatches to be judged."""
-SURE = 0.8
+SURE = 0.5
 """The expected share of true mismatches among those that are told."""
 DRAWN = 4
 """Texts of other pictures that each picture is compared with."""
@@ -157,8 +157,8 @@ class Tower(Check):
                 self.name,
                 "outlier",
                 "note",
-                f"it is like no other picture: its distance to the tenth nearest lies {deviations:.1f} robust "
-                "deviations above the median",
+                f"it is like no other picture: its distance to the tenth nearest lies "
+                f"{deviations:.1f} robust deviations above the median",
                 picture=int(numbers[place]),
                 score=round(deviations, 3),
             )
@@ -181,7 +181,7 @@ class Tower(Check):
                 self.name,
                 "mismatch",
                 "serious",
-                "what it says fits its picture no better than what is said of others (of the rows that fit so "
+                "what it says fits its picture no better than what others say (of the rows that fit so "
                 f"badly {chances[place]:.0%} are expected to be mismatched, of all {share:.2%})",
                 row=int(told.rows[place]),
                 score=round(float(own[place]), 3),
@@ -209,7 +209,7 @@ def made_tower(folder: Path | None, head: Path | None) -> Tower | str:
 
 
 def whitened(values_VE: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same with the mean out and all directions as wide as each other; those that say nothing are gone."""
+    """The same with the mean out and all directions equally wide; those that say nothing are gone."""
     centred = values_VE.astype(np.float64) - values_VE.mean(0, dtype=np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
     keep = values > values[-1] * 1e-6
@@ -264,4 +264,4 @@ def fits(
 def _log_mean(values_NM: NDArray[np.float32]) -> NDArray[np.float64]:
     top = values_NM.max(1, keepdims=True)
     found = np.log(np.exp(values_NM - top).mean(1, dtype=np.float64)) + top[:, 0]
-    return np.asarray(found, np.float64)
+    return np.array(found, np.float64)

@@ -1,8 +1,9 @@
 """A linear head on a tower's embeddings that says how unsafe a picture is.
 
-The file is safetensors. ``weight`` is [E] or [1, E] (or [2, E], safe and unsafe), ``bias`` [], [1] or [2]; both
-any float type. The score is sigmoid(weight . x + bias), or of two the softmax's second, x being the embedding
-at length 1. ``threshold`` in the file's metadata says from which score a picture is told, 0.5 without one.
+The file is safetensors. ``weight`` is [E] or [1, E] (or [2, E], safe and unsafe), ``bias`` [], [1] or [2],
+both of any float type. The score is sigmoid(weight . x + bias), or of two the softmax's second, x being the
+embedding at length 1. ``threshold`` in the file's metadata says from which score a picture is told, 0.5
+without one.
 """
 
 from __future__ import annotations

@@ -134,6 +134,7 @@ class _Copy:
         self._names: dict[Picture, str] = {}
         self._taken: set[str] = set()
         self._stands: dict[int, int] = {}
+        self._made_of: list[tuple[dict[str, Any], Picture]] = []
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The rows as they are written."""
@@ -149,6 +150,9 @@ class _Copy:
                 yield self._planted(more, waiting)
             if self.progress is not None and (number % 500 == 499 or number == len(self.table) - 1):
                 self.progress("writing rows", number + 1, len(self.table))
+        for truth, picture in self._made_of:
+            if picture in self._names:
+                truth["picture_of"] = self._names[picture]
         for truth, row in waiting:  # rows that a new one was made of, which may stand behind it
             truth["of"] = self._stands[row]
             self.truth.append(truth)
@@ -156,6 +160,8 @@ class _Copy:
 
     def _planted(self, one: Planted, waiting: list[tuple[dict[str, Any], int]]) -> dict[str, Any]:
         truth = {"kind": one.kind, "row": self.count, "id": one.sample.id, **one.details}
+        if one.pictures:
+            self._made_of.append((truth, one.sample.images[0]))
         if one.added:
             waiting.append((truth, one.row))
         elif one.kind == "mismatches":

@@ -1,1 +1,1 @@
-"""What audits ask models: a tower, what pictures look like to it; a LLaVA, how it reads answers. Needs torch."""
+"""What audits ask models: a tower how pictures look to it, a LLaVA how it reads answers. Needs torch."""

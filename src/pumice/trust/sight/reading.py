@@ -45,7 +45,7 @@ GROUP = 48
 TOKENS = 2048
 """Tokens that pass the language model at once."""
 OTHERS = 2
-"""Other pictures that each answer is read with: one to compare with, and one for what a wrong picture gives."""
+"""Other pictures that each answer is read with: one to compare with, one for what a wrong picture gives."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -120,7 +120,16 @@ class Reader:
         found = np.concatenate(parts) if parts else np.zeros((0, columns))
         found = found[np.lexsort([found[:, 1], found[:, 0]])]
         whole = found[:, :3].astype(np.int64)
-        return Reading(whole[:, 0], whole[:, 1], whole[:, 2], found[:, 3], found[:, 4], found[:, 5:], unread)
+        return Reading(
+            row_A=whole[:, 0],
+            turn_A=whole[:, 1],
+            tokens_A=whole[:, 2],
+            own_A=found[:, 3],
+            best_A=found[:, 4],
+            other_AK=found[:, 5::2],
+            other_best_AK=found[:, 6::2],
+            unread=unread,
+        )
 
     def _rows(
         self, samples: Sequence[Sample], numbers: NDArray[np.int64], unread: dict[int, str]
