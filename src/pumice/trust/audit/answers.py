@@ -149,7 +149,7 @@ class Answers(Check):
                     self.name,
                     "source",
                     "warning",
-                    f"a token of {name} costs the model {cost[mine].mean():.2f} nats, one of other data "
+                    f"a token of {name} costs the model {cost[mine].mean():.2f} nats, one of others "
                     f"{rest.mean():.2f}: {far:.0f} deviations of groups of as many rows",
                     row=int(rows[mine][0]),
                     score=round(far, 2),
@@ -158,7 +158,7 @@ class Answers(Check):
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What the model made of all answers; arrays as of ``Reading``, ``short_A`` whether an answer is short."""
+    """What the model made of all answers; arrays as of ``Reading``, ``short_A``: whether one is short."""
 
     row_A: NDArray[np.int64]
     turn_A: NDArray[np.int64]

@@ -97,6 +97,7 @@ def caught(
     place = {material.origin(row).row: row for row in range(material.rows)}
     ran = set(ran)
     kinds: dict[str, set[int]] = {}
+    twin: dict[int, int] = {}
     touched: set[int] = set()
     for line in truth:
         for key in ("row", "of"):
@@ -104,6 +105,8 @@ def caught(
                 touched.add(place[line[key]])
         if line["row"] in place:
             kinds.setdefault(str(line["kind"]), set()).add(place[line["row"]])
+            if line.get("of") in place:
+                twin[place[line["row"]]] = place[line["of"]]
     # A picture that a planted one was made of is alike to it: no false alarm.
     made_of = {str(line["picture_of"]) for line in truth if line.get("picture_of")}
     root = material.tables[0].root
@@ -126,7 +129,9 @@ def caught(
         ways = [(name, told.get(name, set())) for name in by] if len(by) > 1 else []
         for name, found in [("all", every), *ways] if by else []:
             title = by[0] if len(by) == 1 else name
-            result.append(Caught(kind, title, len(rows), len(rows & found), len(found - touched), clean))
+            # Of two rows that are one a check tells the later; which of them was planted nobody can know.
+            hits = sum(row in found or twin.get(row) in found for row in rows)
+            result.append(Caught(kind, title, len(rows), hits, len(found - touched), clean))
         if not by:
             result.append(Caught(kind, "", len(rows), 0, 0, clean))
     return result

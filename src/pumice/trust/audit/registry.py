@@ -135,7 +135,7 @@ CHECKS: tuple[Listed, ...] = (
     ),
     Listed(
         Tower.name,
-        "by a vision tower: pictures that are one, outliers, captions of other pictures, unsafe pictures",
+        "by a vision tower: pictures that are one, captions of other pictures, unsafe pictures",
         lambda wishes: made_tower(wishes.tower, wishes.unsafe_head),
     ),
     Listed(

@@ -2,7 +2,6 @@
 
 looks-alike    pictures that are one: near each other among embeddings of which all directions count alike,
                and alike pixel by pixel at 16 x 16
-outlier        pictures far from all others, by the distance to the tenth nearest
 mismatch       a text that fits its picture no better than texts of other pictures do
 unsafe         what a linear head says of the embedding, where one is given
 
@@ -33,12 +32,8 @@ NEAR = 0.55
 SAME = 0.9
 """Correlation of two pictures at 16 x 16 from which they are one."""
 THUMB = 16
-NEIGHBOUR = 10
-"""The nearest other whose distance is a picture's."""
-FAR = 6.0
-"""Robust deviations of the logarithm of that distance from which a picture is an outlier."""
 FEWEST = 50
-"""Pictures, or texts, that there must be for outliers or mismatches to be judged."""
+"""Rows that there must be for mismatches to be judged."""
 SURE = 0.5
 """The expected share of true mismatches among those that are told."""
 DRAWN = 4
@@ -119,7 +114,6 @@ class Tower(Check):
         embeds_VE = np.concatenate(parts)
         thumbs = seen.column(self, "pictures", "thumb")[there].astype(np.float32)
         yield from self._looks_alike(numbers, embeds_VE, alike.unit(thumbs))
-        yield from self._outliers(numbers, embeds_VE)
         if self.texts:
             yield from self._mismatches(seen, numbers, embeds_VE)
         if self.head is not None:
@@ -147,20 +141,6 @@ class Tower(Check):
                 picture=int(numbers[place]),
                 score=round(float(best[place]), 4),
                 group=f"alike {int(numbers[group[place]])}",
-            )
-
-    def _outliers(self, numbers: NDArray[np.int64], embeds_VE: NDArray[np.float32]) -> Iterator[Finding]:
-        if len(numbers) < FEWEST:
-            return
-        for place, deviations in outliers(embeds_VE):
-            yield Finding(
-                self.name,
-                "outlier",
-                "note",
-                f"it is like no other picture: its distance to the tenth nearest lies "
-                f"{deviations:.1f} robust deviations above the median",
-                picture=int(numbers[place]),
-                score=round(deviations, 3),
             )
 
     def _mismatches(
@@ -214,18 +194,6 @@ def whitened(values_VE: NDArray[np.float32]) -> NDArray[np.float32]:
     values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
     keep = values > values[-1] * 1e-6
     return np.asarray(centred @ (vectors[:, keep] / np.sqrt(values[keep])), np.float32)
-
-
-def outliers(embeds_VE: NDArray[np.float32]) -> list[tuple[int, float]]:
-    """Rows far from all others, and how many robust deviations: by the logarithm of a distance."""
-    _, cosine_VK = alike.nearest(alike.unit(embeds_VE - embeds_VE.mean(0)), NEIGHBOUR)
-    distance = np.log(np.maximum(1 - cosine_VK[:, -1].astype(np.float64), 1e-6))
-    middle = np.median(distance)
-    spread = 1.4826 * np.median(np.abs(distance - middle))
-    if spread <= 0:
-        return []
-    deviations = (distance - middle) / spread
-    return [(place, float(deviations[place])) for place in np.flatnonzero(deviations >= FAR).tolist()]
 
 
 def fits(

@@ -219,9 +219,11 @@ class Contradictions(Check):
         question, answer, pair = (seen.column(self, "rows", name) for name in ("question", "answer", "pair"))
         key = question ^ (pictures_of_rows(seen)[row] * np.uint64(0x9E3779B97F4A7C15))
         key, row, answer, pair = (one[question != 0] for one in (key, row, answer, pair))
+        if not len(key):
+            return
         order = np.lexsort([row, key])
         key, row, answer, pair = key[order], row[order], answer[order], pair[order]
-        starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else row[:0]
+        starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
         ends = np.append(starts[1:], len(key))
         found: list[Finding] = []
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):

@@ -237,12 +237,14 @@ def _by_answer(columns_S: NDArray[np.int64], values_S2: NDArray[np.float64]) -> 
 
 
 def _partner(rows: Sequence[_Row], place: int, k: int) -> int | None:
-    """Another row of the group whose pictures fill as many tokens and are not the same."""
+    """The k-th other row of the group whose pictures fill as many tokens and are not the same."""
     row = rows[place]
-    for step in range(1 + k, len(rows)):
+    for step in range(1, len(rows)):
         other = rows[(place + step) % len(rows)]
         if row.lengths and other.lengths == row.lengths and other.sample.images != row.sample.images:
-            return (place + step) % len(rows)
+            if k == 0:
+                return (place + step) % len(rows)
+            k -= 1
     return None
 
 
