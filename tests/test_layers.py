@@ -49,6 +49,8 @@ WITHOUT_TORCH = (
     "generate",
     "trust.audit",
     "trust.plant",
+    "trust.personal",
+    "trust.dicom",
     "evaluate.judging",
     "evaluate.samples",
     "evaluate.tasks",

@@ -33,24 +33,18 @@ class Wishes:
     Attributes:
         show_values: whether personal data is written out in reports, and not masked.
         against: other data that may not be in this one (``against.others``).
-<<<<<<< HEAD
         policy: which licences are permitted.
-=======
         tower: the folder of a vision tower to see pictures with.
         unsafe_head: the file of a linear head on that tower's embeddings.
         model: the folder of a LLaVA to read answers with.
->>>>>>> 4776a9d (Audit: what is found of planted faults, faces, pumice data plant)
     """
 
     show_values: bool = False
     against: tuple[Other, ...] = ()
-<<<<<<< HEAD
     policy: Policy | None = None
-=======
     tower: Path | None = None
     unsafe_head: Path | None = None
     model: Path | None = None
->>>>>>> 4776a9d (Audit: what is found of planted faults, faces, pumice data plant)
 
 
 @dataclass(frozen=True)
@@ -128,22 +122,32 @@ CHECKS: tuple[Listed, ...] = (
         ("refused", "none", "unknown", "unnamed"),
     ),
     Listed(
-        Phrases.name, "phrases in questions that are tied to one answer (poison)", lambda wishes: Phrases()
+        Phrases.name,
+        "phrases in questions that are tied to one answer (poison)",
+        lambda wishes: Phrases(),
+        ("phrase",),
     ),
     Listed(
-        Patches.name, "patches in pictures that are tied to one answer (poison)", lambda wishes: Patches()
+        Patches.name,
+        "patches in pictures that are tied to one answer (poison)",
+        lambda wishes: Patches(),
+        ("patch", "content"),
     ),
     Listed(
         Tower.name,
         "by a vision tower: pictures that are one, captions of other pictures, unsafe pictures",
         lambda wishes: made_tower(wishes.tower, wishes.unsafe_head),
+        ("mismatch", "unsafe", "looks-alike"),
     ),
     Listed(
         Answers.name,
         "by a LLaVA: answers to other pictures, flipped labels, data sets that cost it far more",
         lambda wishes: made_answers(wishes.model),
+        ("mismatch", "label-flip", "source", "unread"),
     ),
-    Listed(Faces.name, "faces in pictures, where OpenCV is installed", lambda wishes: made_faces()),
+    Listed(
+        Faces.name, "faces in pictures, where OpenCV is installed", lambda wishes: made_faces(), ("face",)
+    ),
 )
 """In the order in which their findings are told."""
 NAMES = tuple(listed.name for listed in CHECKS)
