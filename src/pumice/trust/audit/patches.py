@@ -198,21 +198,28 @@ class Patches(Check):
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Which answers pictures have.
+    """Which answers pictures have, to questions of which kind; a use is a pair whose row shows a picture.
 
     Attributes:
         answers: the hash of each, [A] uint64.
         answer_P: int64 [P], the number of each pair's.
-        unusual_U2: picture and answer, int64 [U, 2], sorted, of answers that are unusual for their question.
-        count_A: the number of pictures that have each, int64 [A].
+        start_V: int64 [V + 1], cuts uses by picture.
+        kind_U, answer_U: int64 [U], by picture.
+        keys, key_count: each kind and answer that occur (kind x A + answer), rising, and how many uses have
+            it, int64.
+        kind_count: uses of each kind.
         pictures: how many pictures have any answer.
-        often: how many answers are unusual at ``LEAST`` pictures or more.
+        often: how many answers have ``LEAST`` uses or more.
     """
 
     answers: pairs.Hashes
     answer_P: NDArray[np.int64]
-    unusual_U2: NDArray[np.int64]
-    count_A: NDArray[np.int64]
+    start_V: NDArray[np.int64]
+    kind_U: NDArray[np.int64]
+    answer_U: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    key_count: NDArray[np.int64]
+    kind_count: NDArray[np.int64]
     pictures: int
     often: int
 
@@ -221,38 +228,58 @@ class Answers:
         """Of all pairs of an audit."""
         answers, answer_P = np.unique(known.answer_P, return_inverse=True)
         _, kind_P = np.unique(known.type_P, return_inverse=True)
-        size = len(answers)
-        _, both_P, both_count = np.unique(
-            kind_P.astype(np.int64) * size + answer_P, return_inverse=True, return_counts=True
-        )
-        share_P = both_count[both_P] / np.bincount(kind_P)[kind_P]
         starts, shown = seen.material.shown()
         length_P = np.diff(starts)[known.row_P]
         pair_U = np.repeat(np.arange(len(known)), length_P)
         step_U = np.arange(len(pair_U)) - np.repeat(np.cumsum(length_P) - length_P, length_P)
         picture_U = shown[starts[known.row_P[pair_U]] + step_U]
-        chosen_U = share_P[pair_U] <= UNUSUAL
-        keys = np.unique(picture_U[chosen_U] * size + answer_P[pair_U[chosen_U]])
-        count_A = np.bincount(keys % size, minlength=size)
+        order = np.argsort(picture_U, kind="stable")
+        pair_U, picture_U = pair_U[order], picture_U[order]
+        kind_U, answer_U = kind_P[pair_U].astype(np.int64), answer_P[pair_U].astype(np.int64)
+        keys, key_count = np.unique(kind_U * len(answers) + answer_U, return_counts=True)
         return cls(
-            answers,
-            answer_P.astype(np.int64),
-            np.stack([keys // size, keys % size], 1),
-            count_A,
-            len(np.unique(picture_U)),
-            max(1, int((count_A >= LEAST).sum())),
+            answers=answers,
+            answer_P=answer_P.astype(np.int64),
+            start_V=np.searchsorted(picture_U, np.arange(seen.material.pictures + 1)).astype(np.int64),
+            kind_U=kind_U,
+            answer_U=answer_U,
+            keys=keys,
+            key_count=key_count.astype(np.int64),
+            kind_count=np.bincount(kind_U),
+            pictures=len(np.unique(picture_U)),
+            often=max(1, int((np.bincount(answer_U) >= LEAST).sum())) if len(answer_U) else 1,
         )
 
     def best(self, pictures: NDArray[np.int64]) -> tuple[int, int, float] | None:
-        """The answer that some pictures have least by chance: its number, how many have it, the log p."""
-        column_U = self.unusual_U2[:, 0]
-        lows, highs = np.searchsorted(column_U, pictures), np.searchsorted(column_U, pictures, "right")
-        theirs = [self.unusual_U2[low:high, 1] for low, high in zip(lows, highs, strict=True)]
-        answers, counts = np.unique(np.concatenate(theirs), return_counts=True)
+        """The answer that some pictures have least by chance: its number, how many have it, the log p.
+
+        What is unusual, and how often it comes, is told by the other pictures.
+        """
+        size = len(self.answers)
+        spans = [np.arange(self.start_V[one], self.start_V[one + 1]) for one in pictures.tolist()]
+        owner_C = np.repeat(np.arange(len(spans)), [len(span) for span in spans])
+        use_C = np.concatenate(spans)
+        if not len(use_C):
+            return None
+        own, own_C, own_count = np.unique(
+            self.kind_U[use_C] * size + self.answer_U[use_C], return_inverse=True, return_counts=True
+        )
+        kinds_in = np.bincount(self.kind_U[use_C], minlength=len(self.kind_count))
+        rest = self.kind_count - kinds_in
+        left = self.key_count[np.searchsorted(self.keys, own)] - own_count
+        unusual = (rest[own // size] > 0) & (left <= UNUSUAL * rest[own // size])
+        mine = unusual[own_C]
+        seats = np.unique(owner_C[mine] * size + self.answer_U[use_C[mine]])
+        answers, counts = np.unique(seats % size, return_counts=True)
         enough = counts >= max(LEAST, PURE * len(pictures))
         best: tuple[int, int, float] | None = None
         for answer, hits in zip(answers[enough].tolist(), counts[enough].tolist(), strict=True):
-            rate = (int(self.count_A[answer]) - hits + 0.5) / (self.pictures - len(pictures) + 1)
+            theirs = np.flatnonzero(self.keys % size == answer)
+            outside = self.key_count[theirs].copy()
+            places = np.searchsorted(self.keys[theirs], own[own % size == answer])
+            outside[places] -= own_count[own % size == answer]
+            rare = outside <= UNUSUAL * rest[self.keys[theirs] // size]
+            rate = (int(outside[rare].sum()) + 0.5) / (self.pictures - len(pictures) + 1)
             log_p = log_tail(hits, len(pictures), min(rate, 1.0))
             if best is None or log_p < best[2]:
                 best = (answer, hits, log_p)

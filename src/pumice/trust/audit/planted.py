@@ -123,15 +123,15 @@ def caught(
             told.setdefault(name, set()).update(rows)
     clean = material.rows - len(touched)
     result = []
-    for kind, rows in kinds.items():
+    for kind, wanted in kinds.items():
         by = [name for name in CATCHES[kind] if name.split("/")[0] in ran]
         every = {row for name in by for row in told.get(name, ())}
         ways = [(name, told.get(name, set())) for name in by] if len(by) > 1 else []
-        for name, found in [("all", every), *ways] if by else []:
+        for name, found in [("all", every), *ways] if by else ():
             title = by[0] if len(by) == 1 else name
             # Of two rows that are one a check tells the later; which of them was planted nobody can know.
-            hits = sum(row in found or twin.get(row) in found for row in rows)
-            result.append(Caught(kind, title, len(rows), hits, len(found - touched), clean))
+            hits = sum(row in found or twin.get(row) in found for row in wanted)
+            result.append(Caught(kind, title, len(wanted), hits, len(found - touched), clean))
         if not by:
-            result.append(Caught(kind, "", len(rows), 0, 0, clean))
+            result.append(Caught(kind, "", len(wanted), 0, 0, clean))
     return result

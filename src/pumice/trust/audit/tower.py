@@ -215,7 +215,7 @@ def fits(
     usual_V = _log_mean(scaled_VE @ texts_SE[some_S].T)
 
     def scored(picture_S: NDArray[np.int64], piece_S: NDArray[np.int64]) -> NDArray[np.float64]:
-        near = np.einsum("se,se->s", scaled_VE[picture_S], texts_SE[piece_S]).astype(np.float64)
+        near: NDArray[np.float64] = (scaled_VE[picture_S] * texts_SE[piece_S]).sum(1, dtype=np.float64)
         return near - (usual_V[picture_S] + usual_S[piece_S]) / 2
 
     count = len(told.rows)
@@ -231,5 +231,5 @@ def fits(
 
 def _log_mean(values_NM: NDArray[np.float32]) -> NDArray[np.float64]:
     top = values_NM.max(1, keepdims=True)
-    found = np.log(np.exp(values_NM - top).mean(1, dtype=np.float64)) + top[:, 0]
-    return np.array(found, np.float64)
+    found: NDArray[np.float64] = np.log(np.exp(values_NM - top).mean(1, dtype=np.float64)) + top[:, 0]
+    return found
