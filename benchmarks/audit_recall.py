@@ -4,8 +4,8 @@
         [--data align instruct] [--model tiny]
 
 Each world is drawn anew, one hundredth of its rows get each kind of fault, and the audit says what it found.
-Thresholds were chosen on worlds of seed 101; none of the seeds here may be that one. Lines are printed as they
-come, and OUT/recall.json holds all of them.
+Thresholds were chosen on worlds of seed 101; none of the seeds here may be that one. Lines are
+printed as they come, and OUT/recall.json holds all of them.
 """
 
 from __future__ import annotations
