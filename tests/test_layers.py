@@ -49,6 +49,7 @@ WITHOUT_TORCH = (
     "generate",
     "trust.audit",
     "trust.plant",
+    "trust.lineage",
     "trust.personal",
     "trust.dicom",
     "evaluate.judging",

@@ -35,12 +35,9 @@ VERBS = (
     ("data", "stats"),
     ("data", "show"),
     ("data", "audit"),
-<<<<<<< HEAD
     ("data", "attribution"),
     ("card",),
-=======
     ("data", "plant"),
->>>>>>> 48720a7 (Audit: what is found of planted faults, faces, pumice data plant)
     ("data", "convert"),
     ("data", "build-mix"),
     ("export",),
