@@ -104,11 +104,6 @@ def _family(process: int) -> list[int]:
     return found
 
 
-def _cpu() -> float:
-    """Seconds of processor that this process and its ended children have used."""
-    return sum(os.times()[:4])
-
-
 def _size(process: int) -> int:
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
@@ -131,7 +126,7 @@ def main(rows: int, pictures: int) -> None:
         print(f"made {rows:,} rows ({size:.0f} MB) and {pictures:,} pictures in {took:.0f} s")
         (folder / "out").mkdir()
         for turn in ("first", "again"):
-            wall, cpu = time.perf_counter(), _cpu()
+            wall = time.perf_counter()
             with Memory() as memory:
                 material = open_material(
                     [Source("talk", path, folder / "images" if pictures else None)],
@@ -146,12 +141,12 @@ def main(rows: int, pictures: int) -> None:
                     notes=folder / "cache" / "audit",
                     workers=os.cpu_count() or 1,
                 )
-            wall, cpu = time.perf_counter() - wall, _cpu() - cpu
+            wall = time.perf_counter() - wall
             seconds = done.record["seconds"]
             concluding = sum(seconds["concluding"].values())
             print(
                 f"{turn}: {wall:.0f} s ({read:.0f} s reading, {seconds['looking']:.0f} s looking, "
-                f"{concluding:.0f} s concluding), {cpu:.0f} s of CPU, {rows / wall:,.0f} rows/s, "
+                f"{concluding:.0f} s concluding), {rows / wall:,.0f} rows/s, "
                 f"{memory.most / 1e9:.2f} GB"
             )
         for entry in done.record["checks"]:
