@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pumice.data.index import open_table
+from pumice.data.index import content_digest, open_table
 from pumice.data.mixture import Source, read_mixture
 from pumice.data.table import SampleTable
 from pumice.data.tombstones import add_tombstones, name_digest, read_tombstones, tombstone_file
@@ -122,8 +122,57 @@ def test_a_picture_of_an_erased_row_serves_another(tmp_path: Path) -> None:
         assert handle.read(image.length) == held.getvalue()  # type: ignore[union-attr]
 
 
+def test_a_row_without_an_id_stays_erased_in_another_place(talk: Path) -> None:
+    rows = [{key: value for key, value in row(number).items() if key != "id"} for number in range(4)]
+    talk.write_text(json.dumps(rows))
+    table = opened(talk)
+    said = content_digest(table, 2, table[2])
+    assert said is not None
+    assert len({content_digest(table, number, one) for number, one in enumerate(table)}) == 4
+    add_tombstones(talk, [bytes(table.columns.digest[2])], [], [said], erasure="e")
+    talk.write_text(json.dumps([*rows[1:], {**rows[2], "id": "another"}]))
+    assert [(one.id, str(one.messages[1].text)) for one in opened(talk)] == [
+        ("0", "Number 1."),
+        ("2", "Number 3."),
+        ("another", "Number 2."),
+    ]
+
+
+def test_what_is_erased_under_one_name_is_erased_under_every_name(talk: Path, tmp_path: Path) -> None:
+    link = tmp_path / "links" / "same.json"
+    link.parent.mkdir()
+    link.symlink_to(talk)
+    named = open_table(link, talk.parent, "same")
+    erase(talk, 1)
+    assert ids(open_table(link, talk.parent, "same")) == ["r0", "r2", "r3"]
+    add_tombstones(link, [bytes(named.columns.digest[2])], erasure="e")
+    assert ids(opened(talk)) == ["r0", "r3"]
+
+
+def test_two_erasures_at_once_and_one_that_was_killed(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pumice.data import tombstones
+
+    waited, digests = [], [bytes([number]) * 16 for number in range(3)]
+
+    def lock_later(handle: Any, *, wait: bool) -> bool:
+        waited.append(wait)
+        if len(waited) == 1:  # another process has the lock first
+            add_tombstones(talk, digests[:1], erasure="other")
+        return True
+
+    monkeypatch.setattr(tombstones, "lock", lock_later)
+    assert add_tombstones(talk, digests[1:2], erasure="own") == 1
+    assert read_tombstones([talk]).rows == set(digests[:2])
+    with tombstone_file(talk).open("a") as file:
+        file.write('{"kind": "row", "dig')
+    with pytest.raises(DataError, match="list of erased rows cannot be read"):
+        opened(talk)
+    assert add_tombstones(talk, digests, erasure="own") == 1
+    assert read_tombstones([talk]).rows == set(digests)
+
+
 @pytest.mark.parametrize(
-    "tail", ["{", '{"kind": "row", "digest": "12"}\n', '{"kind": "id", "digest": "00"}\n']
+    "tail", ["{\n", '{"kind": "row", "digest": "12"}\n', '{"kind": "id", "digest": "00"}\n']
 )
 def test_a_damaged_list_stops_everything(talk: Path, tail: str) -> None:
     erase(talk, 1)

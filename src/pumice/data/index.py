@@ -40,7 +40,7 @@ from pumice.data.store import Store
 from pumice.data.table import NAMED, VIDEO, Columns, Head, SampleTable, stamp_of
 from pumice.data.tombstones import Tombstones, read_tombstones, tombstone_file
 from pumice.errors import DataError, PumiceError
-from pumice.types import NO_RIGHTS, ImageRef, Rights, Text
+from pumice.types import NO_RIGHTS, ImageRef, Rights, Sample, Text
 
 VERSION = 6
 """Of what a table holds; 2 has videos, 3 the rows that cannot be read, 4 pairs of answers, 5 the ids of bad
@@ -229,7 +229,7 @@ class _Maker:
         """One more row; False where it is erased."""
         draft = entry.draft
         digest = row_digest(draft, entry.images)
-        if self.tombstones and self.tombstones.has(digest, named(entry.images)):
+        if self.tombstones and (self.tombstones.has(digest, named(entry.images)) or self._erased(entry)):
             self.erased += 1
             return False
         self.row_file.append(self.files.setdefault(entry.place.file, len(self.files)))
@@ -259,6 +259,12 @@ class _Maker:
             self.uses.append(self._picture(image, len(self.row_start) - 1))
         self.use_start.append(len(self.uses))
         return True
+
+    def _erased(self, entry: Entry) -> bool:
+        """Whether a row without an id is erased that stood in another place when it was."""
+        if not self.tombstones.contents or entry.draft.id != str(entry.origin.row):
+            return False
+        return row_digest(replace(entry.draft, id=""), entry.images) in self.tombstones.contents
 
     def _rights(self, rights: Rights) -> int:
         number = self.told.setdefault(rights, len(self.told))
@@ -324,14 +330,36 @@ def row_digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
     [name, ...], [[x1, y1, x2, y2, phrase, image], ...]]``, the rejected answer behind it where there is one.
     A part is text, or the number of a picture; the name of a video is ``["video", name]``.
     """
+    names = [["video", image.name] if isinstance(image, Clip) else _name(image) for image in images]
+    return _digest(draft.id, draft, names)
+
+
+def content_digest(table: SampleTable, row: int, sample: Sample) -> bytes | None:
+    """``row_digest`` of a row that has no id, without the number that stands in for it; None of one that has.
+
+    Args:
+        table: as ``open_table`` gives it without a prompt, which no row says.
+        row: its number there.
+        sample: the row.
+    """
+    if sample.id != str(table.origin(row).row):
+        return None
+    start, stop = table.columns.use_start[row : row + 2]
+    names = [
+        ["video", name] if table.columns.picture_file[use] == VIDEO else name
+        for use, name in zip(table.columns.uses[start:stop], table.names(row), strict=True)
+    ]
+    return _digest("", sample, names)
+
+
+def _digest(id: str, said: Draft | Sample, names: list[Any]) -> bytes:
     words = [
         [message.role, *[part.text if isinstance(part, Text) else part.index for part in message.parts]]
-        for message in draft.messages
+        for message in said.messages
     ]
-    names = [["video", image.name] if isinstance(image, Clip) else _name(image) for image in images]
-    boxes = [[*region.box, region.phrase, region.image] for region in draft.regions]
-    more = [] if draft.rejected is None else [draft.rejected]
-    text = json.dumps([draft.id, words, names, boxes, *more])
+    boxes = [[*region.box, region.phrase, region.image] for region in said.regions]
+    more = [] if said.rejected is None else [said.rejected]
+    text = json.dumps([id, words, names, boxes, *more])
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 

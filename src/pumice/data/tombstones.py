@@ -3,7 +3,8 @@
 ``FILE.erased.jsonl`` lies beside ``FILE`` and only grows. It holds digests and no contents: of a row what
 ``index.row_digest`` gives, of a picture its name as rows write it. So a row stays erased where the file is
 sorted, joined with others, or written anew with the same row in it, and so do rows that come later and show
-an erased picture. ``open_table`` leaves them out before anything else sees them.
+an erased picture. A row without an id has its number for one, which changes with its place: of such a row
+there is a digest without it as well. ``open_table`` leaves them out before anything else sees them.
 """
 
 from __future__ import annotations
@@ -14,32 +15,35 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pumice.errors import DataError
 from pumice.files import lock
 
 SUFFIX = ".erased.jsonl"
 VERSION = 1
-_KINDS = {"row": "rows", "picture": "pictures"}
+_KINDS = {"row": "rows", "picture": "pictures", "content": "contents"}
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstones:
-    """What is erased of some files: digests of rows, and of names of pictures, 16 bytes each."""
+    """What is erased of some files, 16 bytes each: digests of rows, of names of pictures, and of what rows
+    without an id say."""
 
     rows: frozenset[bytes] = frozenset()
     pictures: frozenset[bytes] = frozenset()
+    contents: frozenset[bytes] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.pictures)
+        return bool(self.rows or self.pictures or self.contents)
 
     @property
     def digest(self) -> str:
         """Stands for all of them, whatever their order; "" where there are none."""
         if not self:
             return ""
-        text = json.dumps([sorted(one.hex() for one in kind) for kind in (self.rows, self.pictures)])
+        kinds = (self.rows, self.pictures, self.contents)
+        text = json.dumps([sorted(one.hex() for one in kind) for kind in kinds])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def has(self, row: bytes, names: Iterable[str]) -> bool:
@@ -59,6 +63,16 @@ def tombstone_file(path: str | Path) -> Path:
     return Path(f"{os.fspath(path)}{SUFFIX}")
 
 
+def _places(path: str | Path) -> list[Path]:
+    """Where the tombstones of a file may lie: beside the file itself, and beside a link that names it.
+
+    Under whatever name a file is read, what was erased of it under another stays erased.
+    """
+    return list(
+        dict.fromkeys([tombstone_file(os.path.realpath(path)), tombstone_file(os.path.abspath(path))])
+    )
+
+
 def name_digest(name: str) -> bytes:
     """16 bytes that stand for the name of a picture."""
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -70,8 +84,8 @@ def read_tombstones(files: Iterable[str | Path]) -> Tombstones:
     Raises:
         DataError: a file of tombstones is damaged: then nobody can say which rows may be used.
     """
-    found: dict[str, set[bytes]] = {"rows": set(), "pictures": set()}
-    for path in map(tombstone_file, files):
+    found: dict[str, set[bytes]] = {kind: set() for kind in _KINDS.values()}
+    for path in dict.fromkeys(place for file in files for place in _places(file)):
         try:
             text = path.read_bytes()
         except FileNotFoundError:
@@ -91,18 +105,26 @@ def read_tombstones(files: Iterable[str | Path]) -> Tombstones:
                 found[_KINDS[entry["kind"]]].add(digest)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise _damaged(path, f"line {number}: {error!r}") from error
-    return Tombstones(frozenset(found["rows"]), frozenset(found["pictures"]))
+    return Tombstones(**{kind: frozenset(digests) for kind, digests in found.items()})
 
 
 def add_tombstones(
-    path: str | Path, rows: Iterable[bytes], pictures: Iterable[bytes] = (), *, erasure: str
+    path: str | Path,
+    rows: Iterable[bytes],
+    pictures: Iterable[bytes] = (),
+    contents: Iterable[bytes] = (),
+    *,
+    erasure: str,
 ) -> int:
     """Erase rows of a file; those that are erased already are not written again.
 
+    Several processes may do so at once. What a kill or a full disk left of a last line goes first.
+
     Args:
-        path: the data file; it is not touched.
+        path: the data file; it is not touched. Of a link the file that it leads to is meant.
         rows: digests of rows.
         pictures: digests of names of pictures.
+        contents: digests of what rows without an id say (``index.content_digest``).
         erasure: names the erasure in its log.
 
     Returns:
@@ -111,15 +133,20 @@ def add_tombstones(
     Raises:
         DataError: the file of tombstones is damaged, or cannot be written.
     """
-    target = tombstone_file(path)
+    target = _places(path)[0]
     try:
         with target.open("a+b") as file:
             lock(file, wait=True)
+            size = _whole_lines(file)
             known = read_tombstones([path])
             lines: list[dict[str, Any]] = []
-            if not file.tell():
+            if not size:
                 lines.append({"format": "pumice tombstones", "version": VERSION})
-            for kind, digests, there in (("row", rows, known.rows), ("picture", pictures, known.pictures)):
+            for kind, digests, there in (
+                ("row", rows, known.rows),
+                ("picture", pictures, known.pictures),
+                ("content", contents, known.contents),
+            ):
                 for digest in sorted(set(digests) - there):
                     lines.append({"kind": kind, "digest": digest.hex(), "erasure": erasure})
             file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -134,9 +161,22 @@ def add_tombstones(
     return sum("digest" in line for line in lines)
 
 
+def _whole_lines(file: IO[bytes]) -> int:
+    """Cut off a last line that was not written to its end; returns the bytes that are left.
+
+    Whoever wrote it was not told that anything is erased, and says the whole of it again.
+    """
+    file.seek(0)
+    text = file.read()
+    size = text.rfind(b"\n") + 1
+    if size < len(text):
+        file.truncate(size)
+    return size
+
+
 def erased_files(files: Sequence[str | Path]) -> list[Path]:
     """Those files of tombstones that are there."""
-    return [path for path in map(tombstone_file, files) if path.is_file()]
+    return [path for file in files for path in _places(file) if path.is_file()]
 
 
 def _damaged(path: Path, why: str) -> DataError:

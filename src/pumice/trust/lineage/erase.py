@@ -191,8 +191,9 @@ def carry_out(erasure: Erasure, runs: Path, *, again: bool = False) -> dict[str,
     for one in gone:
         rows, names = tombstones_of(one, erasure.wanted)
         pictures |= names
+        contents = one.contents
         for file in one.table.head.content:
-            add_tombstones(file, rows, names, erasure=erasure.name)
+            add_tombstones(file, rows, names, contents, erasure=erasure.name)
     shown = {name_digest(name) for one in gone for name in one.pictures().values()}
     for path in erasure.scenes:
         add_tombstones(path, [], shown, erasure=erasure.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pumice.data.contents import Contents
-from pumice.data.index import open_table
+from pumice.data.index import content_digest, open_table
 from pumice.data.seen import picture_content
 from pumice.data.table import SampleTable
 from pumice.data.tombstones import name_digest
@@ -87,6 +87,12 @@ class Chosen:
         """Of the rows."""
         return {bytes(self.table.columns.digest[row].tobytes()) for row in self.rows}
 
+    @property
+    def contents(self) -> set[bytes]:
+        """What those of the rows say that have no id: the number that stands in for it may change."""
+        pairs = zip(self.rows, self.table.read(self.rows), strict=True)
+        return {said for row, one in pairs if (said := content_digest(self.table, row, one)) is not None}
+
     def ids(self) -> set[str]:
         """Of the rows; read anew."""
         return {sample.id for sample in self.table.read(self.rows)}
@@ -139,6 +145,9 @@ def choose(
         chosen.rows = _rows_with(table, shown)
         if wanted.rows or wanted.subject is not None:
             more = {number for number, one in enumerate(table) if _meant(table, number, one, wanted)}
+            chosen.rows = sorted(more | set(chosen.rows))
+        if same := chosen.contents:  # without an id nothing tells rows apart that say the same
+            more = {row for row, one in enumerate(table) if content_digest(table, row, one) in same}
             chosen.rows = sorted(more | set(chosen.rows))
         found.append(chosen)
     contents.save()
