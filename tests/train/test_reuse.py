@@ -79,6 +79,32 @@ def test_a_run_without_the_rows_is_what_comes_of_the_finished_stages_and_new_ste
     assert Seen.load(new / "stages/align/rows.npz").root == Seen.load(old / "stages/align/rows.npz").root
 
 
+def test_a_state_is_not_taken_where_the_stage_begins_with_other_weights(
+    toy: Any, parts: Any, stopped: Path, tmp_path: Path
+) -> None:
+    """The states before the erased row are of a model of another first stage."""
+    place = shutil.copytree(stopped, tmp_path / "place")
+    old, data = place / "runs/old", place / "data"
+    assert list_states(old / "stages/instruct/state")
+    plan, seen = Plan.load(old / "stages/instruct/plan.json"), Seen.load(old / "stages/instruct/rows.npz")
+    chats = json.loads((data / "instruct.json").read_text("utf-8"))
+    erase(data, "instruct", [chats[seen.origin(plan.samples(3)[0])[1]]["id"]])
+    align, instruct = stages(toy)
+    watch = toy.Watch()
+    with pytest.raises(Interrupted):
+        toy.run(
+            toy.make_recipe(data, {**align, "lr": {"connector": 0.02}}, instruct),
+            place / "runs/new",
+            parts,
+            watch,
+            reuse=Reuse(old, keep_plan=True),
+            stop=lambda: any(row["stage"] == "instruct" for row in watch.rows),
+        )
+    assert not watch.resumed
+    assert [row["step"] for row in watch.rows if row["stage"] == "instruct"] == [1]
+    assert any("began with other weights" in text for text in watch.notices), watch.notices
+
+
 def test_a_plan_with_holes_goes_on_from_the_last_state_before_the_first(
     toy: Any, parts: Any, stopped: Path
 ) -> None:

@@ -82,7 +82,9 @@ class Reuse:
 
     def holes(self, recipe: Recipe, stage: Stage) -> Holes | None:
         """What a stage's plan is made from; None where it gets one of its own."""
-        if not self.keep_plan or self._changed(recipe, f"stages.{stage.name}"):
+        if not self.keep_plan or any(
+            self._changed(recipe, block) for block in ("model", "seed", f"stages.{stage.name}")
+        ):
             return None
         found = Holes.load(self.place(stage))
         if found is None:
@@ -152,7 +154,8 @@ class Reuse:
         target = folder / "stages" / stage.name
         if ready.first_hole is None or list_states(target / "state") or (target / "metrics.jsonl").exists():
             return None
-        if (why := self._measured_otherwise(stage, ready)) is not None:
+        why = self._begun_otherwise(stage, lineage) or self._measured_otherwise(stage, ready)
+        if why is not None:
             self.notes.append(f"stage {stage.name!r} begins at its start: {why}")
             return None
         states = [one for one in list_states(self.place(stage) / "state") if one.step <= ready.first_hole]
@@ -200,6 +203,23 @@ class Reuse:
             return f"the code is another ({now})"
         return None
 
+    def _begun_otherwise(self, stage: Stage, lineage: Mapping[str, Any] | None) -> str | None:
+        """Why a state of the earlier run lies on no way that the new stage takes; None where it does.
+
+        What a stage begins with is in each of its states. A stage before it that was trained again, because
+        it saw erased rows as well or its settings are others, begins another way.
+        """
+        try:
+            then = json.loads((self.place(stage) / LINEAGE).read_text("utf-8"))
+            before, code = _weights_of(then), then["code"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return f"{self.folder} has no record of what it began with"
+        if lineage is None or before != _weights_of(lineage):
+            return f"in {self.folder} it began with other weights"
+        if code != lineage["code"]:
+            return f"{self.folder} was trained with another code"
+        return None
+
     def _measured_otherwise(self, stage: Stage, ready: Prepared) -> str | None:
         """Why a state before the first hole is not that of a run with the holes from its start."""
         if not _same_rows(self.place(stage) / HELD_OUT, ready):
@@ -229,6 +249,11 @@ def keep_holes(found: Mapping[str, Holes], folder: Path) -> None:
         if not (place / PLAN_FILE).exists():
             holes.seen.save(place / SEEN_FILE)
             holes.base.save(place / PLAN_FILE)
+
+
+def _weights_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The digests of what a stage began with, by part."""
+    return {part: parent["weights"] for part, parent in record["parents"].items()}
 
 
 def _same_rows(path: Path, ready: Prepared) -> bool:
