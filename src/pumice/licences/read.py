@@ -1,7 +1,8 @@
 """What a text says of a licence: an id, a name, an address, or several of them joined.
 
 ``A OR B`` lets one choose, ``A AND B`` (``A; B``, ``A, B``, ``A + B``) binds to both. A remark in brackets
-behind a name is left out.
+behind a name is left out, unless it names another licence, which then binds as well, or sounds like a limit
+to use: then the whole is unknown.
 """
 
 from __future__ import annotations
@@ -92,7 +93,13 @@ _EITHER = re.compile(r"\s+(?:OR|or)\s+|\s*\|\s*")
 _BOTH = re.compile(r"\s*[;,]\s*|\s+(?:AND|and|\+|&)\s+")
 _AGREED = re.compile(rf"{OWN}[A-Za-z0-9.-]+")
 """Terms of one's own, which SPDX lets anybody name: a policy may allow them by that name."""
-_REMARK = re.compile(r"\s*\([^()]*\)\s*$")
+_REMARK = re.compile(r"\s*\(([^()]*)\)\s*$")
+_LIMIT = re.compile(
+    r"\b(?:non|not|no|nc|nd|except\w*|exclu\w+|without|prohibit\w*|restrict\w*|limited|research|academic\w*"
+    r"|educat\w+|personal|private|evaluation|noncommercial|noderivatives|noderivs)\b",
+    re.IGNORECASE,
+)
+"""Words with which a remark may take back what the name before it grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +196,14 @@ def _ways(text: str) -> tuple[tuple[Licence, ...], ...] | None:
         if len(pieces) > 1:
             found = [_ways(piece) for piece in pieces]
             return join([ways for ways in found if ways]) if all(found) else None
-    shorter = _REMARK.sub("", text)
-    return _ways(shorter) if shorter and shorter != text else None
+    remark = _REMARK.search(text)
+    if remark is None or not (shorter := text[: remark.start()]):
+        return None
+    also = None if remark[1].strip().isdecimal() else _one(remark[1].strip())
+    ways = _ways(shorter)
+    if ways is None or (also is None and _LIMIT.search(remark[1])):
+        return None
+    return ways if also is None else _both([ways, ((also,),)])
 
 
 def _either(found: list[tuple[tuple[Licence, ...], ...]]) -> tuple[tuple[Licence, ...], ...]:
