@@ -136,7 +136,16 @@ def find_part(name: str, kind: Kind, runs: Path) -> Path:
 
     Raises:
         CheckpointError: as ``find_parts``.
+        QuarantinedError: its weights must not be used.
     """
+    from pumice.lineage.quarantine import check_quarantine
+
+    folder = _part_folder(name, kind, runs)
+    check_quarantine(folder)
+    return folder
+
+
+def _part_folder(name: str, kind: Kind, runs: Path) -> Path:
     from pumice.recipes.values import RANDOM
     from pumice.types import HUB
     from pumice.world.embedded import resolve

@@ -67,7 +67,10 @@ def holds(proof: Mapping[str, Any], root: str) -> bool:
             return False
         path = [bytes.fromhex(one) for one in proof["path"]]
         leaf = leaf_hash(leaf_data(row, pictures))
-        found = root_of_proof(leaf, int(proof["index"]), int(proof["count"]), path)
+        index, count = proof["index"], proof["count"]
+        if type(index) is not int or type(count) is not int:
+            return False
+        found = root_of_proof(leaf, index, count, path)
     except (ValueError, KeyError, TypeError):
         return False
     return found is not None and found.hex() == root.lower()

@@ -10,6 +10,7 @@ from typing import Any
 from pumice.data.forms import FORMS
 from pumice.data.problems import Problems
 from pumice.data.rows import read_rows
+from pumice.data.table import stamp_of
 from pumice.errors import DataError
 from pumice.files import replacing
 from pumice.trust.lineage.select import Chosen
@@ -45,6 +46,13 @@ def rewrite(chosen: Chosen) -> int:
     """
     check_rewrite(chosen)
     path = Path(chosen.file.path)
+    if stamp_of(path) != chosen.table.head.stamps[0]:
+        raise DataError(
+            "the data file changed since its rows were chosen",
+            where=str(path),
+            remedy="its rows have their tombstones and are not read again; "
+            "`pumice data convert` writes a file without them",
+        )
     gone = {chosen.table.origin(row).row for row in chosen.rows}
     before, lines = path.stat().st_size, path.suffix == ".jsonl" or not _is_list(path)
     kept, problems = [], Problems()
