@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pumice
 from pumice.image.dicom import library, quiet
 from pumice.image.dicom.frames import PIXELS
-from pumice.trust.dicom.identify import REGISTERED, TEXT, Identifiers, collect, is_class, place_of
+from pumice.trust.dicom.describe import modality_of
+from pumice.trust.dicom.identify import TEXT, Identifiers, collect, each_of, is_class, is_registered, place_of
 from pumice.trust.dicom.private import is_safe
 from pumice.trust.dicom.profile import EDITION, MEANINGS, Action, Options, action_of, clean_words, rule_of
 from pumice.trust.dicom.secret import Secret
@@ -37,6 +39,8 @@ DUMMIES: dict[str, Any] = {
     **{"AS": "000Y", "DA": "19000101", "DT": "19000101000000", "TM": "000000", "UR": "removed:"},
 }
 """A value that is not empty and tells nothing, for each value representation."""
+_PIXEL_GROUP = 0x7FE0
+"""Pixels that are shown are at the root and written anew; what else is here goes."""
 _FIRST_GROUP = 0x0008
 """Lower ones are of messages and media."""
 _PATIENT_GROUPS = (0x0010, 0x0032, 0x0038, 0x4008)
@@ -46,8 +50,21 @@ OLDEST = 89
 _ALWAYS_REMOVED = frozenset({"AE", "PN", "UN", "UR", "LT", "ST", "UC", "UT"})
 """Kinds of attributes that go where the table does not name them."""
 _BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
-_BYTES_KEPT = (0x0028, 0x7FE0)
-"""Groups whose bytes are pixels and tables of greys."""
+_TABLES = ("LUTData", "LookupTableData")
+"""Ends of the names of attributes whose bytes are kept: what stored values look like."""
+_EXPLANATIONS = ("LUTExplanation", "WindowCenterWidthExplanation", "ModalityLUTType")
+"""Short free texts of group 0028, which the table leaves out."""
+_UID = re.compile(r"[0-9.]{1,64}")
+_FORMS = {
+    "AS": re.compile(r"(\d{1,3})([DWMY])"),
+    "DA": re.compile(r"\d{8}|\d{4}\.\d{2}\.\d{2}"),
+    "DT": re.compile(r"\d{4,14}(\.\d{1,6})?([+-]\d{4})?"),
+    "TM": re.compile(r"\d{2,6}(\.\d{1,6})?|\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?"),
+}
+"""What ages, dates and times look like (PS3.5, 6.2); another value of these kinds is words, and goes."""
+_CLOSED = {"PatientSex": frozenset({"M", "F", "O"})}
+"""Attributes of a patient with a closed list of values (PS3.3, C.2.2)."""
+_IN_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}
 _OURS = ("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
          "LongitudinalTemporalInformationModified")  # fmt: skip
 
@@ -125,7 +142,7 @@ class _Work:
                 continue
             if tag.is_private:
                 self._private(dataset, element, creators, kept_blocks, path)
-            elif element.keyword not in _OURS and (path or element.keyword not in PIXELS):
+            elif path or element.keyword not in (*_OURS, *PIXELS):
                 self._public(dataset, element, path)
 
     def _private(
@@ -171,7 +188,7 @@ class _Work:
     def _unlisted(self, element: DataElement) -> tuple[Action, str]:
         """What is done to an attribute that the table does not name."""
         vr, group = element.VR, element.tag.group
-        if group < _FIRST_GROUP or element.keyword in (*PIXELS, "ICCProfile"):
+        if group < _FIRST_GROUP or group == _PIXEL_GROUP or element.keyword in (*_OURS, "ICCProfile"):
             return "X", "not in the table, and no part of a picture's header"
         if group in _PATIENT_GROUPS and element.keyword not in _KEPT_OF_PATIENT:
             return "X", "not in the table, of the patient or a visit"
@@ -185,10 +202,12 @@ class _Work:
             )
             return action, "dates, not in the table"
         if vr == "UI":
-            if is_class(element.keyword):
+            if is_class(element.keyword) and all(map(_UID.fullmatch, map(str, each_of(element.value)))):
                 return "K", ""
             return ("K", "uids") if "uids" in self.options.keep else ("U", "not in the table")
-        if vr in _BYTES and group not in _BYTES_KEPT:
+        if element.keyword in _EXPLANATIONS:
+            return "C", "free text"
+        if vr in _BYTES and not (group == 0x0028 and element.keyword.endswith(_TABLES)):
             return "X", f"not in the table, of kind {vr}"
         return "K", ""
 
@@ -229,8 +248,8 @@ class _Work:
             if element.VR != "UI":
                 element.value = None
             return
-        many = element.value if not isinstance(element.value, str) else [element.value]
-        new = [str(uid) if str(uid).startswith(REGISTERED) else self.secret.uid(str(uid)) for uid in many]
+        many = each_of(element.value)
+        new = [str(uid) if is_registered(str(uid)) else self.secret.uid(str(uid)) for uid in many]
         if new == [str(uid) for uid in many]:
             return
         self.log.written.update(new)
@@ -246,7 +265,7 @@ class _Work:
         elif element.VR == "TM":
             self._keep(dataset, element, place, "time of day, dates are shifted", path)
         elif element.VR in TEXT:
-            many = [element.value] if isinstance(element.value, str) else list(element.value or [])
+            many = each_of(element.value)
             cleaned = [clean_words(self.identifiers.without(str(one))[0], self.options.terms) for one in many]
             element.value = cleaned if len(cleaned) > 1 else (cleaned[0] if cleaned else None)
             self.log.actions[place] = f"C: only listed words are left ({why})"
@@ -255,10 +274,13 @@ class _Work:
             self.log.actions[place] = f"X: cannot be cleaned ({why})"
 
     def _shift(self, dataset: Dataset, element: DataElement, place: str) -> None:
-        many = [element.value] if isinstance(element.value, str) else list(element.value or [])
+        many = each_of(element.value)
         moved = []
         for one in many:
-            text = str(one).strip().replace(".", "") if element.VR == "DA" else str(one).strip()
+            text = str(one).strip()
+            if not _FORMS[element.VR].fullmatch(text):
+                text = ""
+            text = text.replace(".", "") if element.VR == "DA" else text
             try:
                 day = date(int(text[:4]), int(text[4:6]), int(text[6:8]))
                 new = self.secret.shift(self.patient, day).strftime("%Y%m%d")
@@ -273,12 +295,33 @@ class _Work:
         self.log.actions[place] = "C: shifted by the patient's days (dates)"
 
     def _keep(self, dataset: Dataset, element: DataElement, place: str, why: str, path: str) -> None:
+        many = [str(one).strip() for one in each_of(element.value)] if element.VR != "SQ" else []
         if element.VR == "SQ":
             self._items(element, path)
-        elif element.VR in TEXT and (origins := self.identifiers.origins(_joined(element.value))):
+        elif element.VR in (*TEXT, "UI") and (origins := self.identifiers.origins("\n".join(many))):
+            words = f"{place} held a value of {', '.join(origins)}"
+            if element.VR == "UI":  # a date or a number within one that was to stay
+                self._uid(element, place, words, path)
+                self.log.warnings.append(f"{words} and was replaced")
+                return
             del dataset[element.tag]
             self.log.actions[place] = f"X: it held a value of {', '.join(origins)}"
-            self.log.warnings.append(f"{place} held a value of {', '.join(origins)} and was removed")
+            self.log.warnings.append(f"{words} and was removed")
+            return
+        elif element.keyword == "Modality" and many and modality_of(dataset) is None:
+            element.value = "OT"
+            self.log.actions[place] = "D: no modality of the standard"
+            return
+        elif not _is_formed(element, many):
+            if element.VR == "UI":
+                self._uid(element, place, "it is no UID", path)
+                return
+            del dataset[element.tag]
+            self.log.actions[place] = f"X: its value is not as its kind {element.VR} must be"
+            return
+        elif element.VR == "AS" and any(_is_old(one) for one in many):
+            element.value = f"{OLDEST + 1:03d}Y"
+            self.log.actions[place] = f"C: over {OLDEST} ({why or 'age'})"
             return
         if why:
             self.log.actions[place] = f"K: kept ({why})"
@@ -296,15 +339,10 @@ class _Work:
             "remove": "REMOVED", "shift": "MODIFIED", "keep": "UNMODIFIED"
         }[self.options.dates]  # fmt: skip
         set_method(dataset, self.options, masked=False)
-        age = str(dataset.get("PatientAge") or "")
-        if (
-            "patient" in self.options.keep
-            and age[-1:] == "Y"
-            and age[:-1].isdigit()
-            and int(age[:-1]) > OLDEST
-        ):
-            dataset.PatientAge = f"{OLDEST + 1:03d}Y"
-            self.log.actions["(0010,1010) PatientAge"] = f"C: over {OLDEST} (patient)"
+        if not dataset.get(
+            "PatientID"
+        ):  # a header that lacks it, too, must tell whose pictures belong together
+            dataset.PatientID = self.secret.pseudonym(self.patient)
 
 
 def set_method(dataset: Dataset, options: Options, *, masked: bool) -> None:
@@ -319,7 +357,13 @@ def set_method(dataset: Dataset, options: Options, *, masked: bool) -> None:
     dataset.DeidentificationMethodCodeSequence = items
 
 
-def _joined(value: Any) -> str:
-    return (
-        str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\n".join(map(str, value))
-    )
+def _is_formed(element: DataElement, values: list[str]) -> bool:
+    """Whether values look as their kind must; those of free kinds do."""
+    form = _UID if element.VR == "UI" else _FORMS.get(element.VR)
+    closed = _CLOSED.get(element.keyword)
+    return all((form is None or form.fullmatch(one)) and (closed is None or one in closed) for one in values)
+
+
+def _is_old(age: str) -> bool:
+    found = _FORMS["AS"].fullmatch(age)
+    return found is not None and int(found[1]) / _IN_A_YEAR[found[2]] >= OLDEST + 1

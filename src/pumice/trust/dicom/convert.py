@@ -19,7 +19,7 @@ from pumice.image.dicom import Frame, Window, frames_of, library, lone_pixels, q
 from pumice.image.dicom.frames import MAX_FRAMES, PIXELS
 from pumice.trust.dicom.apply import Log, deidentify, set_method
 from pumice.trust.dicom.burned import Box, Masks, mask_pixels, risk_of, text_regions, ultrasound_regions
-from pumice.trust.dicom.describe import facts_of, sentence_of
+from pumice.trust.dicom.describe import facts_of, modality_of, sentence_of
 from pumice.trust.dicom.identify import Identifiers
 from pumice.trust.dicom.profile import Options
 from pumice.trust.dicom.secret import Secret
@@ -118,7 +118,7 @@ def _convert(task: Task, settings: Settings, record: dict[str, Any], written: li
             remedy="find out which of them is right, and leave the other out",
         )
     dataset = read_dicom(task.path)
-    head = {"modality": str(dataset.get("Modality") or ""), "sop_class": _class_name(dataset)}
+    head = {"modality": modality_of(dataset), "sop_class": _class_name(dataset)}
     record.update({key: value for key, value in head.items() if value})
     boxes, outside, masked = _masks(task, settings, dataset)
     inverted = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pumice.image.dicom import PRESETS, Frame
@@ -21,6 +22,15 @@ MODALITIES = {
     **{"BMD": "Bone densitometry image"},
 }
 """What a modality is called in a sentence."""
+_MORE_MODALITIES = frozenset({
+    "ANN", "AR", "ASMT", "AU", "BDUS", "BI", "CD", "CF", "CFM", "CP", "CS", "CTPROTOCOL", "DD",
+    "DF", "DG", "DM", "DMS", "DOC", "DS", "EC", "ECG", "EEG", "EMG", "EOG", "EPS", "FA", "FID",
+    "FS", "HC", "HD", "IOL", "IVOCT", "KER", "KO", "LEN", "LP", "LS", "M3D", "MA", "MS", "NEARIR",
+    "OAM", "OPM", "OPR", "OPTBSV", "OPTENF", "OPV", "OSS", "OT", "PA", "PLAN", "POS", "PR", "PX",
+    "REG", "RESP", "RTDOSE", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT",
+    "RWV", "SEG", "SMR", "SR", "SRF", "ST", "STAIN", "TEXTUREMAP", "TG", "VA", "VF", "XAPROTOCOL",
+})  # fmt: skip
+"""What else may stand there (PS3.3, C.7.3.1.1.1, with the retired ones)."""
 _DESCRIPTIONS = (
     *(("study_description", "StudyDescription"), ("series_description", "SeriesDescription")),
     ("protocol", "ProtocolName"),
@@ -32,7 +42,7 @@ def facts_of(dataset: Dataset, options: Options) -> dict[str, Any]:
     """Fields of a de-identified data set that describe its pictures; those without a value are left out."""
     spacing = _floats(dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing"))
     facts: dict[str, Any] = {
-        "modality": _code(dataset, "Modality"),
+        "modality": modality_of(dataset),
         "body_part": _known(dataset, "BodyPartExamined", options),
         "view": _known(dataset, "ViewPosition", options),
         "side": _SIDES.get(_code(dataset, "ImageLaterality") or _code(dataset, "Laterality") or ""),
@@ -47,11 +57,17 @@ def facts_of(dataset: Dataset, options: Options) -> dict[str, Any]:
         for key, name in _DESCRIPTIONS:
             facts[key] = str(dataset.get(name) or "") or None
     if "patient" in options.keep:
-        facts["sex"] = _code(dataset, "PatientSex")
+        facts["sex"] = next((sex for sex in "MFO" if sex == _code(dataset, "PatientSex")), None)
         facts["age"] = str(dataset.get("PatientAge") or "") or None
     if options.dates != "remove":
         facts["study_date"] = str(dataset.get("StudyDate") or "") or None
     return {key: value for key, value in facts.items() if value is not None}
+
+
+def modality_of(dataset: Dataset) -> str | None:
+    """The modality, where it is one of the standard's; anybody can write a name there."""
+    found = _code(dataset, "Modality")
+    return found if found in MODALITIES or found in _MORE_MODALITIES else None
 
 
 def sentence_of(facts: dict[str, Any], frame: Frame) -> str:
@@ -89,10 +105,9 @@ def _known(dataset: Dataset, name: str, options: Options) -> str | None:
 
 
 def _floats(value: Any) -> list[float]:
+    many = value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
     try:
-        return [
-            float(one)
-            for one in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value])
-        ]
+        found = [float(one) for one in many]
+        return found if all(map(math.isfinite, found)) else []
     except (TypeError, ValueError):
         return []

@@ -7,11 +7,13 @@ what was written. So what is written is looked at by at least the rule that it w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pumice.image.dicom import library
+from pumice.trust.dicom.names import spellings_of, words_of
 from pumice.trust.dicom.profile import Options, action_of, clean_words, read_terms, rule_of
 
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 TEXT = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """Value representations of text that people write (PS3.5, 6.2)."""
 _VALUES = frozenset({"AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
-REGISTERED = "1.2.840.10008."
-"""Begins the UIDs of the standard itself."""
 WORD, VALUE, RAW = 3, 4, 6
 """Shortest word of a name, shortest other value, and shortest of either looked for among bare bytes."""
 REMOVED = "[removed]"
@@ -127,25 +127,30 @@ def collect(dataset: Dataset, options: Options) -> Identifiers:
         rule = None if element.tag.is_private else rule_of(element.tag)
         if rule is not None and action_of(rule, options)[0] == "K":
             continue
-        if element.VR == "PN":
-            for person in _listed(element.value):
+        if _is_name(element):
+            for person in each_of(element.value):
                 _add_name(out, str(person), origin)
         elif element.VR == "UI":
             if "uids" not in options.keep and not is_class(element.keyword):
-                for uid in _listed(element.value):
-                    if not str(uid).startswith(REGISTERED):
+                for uid in each_of(element.value):
+                    if not is_registered(str(uid)):
                         out.add(str(uid), origin, 10)
         elif rule is None or rule.descriptor:
             continue  # private texts and descriptions are removed, and are no names by themselves
         elif element.VR in ("DA", "DT"):
             if options.dates != "keep" or "dates" not in rule.options:
-                for day in _listed(element.value):
+                for day in each_of(element.value):
                     for form in _date_forms(str(day)):
                         out.add(form, origin, 8)
         elif element.VR in _VALUES:
-            for value in _listed(element.value):
+            for value in each_of(element.value):
                 out.add(str(value), origin, VALUE)
     return out
+
+
+def is_registered(uid: str) -> bool:
+    """Whether a UID is one of the standard's own. Anybody can write their beginning."""
+    return uid in library().uid.UID_dictionary
 
 
 def is_class(keyword: str) -> bool:
@@ -167,24 +172,36 @@ def _walk(dataset: Dataset, path: str = "") -> Iterator[tuple[DataElement, str]]
                 yield from _walk(item, f"{place}>")
 
 
+def each_of(value: Any) -> list[Any]:
+    """The values of an attribute that has one, several, or none."""
+    if value is None or value == "":
+        return []
+    single = isinstance(value, str | bytes) or not hasattr(value, "__iter__") or hasattr(value, "family_name")
+    return [value] if single else list(value)
+
+
 def place_of(tag: Any) -> str:
     """``(0010,0010)``."""
     return f"({int(tag) >> 16:04X},{int(tag) & 0xFFFF:04X})"
 
 
-def _listed(value: Any) -> Iterable[Any]:
-    if value is None or value == "":
-        return ()
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__") or hasattr(value, "family_name"):
-        return (value,)
-    return list(value)
+def _is_name(element: DataElement) -> bool:
+    """Whether it is a person's name by its kind, or by the dictionary where the file writes another kind."""
+    if element.VR == "PN":
+        return True
+    named = library().datadict.DicomDictionary.get(int(element.tag))
+    return named is not None and named[0] == "PN" and element.VR in TEXT
 
 
 def _add_name(out: Identifiers, name: str, origin: str) -> None:
-    """The words of a person's name, in all its scripts (PS3.5, 6.2.1)."""
-    for group in name.split("="):
-        for word in re.split(r"[\^\s,.;]+", group):
-            out.add(word, origin, WORD, name=True)
+    """The words of a person's name, and how else they may be written."""
+    for word in words_of(name):
+        out.add(word, origin, WORD, name=True)
+    parts, forms = spellings_of(name)
+    for among, is_name in ((parts, True), (forms, False)):
+        for word in among:
+            if len(word) >= (WORD if word.isascii() else 2):
+                out.add(word, origin, WORD, name=is_name)
 
 
 def _date_forms(text: str) -> list[str]:

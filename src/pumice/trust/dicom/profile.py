@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -132,14 +132,48 @@ def rule_of(tag: int) -> Rule | None:
 
 _PIECES = re.compile(r"[^\W\d_]+|\d[\d.,:/\-]*")
 """Words, and numbers with all that makes one of several: a date or a telephone number is one piece."""
+MOST_DIGITS = 3
 _SHORT_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})?")
 
 
+_MIXED = re.compile(r"[^\W_]+")
+_WITHIN_NUMBER = re.compile(r"[\s./_\-\u00a0]*")
+"""What stands between the parts of one long number: 943 476 5919. A comma parts numbers of a list."""
+
+
 def clean_words(text: str, terms: Iterable[str]) -> str:
-    """What is left of a description: words of the list, and numbers of up to three digits."""
+    """What is left of a description: words of the list, and numbers of up to three digits.
+
+    Short numbers side by side that have more than three digits in sum are one long number, written in parts.
+    A number that touches letters which are not on the list is a part of something that is no measure.
+    """
     known = terms if isinstance(terms, frozenset | set) else frozenset(terms)
-    pieces = (piece.rstrip(".,:/-") for piece in _PIECES.findall(text))
-    return " ".join(one for one in pieces if one.lower() in known or _SHORT_NUMBER.fullmatch(one))
+    pieces = [(at.start(), at[0].rstrip(".,:/-")) for at in _PIECES.finditer(text)]
+    parts = _parts_of_numbers(text, pieces)
+    for mixed in _MIXED.finditer(text):
+        if not all(one.lower() in known for one in re.findall(r"[^\W\d_]+", mixed[0])):
+            parts.update(range(mixed.start(), mixed.end()))
+    left = (
+        piece
+        for start, piece in pieces
+        if piece.lower() in known or (_SHORT_NUMBER.fullmatch(piece) and start not in parts)
+    )
+    return " ".join(left)
+
+
+def _parts_of_numbers(text: str, pieces: Sequence[tuple[int, str]]) -> set[int]:
+    """Where the numbers begin that are parts of a longer one."""
+    out: set[int] = set()
+    run: list[tuple[int, str]] = []
+    for start, piece in [*pieces, (len(text), "")]:
+        goes_on = piece[:1].isdigit()
+        if not goes_on or (run and not _WITHIN_NUMBER.fullmatch(text[run[-1][0] + len(run[-1][1]) : start])):
+            if len(run) > 1 and sum(one.isdigit() for _, number in run for one in number) > MOST_DIGITS:
+                out.update(place for place, _ in run)
+            run = []
+        if goes_on:
+            run.append((start, piece))
+    return out
 
 
 def read_terms(more: Path | None = None) -> frozenset[str]:

@@ -328,6 +328,7 @@ def _write_table(path: Path, names: Sequence[tuple[str, str]]) -> None:
     """Old and new names, for the eyes of the owner of the file alone."""
     with replacing(path) as place:
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # A name that is not UTF-8 has its bytes as JSON writes them: \udcfc.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             for old, new in names:
                 file.write(json.dumps({"input": old, "id": new}, ensure_ascii=False) + "\n")

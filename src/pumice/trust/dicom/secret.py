@@ -30,7 +30,9 @@ class Secret:
     key: bytes = field(repr=False)
 
     def _hash(self, purpose: str, text: str) -> bytes:
-        return hmac.new(self.key, f"{purpose}\0{text}".encode(), hashlib.sha256).digest()
+        # Names of files need not be UTF-8; their bytes are what is hashed then.
+        whole = f"{purpose}\0{text}".encode(errors="surrogateescape")
+        return hmac.new(self.key, whole, hashlib.sha256).digest()
 
     def uid(self, old: str) -> str:
         """The UID that takes the place of one, below 2.25 (PS3.5, B.2), the same for the same."""

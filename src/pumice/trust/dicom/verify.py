@@ -77,12 +77,12 @@ def _elements(identifiers: Identifiers, dataset: Dataset, numbers: set[str], pat
     found = []
     for element in [*dataset.file_meta, *dataset] if not path else dataset:
         place = f"{path}{place_of(element.tag)}"
-        if element.tag in _OURS:
+        if not path and element.tag in _OURS:
             continue
         if element.VR == "SQ":
             for item in element.value or []:
                 found += _elements(identifiers, item, numbers, f"{place}>")
-        elif element.VR in TEXT or element.VR in ("DA", "DT", "UI"):
+        elif element.VR in TEXT or element.VR in ("AS", "DA", "DT", "TM", "UI"):
             for origin in identifiers.origins(_text(element.value)):
                 found.append(f"{place} holds a value of {origin}")
         elif element.VR in _NUMERIC:
