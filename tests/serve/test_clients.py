@@ -112,6 +112,9 @@ def test_bad_schemas_and_settings_are_400(server: Process) -> None:
     for more in (*({"response_format": one} for one in formats), {"logit_bias": {"99999999": 1}}):
         reply = httpx2.post(f"{server.url}/v1/chat/completions", json={**base, **more}, timeout=60)
         assert reply.status_code == 400, reply.text
+    if importlib.util.find_spec("llguidance"):  # letters count as written: escaped they would be 360,000
+        wide = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"const": "é" * 60_000}}}
+        ask(server, base["messages"], response_format=wide)
     for levels in (200, 980, 100_000):  # which are too many for json.dumps
         deep = '{"items":' * levels + "{}" + "}" * levels
         form = '{"type": "json_schema", "json_schema": {"name": "a", "schema": ' + deep + "}}"

@@ -125,7 +125,8 @@ def sampling_of(settings: Settings) -> Sampling:
     schema = None
     if settings.shape is not None:
         try:
-            schema = json.dumps(settings.shape.get("schema", {"type": "object"}))
+            # As it is written, for its letters are counted.
+            schema = json.dumps(settings.shape.get("schema", {"type": "object"}), ensure_ascii=False)
         except RecursionError as error:
             raise UsageError("the schema is too deep", where="json_schema") from error
     tiny = 0 < settings.temperature < MIN_TEMPERATURE  # asks for the most likely words, in other words

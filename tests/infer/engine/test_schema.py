@@ -182,6 +182,15 @@ def test_schemas_that_hold_themselves_and_can_end_are_obeyed(rig: Any) -> None:
         ({"anyOf": [SELF, {"type": "integer"}]}, "12"),
         ({"anyOf": [{**member, "required": ["a"]}, {"type": "null"}]}, '{"a": null}'),
         ({"type": "array", "items": {"enum": [1, 2]}, "minItems": 2}, "[1, 2]"),
+        (
+            {
+                "type": "object",
+                "patternProperties": {"^a": {"type": "integer"}},
+                "required": ["ab"],
+                "additionalProperties": SELF,
+            },
+            '{"ab": 1}',
+        ),
         (nested(40), "[" * 40 + "1" + "]" * 40),
     ):
         assert accepts(schema, rig.engine.tokenizer, text), schema

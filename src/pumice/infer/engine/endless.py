@@ -65,13 +65,16 @@ def _object(schema: dict[str, Any], left: dict[int, Any]) -> bool:
     properties = named if isinstance(named, dict) else {}
     others = schema.get("additionalProperties", True)
     required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
-    if any(id(properties.get(name, others)) in left for name in required):
-        return False
+    patterns = schema.get("patternProperties")
+    # Which pattern a name fits is not looked at: a member that is not listed can be what any of them says.
+    unlisted = [*(patterns.values() if isinstance(patterns, dict) else ()), others]
+    for name in required:
+        choices = [properties[name]] if name in properties else unlisted
+        if all(id(one) in left for one in choices):
+            return False
     if required or not _number(schema.get("minProperties")):
         return True
-    patterns = schema.get("patternProperties")
-    choices = [*properties.values(), *(patterns.values() if isinstance(patterns, dict) else ()), others]
-    return any(one is not False and id(one) not in left for one in choices)
+    return any(one is not False and id(one) not in left for one in (*properties.values(), *unlisted))
 
 
 def _array(schema: dict[str, Any], left: dict[int, Any]) -> bool:
