@@ -281,6 +281,30 @@ def test_an_error_after_the_first_token_is_an_event(live: Live) -> None:
     assert live.chat().status_code == 500
 
 
+def test_failures_name_the_member_of_their_call(live: Live) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}]},
+        "/v1/completions": {"prompt": "a"},
+        "/v1/responses": {"input": "a"},
+    }
+    form = "response_format.json_schema"
+    for error, *params in (
+        (TooLong("too long"), "messages", "prompt", "input"),
+        (UsageError("no text obeys it", where="json_schema"), form, form, "text.format.schema"),
+        (Unable("no schemas here", "response_format"), *["response_format"] * 2, "text.format"),
+    ):
+        live.backend.error = error
+        for (path, body), param in zip(bodies.items(), params, strict=True):
+            for stream in (False, True):
+                reply = live.client.post(path, json={"model": "one", "stream": stream, **body})
+                assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+    live.backend.error = None
+    live.backend.reason, live.backend.refused = "error", UsageError("it grew", where="json_schema")
+    for (path, body), param in zip(bodies.items(), (form, form, "text.format.schema"), strict=True):
+        reply = live.client.post(path, json={"model": "one", **body})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
 def test_what_turns_out_to_be_impossible_is_said(live: Live) -> None:
     live.backend.reason, live.backend.refused = "error", UsageError("the schema outgrew its library")
     reply = live.chat()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pumice.errors import UsageError
 from pumice.serve.backend import TokenScore
 from pumice.serve.filtering import Withheld
 from pumice.types import Image, Text
@@ -203,6 +204,13 @@ def test_failures_are_told_before_and_after_the_first_word(live: Live, client: A
     *_, last = client.responses.create(model="one", input="Hi", stream=True)
     assert (last.type, last.response.status) == ("response.failed", "failed")
     assert last.response.error.code == "server_error"
+    live.backend.refused = UsageError("the schema outgrew its library")
+    *_, last = client.responses.create(model="one", input="Hi", stream=True)
+    assert (last.response.error.code, last.response.error.message) == (
+        "invalid_prompt",
+        "the schema outgrew its library",
+    )
+    live.backend.refused = None
     with pytest.raises(openai.InternalServerError):
         client.responses.create(model="one", input="Hi")
 

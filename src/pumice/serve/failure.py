@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pumice.errors import DataError, ImageError, PumiceError, TemplateError, UsageError
@@ -66,6 +68,22 @@ class Failure(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
+
+
+@contextmanager
+def named(members: Mapping[str, str]) -> Iterator[None]:
+    """Let failures name a request's members as its call does.
+
+    What answers knows one name of each, whichever call it came by.
+
+    Args:
+        members: the call's names, by those.
+    """
+    try:
+        yield
+    except Failure as failure:
+        failure.param = members.get(failure.param or "", failure.param)
+        raise
 
 
 def failure_of(error: Exception) -> Failure:

@@ -11,11 +11,16 @@ from pumice.serve.backend import Ask, Piece, Settings, Stage, TokenScore
 from pumice.serve.call import EVENTS, PING, Call, Reply, Streamed, Whole
 from pumice.serve.content import talk_of
 from pumice.serve.drawn import finite, scored, settings_of, shape_of
-from pumice.serve.failure import Failure, failure_of
+from pumice.serve.failure import Failure, failure_of, named
 from pumice.serve.flow import Ended, Flow
 from pumice.serve.models import Served
 from pumice.serve.schema import ChatBody, CompletionBody, Sampled
 from pumice.serve.service import Event, Service, read
+
+_SCHEMA = "response_format.json_schema"
+_CHAT = {"json_schema": _SCHEMA}
+_COMPLETION = {**_CHAT, "messages": "prompt"}
+"""What the calls name otherwise than what answers."""
 
 
 class OpenAI:
@@ -51,9 +56,10 @@ class OpenAI:
         watch = bool(given.stream and given.stream_options and given.stream_options.include_stages)
         settings = self._settings(given, limit, logprobs)
         ask = Ask(talk.messages, None, images, settings, given.n or 1, watch)
-        flow = await self.service.flow(call, served, [ask])
         form = _Chat(call, served.name, logprobs is not None)
-        return await self._reply(given, flow, form, call)
+        with named(_CHAT):
+            flow = await self.service.flow(call, served, [ask])
+            return await self._reply(given, flow, form, call)
 
     async def complete(self, call: Call, body: bytes) -> Reply:
         """``POST /v1/completions``."""
@@ -64,15 +70,16 @@ class OpenAI:
             raise Failure(400, f"{name} is not known here", param=name, code="unsupported_value")
         settings = self._settings(given, given.max_tokens, given.logprobs)
         asks = [Ask((), text, (), settings, given.n or 1) for text in _prompts(given.prompt)]
-        flow = await self.service.flow(call, served, asks)
         form = _Completion(call, served.name, given.logprobs is not None)
-        return await self._reply(given, flow, form, call)
+        with named(_COMPLETION):
+            flow = await self.service.flow(call, served, asks)
+            return await self._reply(given, flow, form, call)
 
     def _settings(self, given: Sampled, limit: int | None, logprobs: int | None) -> Settings:
         shape = None
         if given.response_format is not None:
             schema = (given.response_format.json_schema or {}).get("schema")
-            shape = shape_of(given.response_format.type, schema, "response_format.json_schema")
+            shape = shape_of(given.response_format.type, schema, _SCHEMA)
         return settings_of(given, self.service, limit=limit, logprobs=logprobs, shape=shape)
 
     async def _reply(self, given: Sampled, flow: Flow, form: _Form, call: Call) -> Reply:

@@ -11,7 +11,7 @@ from pumice.serve.backend import Ask, Piece, Settings, Stage, TokenScore
 from pumice.serve.call import EVENTS, PING, Call, Reply, Streamed, Whole
 from pumice.serve.content import Talk, talk_of
 from pumice.serve.drawn import scored, settings_of, shape_of
-from pumice.serve.failure import Failure, failure_of
+from pumice.serve.failure import Failure, failure_of, named
 from pumice.serve.flow import Ended, Flow
 from pumice.serve.schema import ResponsesBody, TextFormat
 from pumice.serve.service import Event, Service, read
@@ -20,6 +20,14 @@ PARTS = {"input_text": "text", "output_text": "text", "input_image": "image"}
 """What the parts of an input hold; ``output_text`` is of an answer that is sent back."""
 LOGPROBS = "message.output_text.logprobs"
 """The word in ``include`` that asks for scores of tokens."""
+_SCHEMA = "text.format.schema"
+_MEMBERS = {
+    "messages": "input",
+    "json_schema": _SCHEMA,
+    "response_format": "text.format",
+    "logprobs": "include",
+}
+"""What this call names otherwise than what answers."""
 _KEPT = "; no answer is kept here: send the conversation so far as input"
 _UNKNOWN = {
     "tools": "tools are not known here",
@@ -47,11 +55,12 @@ class Responses:
         talk = self._talk(given)
         images = await self.service.pictures(call, talk.sources)
         settings = self._settings(given)
-        flow = await self.service.flow(call, served, [Ask(talk.messages, None, images, settings)])
         response = _Response(call, served.name, given, settings)
-        if not given.stream:
-            return Whole(await _whole(flow, response))
-        first, events = await self.service.begun(flow)
+        with named(_MEMBERS):
+            flow = await self.service.flow(call, served, [Ask(talk.messages, None, images, settings)])
+            if not given.stream:
+                return Whole(await _whole(flow, response))
+            first, events = await self.service.begun(flow)
         return Streamed(_stream(first, events, flow, response, call), EVENTS)
 
     def _talk(self, given: ResponsesBody) -> Talk:
@@ -74,7 +83,7 @@ class Responses:
                 400, f"top_logprobs needs include: [{LOGPROBS!r}]", param="top_logprobs", code="invalid_value"
             )
         form = _format(given)
-        shape = None if form is None else shape_of(form.type, form.schema_, "text.format.schema")
+        shape = None if form is None else shape_of(form.type, form.schema_, _SCHEMA)
         logprobs = (given.top_logprobs or 0) if told else None
         return settings_of(given, self.service, limit=given.max_output_tokens, logprobs=logprobs, shape=shape)
 
@@ -142,7 +151,8 @@ class _Response:
 
     def failed(self, failure: Failure) -> dict[str, Any]:
         """Where an answer broke off after its beginning was sent."""
-        return self._told("failed", error={"code": "server_error", "message": failure.words})
+        code = "invalid_prompt" if failure.status < 500 else "server_error"
+        return self._told("failed", error={"code": code, "message": failure.words})
 
     def _told(self, status: str, **more: Any) -> dict[str, Any]:
         empty: dict[str, Any] = {
