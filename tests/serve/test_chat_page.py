@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,23 @@ def test_on_a_low_screen_a_new_chat_begins_at_its_top_and_settings_can_be_left(
     return box.top >= 0 && box.bottom <= innerHeight"""
     assert page.js(seen), "the button that closes them is in sight"
     page.click("#settings button", "Done")
+
+
+def test_it_says_that_the_model_is_being_loaded(make: Make, page: Page, seeing: Seeing) -> None:
+    there = threading.Event()
+
+    def load(_: Any) -> Seeing:
+        there.wait(20)
+        return seeing
+
+    live = make(load=load, wait=False)
+    opened(page, live)
+    assert page.js("document.querySelector('#loading').checkVisibility()")
+    assert "one is being loaded" in page.js("document.querySelector('#loading').textContent")
+    there.set()
+    page.until("document.querySelector('#loading').hidden")
+    ask(page, "Hello")
+    answered(page)
 
 
 def test_it_can_be_read_by_everybody(live: Live, page: Page) -> None:

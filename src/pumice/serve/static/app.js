@@ -53,6 +53,8 @@ function choose() {
   const one = model();
   settings.system = one.system;
   try { sessionStorage.setItem("pumice.model", one.id); } catch { /* memory alone */ }
+  $("loading").hidden = one.state !== "loading";
+  $("loading").textContent = `${one.id} is being loaded, and takes no questions yet.`;
   $("small").hidden = !(one.parameters < SMALL);
   $("small").textContent = `${one.id} is a very small model (${(one.parameters / 1e6).toFixed(1)} million parameters). `
     + "The one that ships with Pumice has seen drawn pictures alone, plain shapes and short signs; photographs are strange to it.";
