@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pumice.bench import infer
+from pumice.bench import infer, together
 from pumice.bench.asked import question
 from pumice.bench.infer import NAMES, Settings, bench_answers
 from pumice.bench.llama import BLOCK_BYTES, read_bytes, write_gguf
@@ -198,6 +198,15 @@ def test_no_round_begins_that_would_end_too_late(folder: Path) -> None:
     loads = bench_together(folder / "model", ["text"], settings, lambda *given: told.append(given))
     assert [one.rounds for one in loads] == [1, 1]
     assert told[-1] == ("measured", 100, 100)
+
+
+def test_a_kind_whose_requests_are_all_lost_has_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = together._Round(1.0, (), 0, 2)
+    monkeypatch.setattr(together, "_ask", lambda *_, **__: nothing)
+    settings = Many(requests=2, alone=2, rounds=1)
+    measuring = together._Measuring(object(), ["text"], settings, lambda *_: None)  # type: ignore[arg-type]
+    loads = measuring.run(lambda *_: None, lambda _: None)
+    assert [(one.lost, one.rate, one.ratio) for one in loads] == [(2, 0.0, None)] * 2
 
 
 def test_quantiles_are_reached_by_so_many() -> None:

@@ -175,7 +175,7 @@ class _Measuring:
                 rounds[way].append(_ask(self.engine, asked, at_once=way == "together"))
                 self.done += 1
         alone, together = (_load(kind, way, counts[way], rounds[way]) for way in WAYS)
-        return [alone, replace(together, ratio=together.rate / alone.rate)]
+        return [alone, replace(together, ratio=together.rate / alone.rate if alone.rate else None)]
 
 
 def _questions(kind: Kind, seed: int, count: int, tokens: int) -> list[Question]:

@@ -98,6 +98,32 @@ def test_an_answer_does_not_hang_on_the_batch(folder: Path, engine_of: Any, show
     assert [rig.answer(one).ids for one in together] == alone
 
 
+@pytest.mark.skipif(find_kernel() is None, reason="there is no compiler")
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_the_number_of_threads_changes_no_layer(
+    folder: Path, engine_of: Any, show: Any, weights: Any
+) -> None:
+    """A layer has a dozen parts that threads divide, one behind another."""
+    model, tokenizer, processor = load_to_answer(folder, weights)
+    head, seen = model.lm.get_output_embeddings(), list[torch.Tensor]()
+    hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            rig = engine_of(model, tokenizer, processor)
+            rig.ask("What?", show(1), max_new_tokens=6, ignore_end=True)
+            rig.ask("Where is it, then?", max_new_tokens=6, ignore_end=True)
+            rig.run()
+    finally:
+        torch.set_num_threads(before)
+        hook.remove()
+    one, three = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert len(one) == len(three) >= 6
+    # Prompts go through torch's attention, which sums otherwise on other threads.
+    assert all((a - b).norm() < 0.02 * b.norm() for a, b in zip(one, three, strict=True))
+
+
 @pytest.mark.parametrize("weights", ["fp32", "fp16", *WEIGHTS])
 def test_scores_come_near_those_of_float32(folder: Path, weights: Any) -> None:
     wanted = reference(load_to_answer(folder, "fp32"))

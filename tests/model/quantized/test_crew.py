@@ -39,8 +39,8 @@ def test_the_number_of_threads_changes_nothing(threads: Any, form: Any, rows: in
         assert all(torch.equal(linear(input_TI), wanted_TO) for _ in range(5)), count
 
 
-def test_callers_at_the_same_time_do_not_wait_for_each_other(threads: Any) -> None:
-    """Whoever finds the threads busy computes alone."""
+def test_callers_at_the_same_time_get_each_its_own_numbers(threads: Any) -> None:
+    """One has the threads, the others compute alone."""
     linear = layer("int4")
     inputs = [torch.randn(rows, 96) for rows in (1, 2, 9, 64)]
     threads(1)
@@ -60,13 +60,16 @@ def test_a_forked_process_has_threads_of_its_own(threads: Any) -> None:
     threads(3)
     wanted_TO = linear(input_TI)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Python warns of threads that are lost: that is meant
+        # Python warns of threads that are lost: that is meant.
+        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(30)
-        os._exit(0 if torch.equal(linear(input_TI), wanted_TO) else 1)
+        code = 1  # also where it fails: the child must not go on with the tests
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)
+            code = 0 if torch.equal(linear(input_TI), wanted_TO) else 1
+        finally:
+            os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert torch.equal(linear(input_TI), wanted_TO)

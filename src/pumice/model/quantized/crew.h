@@ -11,6 +11,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -137,7 +138,8 @@ class Team {
                 std::thread([this, me, seen] { work(me, seen); }).detach();
                 workers_ = me;
             }
-        } catch (const std::system_error&) {
+        } catch (const std::system_error&) {  // the system gives no more threads
+        } catch (const std::bad_alloc&) {
         }
         return workers_ < wanted ? workers_ : wanted;
     }
