@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pumice.trust.audit.seen import Seen
     from pumice.trust.sight.reading import Reader
 
-SURE = 0.5
+SURE = 0.8
 """The expected share of true mismatches among those that are told."""
 FEWEST = 50
 """Rows that there must be for mismatches to be judged."""

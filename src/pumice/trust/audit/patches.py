@@ -36,7 +36,7 @@ LEAST = 5
 MOST = 0.2
 """The largest share of pictures that a candidate is in."""
 PURE = 0.6
-ALIKE, STILL_ALIKE = 0.85, 0.8
+ALIKE, STILL_ALIKE = 0.8, 0.75
 """Cosine of what is around two corners: to be a candidate; to be found again, where two corners are."""
 WHOLES_ALIKE = 0.95
 """Cosine of two pictures as wholes, of 8 x 8 pixels, from which they count as one."""

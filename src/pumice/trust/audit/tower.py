@@ -34,7 +34,7 @@ SAME = 0.9
 THUMB = 16
 FEWEST = 50
 """Rows that there must be for mismatches to be judged."""
-SURE = 0.5
+SURE = 0.8
 """The expected share of true mismatches among those that are told."""
 DRAWN = 4
 """Texts of other pictures that each picture is compared with."""
