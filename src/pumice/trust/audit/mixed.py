@@ -9,20 +9,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-TRUST = 0.5
-"""The share of the wrong ones' distribution below which the share of wrong ones is not judged."""
+LOW, HIGH = 0.3, 0.6
+"""Between these shares of the wrong ones' distribution hardly any right one scores."""
 
 
 def wrong_share(scores_N: NDArray[np.float64], wrong_M: NDArray[np.float64]) -> float:
-    """An upper estimate of the share of scores that are of the wrong kind, which is low.
+    """The share of scores that are of the wrong kind, which is low; too high where right ones score low, too.
 
-    As many as score up to t are at least those of the wrong kind that do: F(t) >= share x F0(t). So the share
-    is at most the least F(t) / F0(t), over those t up to which a half of the wrong kind or more score.
+    Where hardly any right one scores, F(t) = share x F0(t): the median of F(t) / F0(t) over such t.
     """
-    at = np.quantile(wrong_M, np.linspace(TRUST, 1.0, 101))
+    at = np.quantile(wrong_M, np.linspace(LOW, HIGH, 31))
     own = np.searchsorted(np.sort(scores_N), at, side="right") / max(1, len(scores_N))
     theirs = np.searchsorted(np.sort(wrong_M), at, side="right") / max(1, len(wrong_M))
-    return float(min(1.0, (own / np.maximum(theirs, 1e-9)).min()))
+    return float(min(1.0, np.median(own / np.maximum(theirs, 1e-9))))
 
 
 def wrong_chances(scores_N: NDArray[np.float64], wrong_M: NDArray[np.float64]) -> NDArray[np.float64]:
