@@ -83,7 +83,10 @@ def test_the_check_tells_rows_that_cannot_be_read(tmp_path: Path) -> None:
     rows = [data.row(f"r{n}", ("What is it?", "Noise."), image=f"{n}.png") for n in range(2)]
     data.write(tmp_path / "talk.json", rows)
     material = open_material([Source("talk", tmp_path / "talk.json", tmp_path)])
-    done = run_audit(
-        material, choose(["answers"]), Wishes(model=resolve("tiny")), out=tmp_path, notes=None, workers=1
-    )
+    wishes = Wishes(model=resolve("tiny"))
+    notes = tmp_path / "notes"
+    done = run_audit(material, choose(["answers"]), wishes, out=tmp_path, notes=notes, workers=1)
     assert [(one.kind, one.row) for one in done.findings if one.kind == "unread"] == [("unread", 1)]
+    data.noise(tmp_path / "1.png", 1)
+    again = run_audit(material, choose(["answers"]), wishes, out=tmp_path, notes=notes, workers=1)
+    assert "unread" not in {one.kind for one in again.findings}, "what is kept holds for these files alone"

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from pumice.data import open_table
 from pumice.data.mixture import Source
 from pumice.errors import CheckpointError, DataError
-from pumice.trust.audit import Wishes, choose, open_material, run_audit
+from pumice.trust.audit import Wishes, choose, mixed, open_material, run_audit
 from pumice.trust.audit.faces import made_faces
 from pumice.trust.audit.planted import Caught, caught, read_truth
 from pumice.trust.audit.unsafe import UnsafeHead
@@ -83,6 +83,18 @@ def test_checks_that_need_something_say_so(tmp_path: Path, pictured: Path) -> No
         "give one with --tower",
         "give one with --model",
     ]
+
+
+def test_who_cannot_tell_right_from_wrong_judges_nothing() -> None:
+    rng = np.random.default_rng(0)
+    wrong = rng.normal(0, 1, 4000)
+    knows = np.concatenate([rng.normal(6, 1, 950), rng.normal(0, 1, 50)])
+    assert mixed.blind(knows, wrong, "the tower") == ""
+    told = mixed.wrong_chances(knows, wrong) >= 0.5
+    assert told[950:].sum() >= 48
+    assert told[:950].sum() <= 50
+    for knows_not in (rng.normal(0, 1, 1000), rng.normal(0.3, 1, 1000)):
+        assert "no row is told" in mixed.blind(knows_not, wrong, "the tower")
 
 
 def test_faces_do_not_run_without_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:

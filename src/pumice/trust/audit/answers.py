@@ -1,6 +1,7 @@
 """The check ``answers``: what a LLaVA makes of answers, with their picture and with those of other rows.
 
 mismatch     an answer is no likelier with its own picture than with another, and costs the model much
+unjudged     so many are that the model cannot know the subject
 label-flip   a short answer that the model would hardly give, and it is sure of another
 source       a data set whose answers cost the model far more a token than those of the others do
 
@@ -54,6 +55,7 @@ class Answers(Check):
 
     name: ClassVar[str] = "answers"
     reads: ClassVar[frozenset[Need]] = frozenset({ROWS})
+    shows: ClassVar[bool] = True
 
     folder: str
     identity: str
@@ -100,6 +102,10 @@ class Answers(Check):
     def _mismatches(self, known: _Known) -> Iterator[Finding]:
         rows, own, wrong = known.fits()
         if len(rows) < FEWEST:
+            return
+        why = mixed.blind(own, wrong, "the model")
+        if why:
+            yield Finding(self.name, "unjudged", "warning", why)
             return
         chances = mixed.wrong_chances(own, wrong)
         for place in np.flatnonzero(chances >= SURE).tolist():

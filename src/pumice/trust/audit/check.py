@@ -14,7 +14,8 @@ A check is a small frozen dataclass that subclasses ``Check``. It works in two h
 ``PIXELS`` (the same, decoded, upright, RGB, at least ``side`` pixels on its shorter side where the file has
 as many, and less than twice of it). Each row and each picture is read once for all checks together, so
 another check's ``side`` may make the picture larger. ``picture`` is not called for one that cannot be read
-(or, for ``PIXELS``, not decoded) unless ``faulty`` is true.
+(or, for ``PIXELS``, not decoded) unless ``faulty`` is true. Where ``finish`` looks at the pictures of rows,
+``shows`` is true: what is kept of a chunk's rows then holds only as long as the files of their pictures do.
 
 A check that needs one big thing in memory (a model on a GPU) prepares its input in ``picture``, as an array,
 packs it in ``pack``, and runs the model in ``finish(notes)``: that is called in the parent for each new
@@ -145,6 +146,7 @@ class Check(ABC):
     version: ClassVar[int] = 1
     side: ClassVar[int] = 0
     faulty: ClassVar[bool] = False
+    shows: ClassVar[bool] = False
 
     @property
     def key(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -85,6 +85,7 @@ def looked(
 def _chunks(of: Of, total: int, size: int, checks: Sequence[Check], folder: Path, seen: Seen) -> list[_Chunk]:
     """The chunks that some check has no notes of; where the notes of all are goes into ``seen``."""
     todo = []
+    shown = _shown_content(seen.material) if any(check.shows for check in checks) else None
     for start in range(0, total, size):
         count = min(size, total - start)
         stills = seen.material.stills[start : start + count] if of == "pictures" else ()
@@ -93,7 +94,8 @@ def _chunks(of: Of, total: int, size: int, checks: Sequence[Check], folder: Path
         )
         missing, places = [], []
         for number, check in enumerate(checks):
-            path = kept.place_of(folder, check.key, f"{of}\n".encode() + content)
+            more = shown(start, count) if shown is not None and check.shows else b""
+            path = kept.place_of(folder, check.key, f"{of}\n".encode() + content + more)
             seen.files.setdefault((check.name, of), []).append((start, count, path))
             if not kept.is_whole(path):
                 missing.append(number)
@@ -113,6 +115,17 @@ def _rows_content(material: Material, start: int, count: int) -> bytes:
             rows = material.chosen[part][first - int(starts[part]) : last - int(starts[part])]
             whole.update(np.ascontiguousarray(table.columns.digest[rows]).tobytes())
     return whole.digest()
+
+
+def _shown_content(material: Material) -> Callable[[int, int], bytes]:
+    """What stands for the pictures of some rows, as a function of the first one and how many."""
+    starts, pictures = material.shown()
+
+    def content(start: int, count: int) -> bytes:
+        here = np.unique(pictures[starts[start] : starts[start + count]])
+        return _pictures_content([material.stills[number] for number in here.tolist()])
+
+    return content
 
 
 def _pictures_content(stills: Sequence[Still]) -> bytes:

@@ -13,6 +13,27 @@ LOW, HIGH = 0.3, 0.6
 """Between these shares of the wrong ones' distribution hardly any right one scores."""
 
 
+MOST = 0.25
+"""The share of wrong ones from which it is likelier that whoever scored them knows the subject badly."""
+
+
+def blind(own_N: NDArray[np.float64], wrong_M: NDArray[np.float64], who: str) -> str:
+    """Why no row is judged: so many score like wrong ones that the scores say nothing; "" where they do.
+
+    Args:
+        own_N: the data's own.
+        wrong_M: of the wrong kind, drawn.
+        who: scored them, in words.
+    """
+    share = wrong_share(own_N, wrong_M)
+    if share <= MOST:
+        return ""
+    return (
+        f"to {who} up to {share:.0%} of {len(own_N):,} rows fit no better than what others say; "
+        "it knows such data too little, or pictures are mixed up all over; no row is told"
+    )
+
+
 def wrong_share(scores_N: NDArray[np.float64], wrong_M: NDArray[np.float64]) -> float:
     """The share of scores that are of the wrong kind, which is low; too high where right ones score low, too.
 

@@ -137,13 +137,13 @@ CHECKS: tuple[Listed, ...] = (
         Tower.name,
         "by a vision tower: pictures that are one, captions of other pictures, unsafe pictures",
         lambda wishes: made_tower(wishes.tower, wishes.unsafe_head),
-        ("mismatch", "unsafe", "looks-alike"),
+        ("mismatch", "unsafe", "looks-alike", "unjudged"),
     ),
     Listed(
         Answers.name,
         "by a LLaVA: answers to other pictures, flipped labels, data sets that cost it far more",
         lambda wishes: made_answers(wishes.model),
-        ("mismatch", "label-flip", "source", "unread"),
+        ("mismatch", "label-flip", "source", "unread", "unjudged"),
     ),
     Listed(
         Faces.name, "faces in pictures, where OpenCV is installed", lambda wishes: made_faces(), ("face",)

@@ -3,6 +3,7 @@
 looks-alike    pictures that are one: near each other among embeddings of which all directions count alike,
                and alike pixel by pixel at 16 x 16
 mismatch       a text that fits its picture no better than texts of other pictures do
+unjudged       so many texts do that the tower cannot know the subject
 unsafe         what a linear head says of the embedding, where one is given
 
 Legend: V pictures, E width of an embedding, S texts.
@@ -154,6 +155,10 @@ class Tower(Check):
         eye = open_eye(Path(self.folder))
         texts_SE = eye.texts(told.texts)
         own, wrong = fits(embeds_VE * eye.scale, texts_SE, told)
+        why = mixed.blind(own, wrong, "the tower")
+        if why:
+            yield Finding(self.name, "unjudged", "warning", why)
+            return
         chances = mixed.wrong_chances(own, wrong)
         share = mixed.wrong_share(own, wrong)
         for place in np.flatnonzero(chances >= SURE).tolist():
