@@ -184,6 +184,32 @@ def test_a_damaged_list_stops_everything(talk: Path, tail: str) -> None:
         add_tombstones(talk, [bytes(16)], erasure="e")
 
 
+def test_a_list_that_lost_lines_is_no_shorter_list(talk: Path) -> None:
+    erase(talk, 1)
+    erase(talk, 2, 3)
+    whole = tombstone_file(talk).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for left in range(len(lines)):  # cut where a line ends, also before the first
+        tombstone_file(talk).write_bytes(b"".join(lines[:left]))
+        with pytest.raises(DataError, match="it is empty" if not left else r"it has \d lines? of 3"):
+            opened(talk)
+    tombstone_file(talk).write_bytes(whole)
+    assert ids(opened(talk)) == ["r0"]
+
+
+def test_lines_that_a_killed_writer_did_not_count_are_obeyed_and_counted_by_the_next(talk: Path) -> None:
+    erase(talk, 1)
+    head = tombstone_file(talk).read_bytes().splitlines(keepends=True)[0]
+    erase(talk, 2)
+    lines = tombstone_file(talk).read_bytes().splitlines(keepends=True)
+    tombstone_file(talk).write_bytes(b"".join([head, *lines[1:]]))
+    assert ids(opened(talk)) == ["r0", "r3"]
+    erase(talk, 3)
+    tombstone_file(talk).write_bytes(b"".join(tombstone_file(talk).read_bytes().splitlines(True)[:-1]))
+    with pytest.raises(DataError, match="it has 2 lines of 3"):
+        opened(talk)
+
+
 def test_a_tombstone_is_written_once(talk: Path) -> None:
     erase(talk, 1)
     held = read_tombstones([talk])

@@ -15,6 +15,7 @@ from pumice.words import counted
 if TYPE_CHECKING:
     from pumice.trust.lineage.erase import Erasure
     from pumice.trust.lineage.retrain import Retraining
+    from pumice.trust.lineage.select import Chosen
 
 EPILOG = examples(
     ("what would happen; nothing is changed", "pumice data erase talk.json --row 17 --dry-run"),
@@ -137,13 +138,8 @@ def _show(erasure: Erasure) -> None:
     """What the request means and touches."""
     _lines(
         "Rows",
-        [
-            f"{one.file.path}: {counted(len(one.rows), 'row')} of {len(one.table):,} ("
-            + ", ".join(str(one.table.origin(row).row) for row in one.rows[:SHOWN])
-            + (", ...)" if len(one.rows) > SHOWN else ")")
-            for one in erasure.chosen
-            if one.rows
-        ]
+        [_rows(one) for one in erasure.chosen if one.rows]
+        + [f"{name}: erased already; --again looks for weights that saw it" for name in erasure.gone]
         + ([f"{counted(len(erasure.earlier), 'row')} by digest, erased or gone"] if erasure.earlier else []),
         "no row is meant",
     )
@@ -158,6 +154,14 @@ def _show(erasure: Erasure) -> None:
     for plan in erasure.retrainings:
         _retraining(plan)
     _lines("Not proven", _unproven(erasure), "")
+
+
+def _rows(one: Chosen) -> str:
+    """``talk.json: 2 rows of 10 (rows 3, 7)``."""
+    numbers = ", ".join(str(one.table.origin(row).row) for row in one.rows[:SHOWN])
+    numbers += ", ..." if len(one.rows) > SHOWN else ""
+    which = f"({'row' if len(one.rows) == 1 else 'rows'} {numbers})"
+    return f"{one.file.path}: {counted(len(one.rows), 'row')} of {len(one.table):,} {which}"
 
 
 def _exposed(erasure: Erasure) -> list[str]:

@@ -334,6 +334,24 @@ def row_digest(draft: Draft, images: tuple[Named, ...]) -> bytes:
     return _digest(draft.id, draft, names)
 
 
+def erased_ids(path: str | Path, format: str | None = None) -> dict[str, bytes]:
+    """The ids of a data file's erased rows, as far as the file still holds them, and their digests.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = str(path)
+    format = format or detect_format(path)
+    maker = _Maker(read_tombstones(content_files(os.path.abspath(path), format)))
+    if not maker.tombstones:
+        return {}
+    with contextlib.closing(Store(None)) as store:
+        entries = read_entries(path, format, Problems(), store)
+        return {
+            entry.draft.id: row_digest(entry.draft, entry.images) for entry in entries if not maker.add(entry)
+        }
+
+
 def content_digest(table: SampleTable, row: int, sample: Sample) -> bytes | None:
     """``row_digest`` of a row that has no id, without the number that stands in for it; None of one that has.
 

@@ -1,6 +1,7 @@
 """Rows that were erased, and stay so: a file beside each data file says which, and every reader obeys it.
 
-``FILE.erased.jsonl`` lies beside ``FILE`` and only grows. It holds digests and no contents: of a row what
+``FILE.erased.jsonl`` lies beside ``FILE`` and only grows. Its first line says how many follow, so that a list
+that lost lines is no shorter list: it stops every reader. It holds digests and no contents: of a row what
 ``index.row_digest`` gives, of a picture its name as rows write it. So a row stays erased where the file is
 sorted, joined with others, or written anew with the same row in it, and so do rows that come later and show
 an erased picture. A row without an id has its number for one, which changes with its place: of such a row
@@ -15,14 +16,17 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pumice.errors import DataError
 from pumice.files import lock
+from pumice.words import counted
 
 SUFFIX = ".erased.jsonl"
 VERSION = 1
 _KINDS = {"row": "rows", "picture": "pictures", "content": "contents"}
+_HEAD = '{"format": "pumice tombstones", "version": 1, "lines": %12d}\n'
+"""The first line: of one length whatever it counts, so it is written anew in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,17 @@ def read_tombstones(files: Iterable[str | Path]) -> Tombstones:
             continue
         except OSError as error:
             raise _damaged(path, error.strerror or str(error)) from error
-        for number, line in enumerate(text.splitlines(), 1):
+        lines = text.splitlines()
+        if not lines:
+            raise _damaged(path, "it is empty")
+        told = 0
+        for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
                 if number == 1:
                     if entry["format"] != "pumice tombstones" or entry["version"] != VERSION:
                         raise ValueError(f"not tombstones of version {VERSION}")
+                    told = int(entry.get("lines", 0))  # older lists count nothing
                     continue
                 digest = bytes.fromhex(entry["digest"])
                 if len(digest) != 16:
@@ -105,6 +114,8 @@ def read_tombstones(files: Iterable[str | Path]) -> Tombstones:
                 found[_KINDS[entry["kind"]]].add(digest)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise _damaged(path, f"line {number}: {error!r}") from error
+        if len(lines) - 1 < told:  # more than are told of: a writer stopped before it counted them
+            raise _damaged(path, f"it has {counted(len(lines) - 1, 'line')} of {told:,} behind its first")
     return Tombstones(**{kind: frozenset(digests) for kind, digests in found.items()})
 
 
@@ -135,34 +146,64 @@ def add_tombstones(
     """
     target = _places(path)[0]
     try:
-        with target.open("a+b") as file:
+        _begin(target)
+        with target.open("r+b") as file:
             lock(file, wait=True)
-            size = _whole_lines(file)
+            _whole_lines(file)
             known = read_tombstones([path])
-            lines: list[dict[str, Any]] = []
-            if not size:
-                lines.append({"format": "pumice tombstones", "version": VERSION})
-            for kind, digests, there in (
-                ("row", rows, known.rows),
-                ("picture", pictures, known.pictures),
-                ("content", contents, known.contents),
-            ):
-                for digest in sorted(set(digests) - there):
-                    lines.append({"kind": kind, "digest": digest.hex(), "erasure": erasure})
-            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+            lines = [
+                json.dumps({"kind": kind, "digest": digest.hex(), "erasure": erasure}) + "\n"
+                for kind, digests, there in (
+                    ("row", rows, known.rows),
+                    ("picture", pictures, known.pictures),
+                    ("content", contents, known.contents),
+                )
+                for digest in sorted(set(digests) - there)
+            ]
+            file.seek(0)
+            head = file.readline()
+            file.seek(0, os.SEEK_END)
+            file.write("".join(lines).encode())
             file.flush()
             os.fsync(file.fileno())
+            now = (_HEAD % _lines_behind(file)).encode()
+            if len(head) == len(now):  # the lines lie on the disk before they are counted
+                file.seek(0)
+                file.write(now)
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         raise DataError(
             f"the tombstones cannot be written ({error.strerror or error})",
             where=str(target),
             remedy="nothing was erased; make the folder writable, or work on a copy of the data",
         ) from error
-    return sum("digest" in line for line in lines)
+    return len(lines)
 
 
-def _whole_lines(file: IO[bytes]) -> int:
-    """Cut off a last line that was not written to its end; returns the bytes that are left.
+def _begin(target: Path) -> None:
+    """Put an empty list there, whole from the first moment on; one that is there stays."""
+    if target.exists():
+        return
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial.write_text(_HEAD % 0, "utf-8")
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        pass  # another process began it meanwhile
+    except OSError:  # a file system without links
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _lines_behind(file: IO[bytes]) -> int:
+    file.seek(0)
+    return file.read().count(b"\n") - 1
+
+
+def _whole_lines(file: IO[bytes]) -> None:
+    """Cut off a last line that was not written to its end.
 
     Whoever wrote it was not told that anything is erased, and says the whole of it again.
     """
@@ -171,7 +212,6 @@ def _whole_lines(file: IO[bytes]) -> int:
     size = text.rfind(b"\n") + 1
     if size < len(text):
         file.truncate(size)
-    return size
 
 
 def erased_files(files: Sequence[str | Path]) -> list[Path]:

@@ -16,6 +16,7 @@ from pumice.errors import DataError, RunError
 from pumice.lineage.quarantine import MARKER, QuarantinedError, check_quarantine
 from pumice.model import load
 from pumice.trust.lineage.log import append, read_log
+from pumice.trust.lineage.select import digests_named
 
 from .conftest import Place
 
@@ -117,6 +118,29 @@ def test_who_uses_locked_weights_is_told_why(place: Place, makers: Any) -> None:
         makers.run(makers.make_recipe(place.folder / "data"), place.run, makers.Parts(), resume=True)
 
 
+def test_a_slip_in_an_id_erases_nothing_and_is_told(place: Place) -> None:
+    name, _ = late(place)
+    rows = json.loads(Path("data/instruct.json").read_text("utf-8"))
+    rows[[row["id"] for row in rows].index(name)]["id"] = "harbour-view"
+    Path("data/instruct.json").write_text(json.dumps(rows))
+    other = next(row["id"] for row in rows if row["id"] != "harbour-view")
+    words = ["erase", "data/instruct.json", "--row", other, "--row", "harbor-view", "--yes"]
+    said = place.call(*words, code=1)
+    assert "no row has the id 'harbor-view'; nothing was erased" in said
+    assert "did you mean 'harbour-view'?" in said
+    assert not Path("data/instruct.json.erased.jsonl").exists()
+    place.call("erase", "data/instruct.json", "--row", "harbour-view", "--yes")
+    said = place.call("erase", "data/instruct.json", "--row", "harbour-view", "--yes")
+    assert "harbour-view: erased already" in said
+
+
+def test_a_row_that_is_erased_is_still_found_by_its_id(place: Place) -> None:
+    name, _ = late(place)
+    before = digests_named(name, ["data/instruct.json"])
+    place.call("erase", "data/instruct.json", "--row", name, "--yes")
+    assert digests_named(name, ["data/instruct.json"]) == before
+
+
 def test_a_picture_takes_all_its_rows_and_those_that_come_later(place: Place) -> None:
     shutil.copy("data/0.png", "elsewhere.png")
     said = place.call("erase", "--image", "elsewhere.png", "--yes")
@@ -135,7 +159,7 @@ def test_a_picture_takes_all_its_rows_and_those_that_come_later(place: Place) ->
 def test_a_subject_is_found_in_texts_ids_and_names(place: Place) -> None:
     said = place.call("erase", "data/instruct.json", "--subject", "how many CIRCLES", "--dry-run")
     assert "data/instruct.json: 2 rows of 10" in said
-    assert "1 row of 8 (3)" in place.call("erase", "--subject", r"^3\.png$", "--dry-run")
+    assert "1 row of 8 (row 3)" in place.call("erase", "--subject", r"^3\.png$", "--dry-run")
     assert "nothing is erased" in place.call(
         "erase", "data/instruct.json", "--subject", "nobody", "--dry-run"
     )

@@ -33,6 +33,7 @@ from pumice.trust.lineage.select import (
     DataFile,
     Progress,
     Wanted,
+    check_named,
     choose,
     is_digest,
     note_beside,
@@ -64,6 +65,7 @@ class Erasure:
         unrecorded_runs: runs that were made without records, with the data files they name.
         earlier: digests of rows that are erased already, and are looked for again.
         scenes: files of scenes, in which the rows' pictures are erased, too.
+        gone: ids that were named, of rows that are erased already.
     """
 
     wanted: Wanted
@@ -78,6 +80,7 @@ class Erasure:
     unrecorded_runs: list[tuple[Path, list[str]]] = field(default_factory=list)
     earlier: set[bytes] = field(default_factory=set)
     scenes: Sequence[Path] = ()
+    gone: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -125,7 +128,7 @@ def prepare(
         progress: told how far it is.
 
     Raises:
-        DataError: a file that was named cannot be read.
+        DataError: a file that was named cannot be read, or no row has an id that was named.
     """
     found = look_through([place for place in (runs, *models) if place.is_dir()])
     of_runs = {str(Path(file.path).resolve()): file for file in _of_runs(found.runs)}
@@ -146,6 +149,8 @@ def prepare(
             erasure.chosen += choose([file], rest, cache, progress)
         except PumiceError as error:
             erasure.unread.append((file.path, error.what))
+    looked = [*files, *(() if files else of_runs.values())]
+    erasure.gone = check_named(erasure.chosen, looked, wanted)
     note_beside(erasure.chosen)
     if again:
         erasure.earlier |= read_tombstones(_content(known)).rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pumice.data.contents import Contents
-from pumice.data.index import content_digest, open_table
+from pumice.data.index import content_digest, erased_ids, open_table
 from pumice.data.seen import picture_content
 from pumice.data.table import SampleTable
 from pumice.data.tombstones import name_digest
@@ -154,6 +156,42 @@ def choose(
     return found
 
 
+def check_named(found: Sequence[Chosen], files: Iterable[DataFile], wanted: Wanted) -> list[str]:
+    """Refuse ids that are in no file: a slip would leave a row where it is, and nobody would know.
+
+    Args:
+        found: what was chosen (``choose``).
+        files: where it was looked for.
+        wanted: the request. A digest may be of a row that is gone, and is not asked for.
+
+    Returns:
+        Those ids of which the rows are erased already.
+
+    Raises:
+        DataError: a row of that id is not there, and none was erased.
+    """
+    missing = {name for name in wanted.rows if not is_digest(name)}
+    missing -= {name for one in found for name in one.ids()} if missing else set()
+    if not missing:
+        return []
+    gone: set[str] = set()
+    for file in files:
+        with contextlib.suppress(DataError):  # a run's file that is no more holds no row, either
+            gone |= missing & erased_ids(file.path, file.format).keys()
+    lost = sorted(missing - gone)
+    if lost:
+        known = {one.id for chosen in found for one in chosen.table}
+        near = [word for name in lost for word in difflib.get_close_matches(name, known, 1)]
+        raise DataError(
+            f"no row has the id {', '.join(map(repr, lost))}; nothing was erased",
+            where="--row",
+            remedy=(f"did you mean {', '.join(map(repr, near))}? " if near else "")
+            + "`pumice data show FILE` lists ids; of a row that is gone from the file, give the digest "
+            "(erasures.jsonl)",
+        )
+    return sorted(gone)
+
+
 def note_beside(found: Sequence[Chosen]) -> None:
     """Note the rows that are not meant and show a picture that a chosen row of any file shows, told by its
     bytes: captions of it, what was generated from it."""
@@ -190,11 +228,14 @@ def digests_named(name: str, files: Iterable[str]) -> set[bytes]:
         table = _table(DataFile(file), None, None)
         if table is not None:
             found |= {table.columns.digest[row].tobytes() for row, one in enumerate(table) if one.id == name}
+        gone = erased_ids(file).get(name)
+        found |= set() if gone is None else {gone}
     if not found:
         raise DataError(
             f"no row has the id {name!r} in the data files that are here",
             where="--row",
-            remedy="give the row's digest: it also tells of rows that are erased or gone (erasures.jsonl)",
+            remedy="give the row's digest: it also tells of rows that are gone from the files (it stands in "
+            "erasures.jsonl beside the runs)",
         )
     return found
 
