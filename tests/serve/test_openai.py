@@ -303,6 +303,8 @@ def test_failures_name_the_member_of_their_call(live: Live) -> None:
     for (path, body), param in zip(bodies.items(), (form, form, "text.format.schema"), strict=True):
         reply = live.client.post(path, json={"model": "one", **body})
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+    last = [line for line in live.chat(stream=True).text.split("\n\n") if line][-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["param"] == form
 
 
 def test_what_turns_out_to_be_impossible_is_said(live: Live) -> None:

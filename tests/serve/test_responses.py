@@ -59,6 +59,10 @@ def test_an_answer_sent_back_is_a_turn(live: Live, client: Any) -> None:
     client.responses.create(model="one", input=turns)
     said = [(message.role, message.text) for message in live.backend.asked[-1].ask.messages]
     assert said == [("user", "Hello"), ("assistant", "You said Hello"), ("user", "And?")]
+    no = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I will not."}]}
+    client.responses.create(model="one", input=[turns[0], no, turns[-1]])
+    client.chat.completions.create(model="one", messages=[turns[0], no, turns[-1]])
+    assert [one.ask.messages[1].text for one in live.backend.asked[-2:]] == ["I will not."] * 2
 
 
 def test_the_clients_stream_ends_with_the_whole_response(client: Any) -> None:

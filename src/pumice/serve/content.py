@@ -17,8 +17,8 @@ ROLES: Mapping[str, Role] = {
     "assistant": "assistant",
 }
 DETAILS = ("auto", "low", "high", "original")
-CHAT = {"text": "text", "image_url": "image"}
-"""What the types of a chat's parts hold; other calls have others."""
+CHAT = {"text": "text", "refusal": "text", "image_url": "image"}
+"""What the types of a chat's parts hold; other calls have others. A ``refusal`` is an answer sent back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,10 @@ def _part(part: Any, param: str, kinds: Mapping[str, str]) -> str | Source:
     kind = part.get("type") if isinstance(part, dict) else None
     held = kinds.get(kind) if isinstance(kind, str) else None
     if held == "text":
-        text = part.get("text")
+        member = "refusal" if kind == "refusal" else "text"
+        text = part.get(member)
         if not isinstance(text, str):
-            raise Failure(400, "a text part has no text", param=f"{param}.text", code="invalid_value")
+            raise Failure(400, "a text part has no text", param=f"{param}.{member}", code="invalid_value")
         return text
     if held != "image":
         said = repr(kind)[:60]

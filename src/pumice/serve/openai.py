@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pumice.serve.backend import Ask, Piece, Settings, Stage, TokenScore
 from pumice.serve.call import EVENTS, PING, Call, Reply, Streamed, Whole
@@ -18,9 +18,6 @@ from pumice.serve.schema import ChatBody, CompletionBody, Sampled
 from pumice.serve.service import Event, Service, read
 
 _SCHEMA = "response_format.json_schema"
-_CHAT = {"json_schema": _SCHEMA}
-_COMPLETION = {**_CHAT, "messages": "prompt"}
-"""What the calls name otherwise than what answers."""
 
 
 class OpenAI:
@@ -57,7 +54,7 @@ class OpenAI:
         settings = self._settings(given, limit, logprobs)
         ask = Ask(talk.messages, None, images, settings, given.n or 1, watch)
         form = _Chat(call, served.name, logprobs is not None)
-        with named(_CHAT):
+        with named(form.members):
             flow = await self.service.flow(call, served, [ask])
             return await self._reply(given, flow, form, call)
 
@@ -71,7 +68,7 @@ class OpenAI:
         settings = self._settings(given, given.max_tokens, given.logprobs)
         asks = [Ask((), text, (), settings, given.n or 1) for text in _prompts(given.prompt)]
         form = _Completion(call, served.name, given.logprobs is not None)
-        with named(_COMPLETION):
+        with named(form.members):
             flow = await self.service.flow(call, served, asks)
             return await self._reply(given, flow, form, call)
 
@@ -91,9 +88,11 @@ class OpenAI:
 
 
 class _Form(ABC):
-    """How answers are written down: whole, and in chunks."""
+    """How answers are written down: whole, and in chunks; ``members`` are those that the call names otherwise
+    than what answers (``failure.named``)."""
 
     whole = chunk = prefix = ""
+    members: ClassVar[Mapping[str, str]] = {"json_schema": _SCHEMA}
 
     def __init__(self, call: Call, model: str, logprobs: bool) -> None:
         self.head = {"id": f"{self.prefix}-{call.id}", "created": call.created, "model": model}
@@ -143,6 +142,7 @@ class _Chat(_Form):
 
 class _Completion(_Form):
     whole, chunk, prefix = "text_completion", "text_completion", "cmpl"
+    members: ClassVar[Mapping[str, str]] = {**_Form.members, "messages": "prompt"}
 
     def __init__(self, call: Call, model: str, logprobs: bool) -> None:
         super().__init__(call, model, logprobs)
@@ -221,8 +221,9 @@ async def _stream(
 
     try:
         yield written(first)
-        async for event in events:
-            yield written(event)
+        with named(form.members):
+            async for event in events:
+                yield written(event)
         if include_usage:
             yield chunk([], _usage(flow))
         yield "data: [DONE]\n\n"

@@ -16,8 +16,8 @@ from pumice.serve.flow import Ended, Flow
 from pumice.serve.schema import ResponsesBody, TextFormat
 from pumice.serve.service import Event, Service, read
 
-PARTS = {"input_text": "text", "output_text": "text", "input_image": "image"}
-"""What the parts of an input hold; ``output_text`` is of an answer that is sent back."""
+PARTS = {"input_text": "text", "output_text": "text", "refusal": "text", "input_image": "image"}
+"""What the parts of an input hold; ``output_text`` and ``refusal`` are of an answer that is sent back."""
 LOGPROBS = "message.output_text.logprobs"
 """The word in ``include`` that asks for scores of tokens."""
 _SCHEMA = "text.format.schema"
