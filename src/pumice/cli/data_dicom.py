@@ -117,7 +117,7 @@ def dicom(
     from pumice.cli.progress import counting
     from pumice.errors import RunError, UsageError, suggest
     from pumice.image.dicom import library, parse_window
-    from pumice.trust.dicom import Options, Settings, open_key, read_masks, read_terms, run
+    from pumice.trust.dicom import Options, Settings, check_outside, open_key, read_masks, read_terms, run
 
     library()
     kinds = _listed(write)
@@ -132,6 +132,7 @@ def dicom(
     options = Options(dates.value, frozenset(_listed(keep)), clean, read_terms(terms))
     windows = tuple(dict.fromkeys(parse_window(one) for one in window or ["auto"]))
     blackened = read_masks(mask or [], masks)
+    check_outside(out, [(key, "the key", "--key")])
     secret, made = open_key(key)
     if made:
         note(f"{key}: a new key. The same key gives the same pseudonyms again. Keep it, and to yourself.")

@@ -63,6 +63,18 @@ def test_a_voi_table_is_used_before_windows(bits: int, first: int) -> None:
     assert np.abs(greys_of(pixels, made, window) - expected).max() <= 0.51
 
 
+def test_a_voi_table_of_signed_values_in_a_frame_that_has_none() -> None:
+    """Its first entry is for -1024; no value of this frame is below 0, and others of the series are."""
+    pixels = ramp("<u2", 1024, 1279)
+    made = dataset(pixels, RescaleSlope="1", RescaleIntercept="-1024")
+    table = np.arange(4096, dtype="<u2").tobytes()
+    made.VOILUTSequence = [item(LUTDescriptor=[4096, 2**16 - 1024, 12], LUTData=table)]
+    values = modality_values(pixels, made)
+    assert values.min() == 0
+    window = choose_window("auto", made, values, everywhere(values))
+    assert np.abs(greys_of(values, made, window) - pixels / 4095 * 255).max() <= 0.51
+
+
 def test_a_voi_table_that_is_too_short_is_told() -> None:
     made = dataset(ramp(), VOILUTSequence=[item(LUTDescriptor=[200, 0, 16], LUTData=[1, 2, 3])])
     window = choose_window("file", made, ramp(), everywhere(ramp()))

@@ -72,6 +72,7 @@ LEAVES: list[dict[str, Any]] = [
     {"IconImageSequence": [{"ImageComments": "Jones"}], "raw": [(0x00420011, "OB", b"%PDF Jones")]},
     {"OriginalAttributesSequence": [{"SourceOfPreviousValues": "Jones"}]},
     {"raw": [(0xFFFCFFFC, "OB", b"Jones "), (0x60001500, "LO", "Jones"), (0x54001010, "OB", b"Jones ")]},
+    {"raw": [(0x00189999, "SH", "Jones"), (0x00189997, "CS", "JONES")]},
     {"raw": [(0x00290010, "LO", "JONES"), (0x00291010, "SQ", [{"PatientName": "Jones"}])]},
 ]  # fmt: skip
 

@@ -24,7 +24,7 @@ pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (extra
 from pumice.world.phantoms import write_phantoms  # noqa: E402
 from pumice.world.phantoms.headers import patient_of  # noqa: E402
 
-from ...image.dicom.made import ramp, write  # noqa: E402
+from ...image.dicom.made import item, ramp, write  # noqa: E402
 
 KEY = Secret(b"k" * 32)
 N = 12
@@ -230,6 +230,30 @@ def test_rows_name_their_files(row: dict[str, Any], match: str | None, tmp_path:
             run([tmp_path / "in"], settings(tmp_path / "out"), rows=[tmp_path / "rows.jsonl"], workers=1)
 
 
+def test_a_row_that_says_again_how_its_file_is_called(tmp_path: Path) -> None:
+    one_file(tmp_path / "in", PatientName="")
+    (tmp_path / "in" / "a.dcm").rename(tmp_path / "in" / "Lindqvist_Eva 7.dcm")
+    row = {
+        "image": "Lindqvist_Eva 7.dcm",
+        "source": "x/lindqvist_eva 7.dcm",
+        "text": ["Lindqvist_Eva 7.dcm shows"],
+    }
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    run([tmp_path / "in"], settings(tmp_path / "out"), rows=[tmp_path / "rows.jsonl"], workers=1)
+    (new,) = records(tmp_path / "out" / "rows.jsonl")
+    assert (new["source"], new["text"]) == ("x/[removed]", ["[removed] shows"])
+
+
+def test_regions_that_are_the_whole_picture_hide_nothing(tmp_path: Path) -> None:
+    """A machine that calls its banner a region: no mask, so a person must say that there are no words."""
+    corners = {"MinX0": 0, "MinY0": 0, "MaxX1": 15, "MaxY1": 15}
+    region = item(**{f"RegionLocation{name}": value for name, value in corners.items()})
+    one_file(tmp_path / "in", Modality="US", SequenceOfUltrasoundRegions=[region])
+    assert run([tmp_path / "in"], settings(tmp_path / "out"), workers=1).refused == 1
+    looked = Masks(regions=True, by_file=(("a.dcm", ()),))
+    assert run([tmp_path / "in"], settings(tmp_path / "out", masks=looked), workers=1).refused == 0
+
+
 def test_the_table_of_names_is_private(tmp_path: Path) -> None:
     one_file(tmp_path / "in")
     place = tmp_path / "names.jsonl"
@@ -238,6 +262,38 @@ def test_the_table_of_names_is_private(tmp_path: Path) -> None:
     assert records(place) == [{"input": "a.dcm", "id": KEY.uid("1.2.3.4.5.6.7.8")}]
     with pytest.raises(UsageError, match="given away"):
         run([tmp_path / "in"], settings(tmp_path / "out"), table=tmp_path / "out" / "names.jsonl", workers=1)
+
+
+def test_nothing_of_the_hospital_lies_in_what_is_given_away(tmp_path: Path) -> None:
+    one_file(tmp_path / "in")
+    out = tmp_path / "out"
+    run([tmp_path / "in"], settings(out, write_dicom=True), workers=1)
+    with pytest.raises(UsageError, match="the input would lie"):  # it would be cleared before it is read
+        run([out / "dicom"], settings(out), workers=1)
+    assert len(list((out / "dicom").iterdir())) == 1
+    with pytest.raises(UsageError, match="rows would lie"):
+        run([tmp_path / "in"], settings(out), rows=[out / "scenes.jsonl"], workers=1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "match"),
+    [
+        ("a.dcm", "2 inputs are called"),
+        ("y/b.dcm", "no input is called"),
+        ("x/a.dcm", None),
+        ("US 8x8", None),
+    ],
+)
+def test_masks_name_one_input(pattern: str, match: str | None, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    one_file(tmp_path / "in" / "x", SOPInstanceUID="1.2.3.1")
+    one_file(tmp_path / "in" / "y", SOPInstanceUID="1.2.3.2", BurnedInAnnotation="YES")
+    named = settings(tmp_path / "out", masks=Masks(by_file=((pattern, ()),)))
+    if match is None:
+        assert run([tmp_path / "in"], named, workers=1).refused == 1
+        return
+    with pytest.raises(UsageError, match=match):
+        run([tmp_path / "in"], named, workers=1)
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:

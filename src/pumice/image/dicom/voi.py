@@ -213,7 +213,7 @@ def greys_of(values: NDArray[Any], view: Dataset, window: Window) -> NDArray[np.
     item = view.VOILUTSequence[window.table]
     count, first, bits = (int(one) for one in item.LUTDescriptor)
     count = count or 2**16
-    if first >= 2**15 and values.min() < 0:  # a signed number that was written as one without a sign
+    if first >= 2**15 and _may_be_negative(view):  # a signed number that was written as one without a sign
         first -= 2**16
     data = item.LUTData
     order = ">" if view.original_encoding[1] is False else "<"
@@ -230,6 +230,15 @@ def greys_of(values: NDArray[Any], view: Dataset, window: Window) -> NDArray[np.
     shares = raw[places].astype(np.float64) / (2**bits - 1)
     eight: NDArray[np.uint8] = np.floor(np.clip(shares, 0, 1) * 255 + 0.5).astype(np.uint8)
     return eight
+
+
+def _may_be_negative(view: Dataset) -> bool:
+    """Whether values after the Modality LUT have a sign, be it in another frame (PS3.3 C.11.2.1.1)."""
+    if view.get("ModalityLUTSequence"):
+        return False
+    slope, intercept = _first(view.get("RescaleSlope"), 1.0), _first(view.get("RescaleIntercept"), 0.0)
+    most = 2.0 ** int(view.get("BitsStored") or 16) - 1
+    return bool(view.get("PixelRepresentation")) or min(0.0, slope * most) + intercept < 0
 
 
 def _numbers(value: Any) -> list[float]:

@@ -3,7 +3,7 @@
 from pumice.trust.dicom.burned import Masks, read_masks
 from pumice.trust.dicom.convert import Settings
 from pumice.trust.dicom.profile import KEEP, Options, read_profile, read_terms
-from pumice.trust.dicom.run import Summary, run
+from pumice.trust.dicom.run import Summary, check_outside, run
 from pumice.trust.dicom.secret import Secret, open_key
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Summary",
+    "check_outside",
     "open_key",
     "read_masks",
     "read_profile",

@@ -192,6 +192,8 @@ class _Work:
             return "X", "not in the table, and no part of a picture's header"
         if group in _PATIENT_GROUPS and element.keyword not in _KEPT_OF_PATIENT:
             return "X", "not in the table, of the patient or a visit"
+        if not element.keyword and vr not in ("SQ", "UI"):
+            return "X", "not in the dictionary"
         if vr in _ALWAYS_REMOVED and not (self.options.clean and vr in ("LT", "ST", "UC", "UT")):
             return "X", f"not in the table, of kind {vr}"
         if vr in ("LT", "ST", "UC", "UT"):

@@ -105,6 +105,37 @@ def read_masks(given: Sequence[str], file: Path | None) -> Masks:
     return Masks(boxes, REGIONS in given, tuple(by_file))
 
 
+_KIND = re.compile(r"[A-Z0-9]* \d+x\d+")
+"""What ``Masks.of`` calls a modality and size."""
+
+
+def check_masks(masks: Masks, names: Sequence[str]) -> None:
+    """Hold the files that masks name against the inputs.
+
+    Args:
+        masks: what is blackened.
+        names: of all inputs, below what was named.
+
+    Raises:
+        UsageError: a mask is for no input, so a file that it was meant for would stay as it is; or for
+            several of one name, of which a person may have looked at one.
+    """
+    for pattern, _ in masks.by_file:
+        found = [name for name in names if pattern in (name, Path(name).name)]
+        if len(found) > 1:
+            raise UsageError(
+                f"{len(found)} inputs are called {pattern!r}",
+                where="--masks",
+                remedy="write the path below IN; folders with the same paths take a run each",
+            )
+        if not found and not _KIND.fullmatch(pattern):
+            raise UsageError(
+                f"no input is called {pattern!r}",
+                where="--masks",
+                remedy="write a path below IN, or a kind, such as US 800x600",
+            )
+
+
 def _box(given: Any, where: str) -> Box:
     parts = given.split(",") if isinstance(given, str) else given
     try:
@@ -183,6 +214,12 @@ def ultrasound_regions(dataset: Dataset) -> tuple[Box, ...]:
             if 0 <= x <= right and 0 <= y <= bottom:
                 found.append((x, y, right - x + 1, bottom - y + 1))
     return tuple(found)
+
+
+def leave_something(regions: Sequence[Box], dataset: Dataset) -> bool:
+    """Whether there is anything of the picture beyond its regions; one that is all of it hides no words."""
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    return not any(x == y == 0 and w >= columns and h >= rows for x, y, w, h in regions)
 
 
 CELL_WIDTH, CELL_HEIGHT, STEP = 32, 12, 4

@@ -18,7 +18,15 @@ from pumice.files import replacing
 from pumice.image.dicom import Frame, Window, frames_of, library, lone_pixels, quiet, read_dicom
 from pumice.image.dicom.frames import MAX_FRAMES, PIXELS
 from pumice.trust.dicom.apply import Log, deidentify, set_method
-from pumice.trust.dicom.burned import Box, Masks, mask_pixels, risk_of, text_regions, ultrasound_regions
+from pumice.trust.dicom.burned import (
+    Box,
+    Masks,
+    leave_something,
+    mask_pixels,
+    risk_of,
+    text_regions,
+    ultrasound_regions,
+)
 from pumice.trust.dicom.describe import facts_of, modality_of, sentence_of
 from pumice.trust.dicom.identify import Identifiers
 from pumice.trust.dicom.profile import Options
@@ -178,8 +186,10 @@ def _masks(task: Task, settings: Settings, dataset: Dataset) -> tuple[tuple[Box,
     said = settings.masks.of(task.name, dataset)
     outside = ultrasound_regions(dataset) if settings.masks.regions else ()
     risk = risk_of(dataset)
+    if outside and not leave_something(outside, dataset):
+        outside = ()
     if risk is not None and said is None and not outside:
-        lacking = " (it declares no regions of ultrasound)" if settings.masks.regions else ""
+        lacking = " (it declares no regions of ultrasound that leave anything out)" * settings.masks.regions
         raise ImageError(
             f"words may be written into the pixels of {task.path}: {risk}{lacking}",
             remedy="look at it, then blacken them: --mask x,y,width,height for all, --masks FILE for some; "
@@ -300,6 +310,12 @@ def _write(dataset: Dataset, frames: Sequence[NDArray[Any]], path: Path) -> None
 def _rows(outcome: Outcome, task: Task, identifiers: Identifiers, log: Log) -> None:
     """The rows of texts that belong to this file, under its new name and without what names somebody."""
     by_frame = {picture["frame"]: picture["image"] for picture in reversed(outcome.pictures)}
+    paths = (
+        Identifiers()
+    )  # a row may say once more how its file is called, and files are called like patients
+    for name in {task.name, Path(task.name).name}:
+        if not name.isdigit():
+            paths.add(name, "the name of the file", 1, name=True)
     for row in task.rows:
         frame = row.get("frame", min(by_frame))
         if frame not in by_frame:
@@ -307,7 +323,7 @@ def _rows(outcome: Outcome, task: Task, identifiers: Identifiers, log: Log) -> N
             continue
         struck = [0]
         new = {
-            key: _struck(value, identifiers, struck)
+            key: _struck(value, (paths, identifiers), struck)
             for key, value in row.items()
             if key not in ("image", "frame")
         }
@@ -316,15 +332,16 @@ def _rows(outcome: Outcome, task: Task, identifiers: Identifiers, log: Log) -> N
         outcome.rows.append({**new, "image": by_frame[frame]})
 
 
-def _struck(value: Any, identifiers: Identifiers, struck: list[int]) -> Any:
+def _struck(value: Any, sought: Sequence[Identifiers], struck: list[int]) -> Any:
     if isinstance(value, str):
-        text, count = identifiers.without(value)
-        struck[0] += count
-        return text
+        for identifiers in sought:
+            value, count = identifiers.without(value)
+            struck[0] += count
+        return value
     if isinstance(value, list):
-        return [_struck(one, identifiers, struck) for one in value]
+        return [_struck(one, sought, struck) for one in value]
     if isinstance(value, dict):
-        return {key: _struck(one, identifiers, struck) for key, one in value.items()}
+        return {key: _struck(one, sought, struck) for key, one in value.items()}
     return value
 
 

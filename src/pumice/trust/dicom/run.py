@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from pumice.errors import DataError, PumiceError, UsageError
 from pumice.files import replacing, write_json, write_text
 from pumice.image.dicom import is_dicom, library, quiet
 from pumice.processes import runner
+from pumice.trust.dicom.burned import check_masks
 from pumice.trust.dicom.convert import FILES, IMAGES, Outcome, Settings, Task, convert
 from pumice.trust.dicom.profile import EDITION, MEANINGS, read_profile
 from pumice.types import Origin
@@ -108,13 +109,19 @@ def run(
         progress: told how many files are done.
 
     Raises:
-        UsageError: inputs that are not there, a folder that holds something else, a table inside it.
+        UsageError: inputs that are not there, a folder that holds something else, a table, rows or inputs
+            inside it, masks that name no input or several.
         DataError: rows that cannot be read, or name no input.
         MissingExtraError: pydicom is not installed.
     """
     library()
-    _prepare(settings, table, rows)
+    check_outside(settings.out, [(path, "the input", "IN") for path in inputs])
+    check_outside(settings.out, [(path, "a file of rows", "--rows") for path in rows])
+    if table is not None:
+        check_outside(settings.out, [(table, "the table of names", "--table")])
     files, passed_over = dicom_files(inputs)
+    check_masks(settings.masks, [name for _, name in files])
+    _prepare(settings, rows)
     tasks, repeated = _tasks(files, rows)
     summary = Summary(passed_over=passed_over, repeated=repeated)
     names: list[tuple[str, str]] = []
@@ -149,7 +156,20 @@ def run(
     return summary
 
 
-def _prepare(settings: Settings, table: Path | None, rows: Sequence[Path]) -> None:
+def check_outside(out: Path, files: Iterable[tuple[Path, str, str]]) -> None:
+    """Files, what they are and the option that names them: none may lie in the folder that is given away.
+
+    Raises:
+        UsageError: one would be given away, or an input would be cleared away with an earlier run's files.
+    """
+    for path, what, where in files:
+        if out.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UsageError(
+                f"{what} would lie in the folder that is given away", where=where, remedy="name another place"
+            )
+
+
+def _prepare(settings: Settings, rows: Sequence[Path]) -> None:
     out = settings.out
     names = [file.name for file in rows]
     for name in names:
@@ -162,12 +182,6 @@ def _prepare(settings: Settings, table: Path | None, rows: Sequence[Path]) -> No
             f"{out} holds something else",
             where="--out",
             remedy="name a new folder, or one made by this verb",
-        )
-    if table is not None and out.absolute() in table.absolute().parents:
-        raise UsageError(
-            "the table of names would lie in the folder that is given away",
-            where="--table",
-            remedy="name another place",
         )
     _clear(out)
     for folder in (IMAGES, *([FILES] if settings.write_dicom else [])):
