@@ -113,6 +113,17 @@ def test_padding_is_not_counted() -> None:
     assert window.center - window.width / 2 > 0
 
 
+def test_values_that_are_no_numbers_are_black_and_move_no_window() -> None:
+    values = ramp().astype(np.float64)
+    values[0, :3] = np.nan, np.inf, -np.inf
+    for wanted in ("full", "auto"):
+        window = choose_window(wanted, dataset(ramp()), values, everywhere(values))
+        assert abs(window.center - 27.5) < 5
+        assert window.greys(values)[0, :3].tolist() == [0, 255, 0]
+    nothing = choose_window("full", dataset(ramp()), values * np.nan, everywhere(values))
+    assert np.isfinite([nothing.center, nothing.width]).all()
+
+
 def test_words_of_the_option() -> None:
     assert parse_window("40,400") == (40, 400)
     assert parse_window("-600,1500") == (-600, 1500)

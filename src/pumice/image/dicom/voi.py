@@ -36,6 +36,8 @@ PRESETS: dict[str, tuple[float, float]] = {
 }
 """Centre and width in Hounsfield units, as radiology departments commonly set them; there is no standard."""
 AUTO, FILE, FULL = "auto", "file", "full"
+_FAR = 1e300
+"""Values beyond it are no measurements, and their differences are not finite."""
 PERCENTILES = (0.5, 99.5)
 _CT_BY_PART = (
     (("CHEST", "THORAX", "LUNG"), "mediastinum"),
@@ -75,7 +77,7 @@ class Window:
             share = (x - (c - 0.5)) / (w - 1) + 0.5
         else:  # C.11.2.1.2.1: a width of 1 is a threshold
             share = (x > c - 0.5).astype(np.float64)
-        return np.floor(np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return np.floor(np.clip(np.nan_to_num(share), 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def parse_window(text: str) -> str | tuple[float, float]:
@@ -160,6 +162,9 @@ def choose_window(
         name = next((name for parts, name in _CT_BY_PART if any(one in part for one in parts)), "abdomen")
         return Window(name, *PRESETS[name])
     shown = values[real] if real.any() else values
+    if shown.dtype.kind == "f":  # frames of floating point keep NaN where nothing was measured
+        shown = shown[np.abs(shown) < _FAR]
+        shown = shown if shown.size else np.zeros(1)
     low, high = (
         (float(shown.min()), float(shown.max()))
         if wanted == FULL
