@@ -20,6 +20,7 @@ from pumice.trust.audit.against import others
 from pumice.trust.audit.likeness import CUTS, hash_picture, likeness, near_pairs
 from pumice.trust.audit.look import view_of
 from pumice.trust.audit.metadata import told
+from pumice.trust.audit.prints import CLOSEST, Candidates
 
 from ...data.test_fingerprints import photo
 from . import data
@@ -112,6 +113,29 @@ def test_near_hashes_are_found_as_by_looking_at_all() -> None:
         assert {other for one, other in found if one == place} >= close
         assert all(bits[other] <= 12 for one, other in found if one == place)
     assert len(hash_picture(photo(1))[0]) == len(CUTS)
+
+
+def test_of_many_that_are_alike_the_nearest_are_compared() -> None:
+    draw = np.random.default_rng(2)
+    hashes = np.full((600, len(CUTS)), 0x0F0F_3C3C_5A5A_9696, np.uint64)
+    for _ in range(4):  # any two differ in some 8 bits: as X-rays do
+        hashes ^= np.uint64(1) << draw.integers(0, 64, hashes.shape).astype(np.uint64)
+    hashes[599, 0] = hashes[5, 3]  # a crop of picture 5
+    near = Candidates()
+    near.gather(hashes[:, 0], hashes, turned=False, within=True)
+    pairs = near.pairs()
+    assert pairs[5, 599] == (0, 3, True)
+    assert len(pairs) <= 600 * CLOSEST
+    for number in range(0, 600, 50):
+        bits = np.bitwise_count(hashes[number, 0] ^ hashes).min(axis=1)
+        bits[number] = 99
+        own = [told[0] for pair, told in pairs.items() if number in pair]
+        assert sorted(own)[:CLOSEST] <= sorted(bits.tolist())[:CLOSEST]
+    apart = Candidates()
+    apart.gather(
+        hashes[:3, 0], draw.integers(0, 2**63, hashes.shape, dtype=np.uint64), turned=False, within=False
+    )
+    assert apart.pairs() == {}
 
 
 def exif(**tags: Any) -> bytes:

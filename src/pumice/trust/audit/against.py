@@ -18,7 +18,7 @@ from pumice.data.mixture import Source
 from pumice.trust.audit.check import PIXELS, ROWS, Finding, Need, Notes, Row
 from pumice.trust.audit.look import looked
 from pumice.trust.audit.material import open_material
-from pumice.trust.audit.prints import Printing, Thumbs, gather, verified
+from pumice.trust.audit.prints import Candidates, Printing, Thumbs, verified
 from pumice.trust.audit.seen import Seen
 
 ENOUGH = 8
@@ -130,14 +130,12 @@ class OtherData:
         yours = self.seen.column(Against.name, "pictures", "hashes")
         if not len(mine) or not len(yours):
             return found
-        pairs: dict[tuple[int, int], tuple[int, int, bool]] = {}
-        gather(pairs, mine[:, 0], yours, turned=False, within=False)
-        gather(pairs, yours[:, 0], mine, turned=True, within=False)
-        wanted = {
-            pair: told
-            for pair, told in pairs.items()
-            if pair[0] not in same and mine[pair[0], 0] and yours[pair[1], 0]
-        }
+        left = np.setdiff1d(np.flatnonzero(mine[:, 0]), np.fromiter(same, np.int64, len(same)))
+        right = np.flatnonzero(yours[:, 0])
+        near = Candidates()
+        near.gather(mine[left, 0], yours[right], turned=False, within=False)
+        near.gather(yours[right, 0], mine[left], turned=True, within=False)
+        wanted = {(int(left[one]), int(right[other])): told for (one, other), told in near.pairs().items()}
         thumbs = Thumbs(seen, Against.name), Thumbs(self.seen, Against.name)
         for one, other, score in verified(*thumbs, wanted):
             asked = self._of(other)
@@ -154,7 +152,8 @@ class OtherData:
     def _of(self, picture: int) -> set[int]:
         """What is asked of a picture of it."""
         rows = self.seen.material.showing(picture)
-        return set(self._asked[np.isin(self._rows, rows)].tolist())
+        first, last = np.searchsorted(self._rows, rows), np.searchsorted(self._rows, rows + 1)
+        return {one for at, end in zip(first, last, strict=True) for one in self._asked[at:end].tolist()}
 
 
 class OtherPrints:

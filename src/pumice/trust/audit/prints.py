@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from pumice.data.fingerprints import fingerprint
 from pumice.trust.audit.check import PIXELS, Check, Finding, Need, Notes, View
-from pumice.trust.audit.likeness import CUTS, SIDE, Hashes, Thumb, hash_picture, likeness, near_pairs
+from pumice.trust.audit.likeness import (
+    CUTS,
+    SIDE,
+    Hashes,
+    Thumb,
+    hash_picture,
+    index_work,
+    likeness,
+    near_pairs,
+    nearest,
+)
 from pumice.trust.audit.seen import DIGESTS
 from pumice.trust.audit.words import Groups
 
@@ -120,33 +130,76 @@ def verified(
                 yield one, two, score
 
 
-def gather(
-    pairs: dict[tuple[int, int], tuple[int, int, bool]],
-    asked: Hashes,
-    known: Hashes,
-    *,
-    turned: bool,
-    within: bool,
-) -> None:
-    """Add pairs whose hashes are near: the whole of the asked, each cut of the known.
+class Candidates:
+    """Pairs of pictures that may be copies, of each picture the nearest ``CLOSEST`` only.
 
-    Args:
-        pairs: by numbers of asked and known; the fewest bits of each stay.
-        asked: whole hashes, uint64 [a].
-        known: all hashes, uint64 [k, V].
-        turned: whether asked and known were swapped, so that numbers are put in order again.
-        within: whether both are the same pictures.
+    X-rays and pages of text are all near each other by their hashes: of 10,000 such there are tens of
+    millions of pairs. So pairs are arrays, and whenever there are ``AT_ONCE`` of them the nearest stay.
     """
-    for left, right, bits in near_pairs(asked, np.ascontiguousarray(known).ravel()):
-        others, cuts = np.divmod(right, len(CUTS))
-        for one, other, cut, differ in zip(
-            left.tolist(), others.tolist(), cuts.tolist(), bits.tolist(), strict=True
-        ):
-            key, swapped = (
-                ((other, one), True) if turned or (within and other < one) else ((one, other), False)
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.int64]] = []
+        self._size = 0
+
+    def gather(self, asked: Hashes, known: Hashes, *, turned: bool, within: bool) -> None:
+        """Add pairs whose hashes are near: the whole of the asked, each cut of the known.
+
+        Args:
+            asked: whole hashes, uint64 [a].
+            known: all hashes, uint64 [k, V].
+            turned: whether asked and known were swapped, so that numbers are put in order again.
+            within: whether both are the same pictures.
+        """
+        flat = np.ascontiguousarray(known).ravel()
+        found: Iterable[tuple[NDArray[np.int64], ...]]
+        if index_work(asked, flat) * INDEX_COST < len(asked) * len(flat):
+            found = (
+                (left, *np.divmod(right, len(CUTS)), bits) for left, right, bits in near_pairs(asked, flat)
             )
-            if (not within or one != other) and (key not in pairs or differ < pairs[key][0]):
-                pairs[key] = differ, cut, swapped
+        else:
+            found = nearest(asked, known, CLOSEST, within=within)
+        for left, other, cut, bits in found:
+            swapped = other < left if within else np.full(len(left), turned)
+            one, two = np.where(swapped, other, left), np.where(swapped, left, other)
+            part = np.stack([one, two, bits, cut, swapped])
+            self._parts.append(part[:, one != two] if within else part)
+            self._size += part.shape[1]
+            if self._size >= AT_ONCE:
+                self._thin()
+
+    def _thin(self) -> None:
+        """Each pair once, by its fewest bits; those that are among the nearest of either picture."""
+        pairs = np.concatenate(self._parts, axis=1)
+        pairs = pairs[:, np.lexsort([pairs[3], pairs[2], pairs[1], pairs[0]])]
+        fresh = np.ones(pairs.shape[1], np.bool_)
+        fresh[1:] = (pairs[:2, 1:] != pairs[:2, :-1]).any(axis=0)
+        pairs = pairs[:, fresh]
+        near = np.zeros(pairs.shape[1], np.bool_)
+        for side in (0, 1):
+            order = np.lexsort([pairs[1 - side], pairs[2], pairs[side]])
+            number = pairs[side, order]
+            place = np.arange(len(number)) - np.searchsorted(number, number)
+            near[order[place < CLOSEST]] = True
+        self._parts = [pairs[:, near]]
+        self._size = int(near.sum())
+
+    def pairs(self) -> dict[tuple[int, int], tuple[int, int, bool]]:
+        """By numbers, rising: bits that differ, which cut, and whether it is the second that was cut."""
+        if not self._parts:
+            return {}
+        self._thin()
+        return {
+            (one, two): (bits, cut, bool(swapped))
+            for one, two, bits, cut, swapped in self._parts[0].T.tolist()
+        }
+
+
+CLOSEST = 8
+"""Pictures that one is laid over on either side. Copies of one picture that are more are joined by others."""
+INDEX_COST = 8
+"""What a comparison through the index costs, against one of all with all."""
+AT_ONCE = 4_000_000
+"""Pairs in memory before they are thinned: 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +216,10 @@ class DuplicatePictures(Printing):
         if not len(hashes):
             return
         usable = np.flatnonzero((same == np.arange(len(same))) & (hashes[:, 0] != 0))
-        pairs: dict[tuple[int, int], tuple[int, int, bool]] = {}
-        gather(pairs, hashes[usable, 0], hashes[usable], turned=False, within=True)
+        near = Candidates()
+        near.gather(hashes[usable, 0], hashes[usable], turned=False, within=True)
         numbered = {
-            (int(usable[one]), int(usable[other])): (bits, cut, turned)
-            for (one, other), (bits, cut, turned) in pairs.items()
+            (int(usable[one]), int(usable[other])): told for (one, other), told in near.pairs().items()
         }
         groups = Groups()
         found: dict[int, float] = {}
