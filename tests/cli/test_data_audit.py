@@ -57,6 +57,15 @@ def test_a_recipe_stands_for_all_of_its_data(
         ([], "there is nothing to audit"),
         (["talk.json", "--checks", "readible"], "did you mean 'readable'"),
         (["talk.json", "--data", "x"], "--data is for a recipe"),
+        (
+            ["talk.json", "--checks", "readable,tower"],
+            "the check tower cannot run: it sees with a vision tower",
+        ),
+        (["talk.json", "--drop", "against", "--write-clean", "x.json"], "the check against cannot run"),
+        (
+            ["talk.json", "--checks", "readable", "--model", "tiny"],
+            "it is for the check answers, which is not run",
+        ),
         (["tiny", "talk.json"], "a recipe is audited alone"),
         (["tiny", "--images", "x"], "the recipe says where pictures are"),
         (["talk.json", "--out", "talk.json"], "there is a file of that name"),

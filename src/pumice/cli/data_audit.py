@@ -179,6 +179,7 @@ def audit(
         raise UsageError(
             "there is nothing to audit", where="PATH", remedy="name a data file, several, or a recipe"
         )
+    _check_wishes([listed.name for listed in chosen], against, tower, model, purpose)
     truth = None if planted is None else _truth(planted, paths)
     wishes = _wishes(show_values, tower, unsafe_head, model, cache)
     _check_out(out)
@@ -214,6 +215,7 @@ def audit(
                 notes=cache / FOLDER,
                 workers=processes,
                 progress=count,
+                needed=[*_names(checks), *(name for name, _ in dropped)],
             )
     page = write_audit_page(out)
     _show(done)
@@ -227,6 +229,28 @@ def audit(
         levels = list(Level)
         if levels.index(Level(worst)) >= levels.index(fail_on):
             raise typer.Exit(1)
+
+
+def _check_wishes(
+    checks: Sequence[str],
+    against: Sequence[str] | None,
+    tower: str | None,
+    model: str | None,
+    purpose: Purpose | None,
+) -> None:
+    """Refuse what is given for a check that is not run."""
+    for option, value, check in (
+        ("--against", against, "against"),
+        ("--tower", tower, "tower"),
+        ("--model", model, "answers"),
+        ("--purpose", purpose, "licences"),
+    ):
+        if value and check not in checks:
+            raise UsageError(
+                f"it is for the check {check}, which is not run",
+                where=option,
+                remedy=f"add {check} to --checks, or leave {option} out",
+            )
 
 
 def _wishes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pumice
 from pumice.data.index import Progress
 from pumice.data.lines import lines_file, to_line
+from pumice.errors import UsageError
 from pumice.files import write_json
 from pumice.trust.audit.check import SEVERITIES, Check, Finding, Row, Severity
 from pumice.trust.audit.look import looked
@@ -54,6 +55,7 @@ def run_audit(
     notes: Path | None,
     workers: int,
     progress: Progress | None = None,
+    needed: Collection[str] = (),
 ) -> Audit:
     """Look at everything, conclude, and write ``findings.jsonl`` and ``audit.json``.
 
@@ -65,8 +67,10 @@ def run_audit(
         notes: where what was noticed is kept for the next time.
         workers: processes.
         progress: told how far it is.
+        needed: names of checks that were asked for one by one, so that it is no use to go on without them.
 
     Raises:
+        UsageError: one of these cannot run.
         DataError: a file changed while the audit ran.
     """
     began = time.monotonic()
@@ -74,6 +78,12 @@ def run_audit(
     idle: list[dict[str, str]] = []
     for listed in chosen:
         made = listed.make(wishes)
+        if isinstance(made, str) and listed.name in needed:
+            raise UsageError(
+                f"the check {listed.name} cannot run: {made}",
+                where=listed.name,
+                remedy="give it what it needs, or leave it out of --checks and --drop",
+            )
         if isinstance(made, str):
             idle.append({"check": listed.name, "why": made})
         else:
