@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pumice.data.index import open_table
+from pumice.data.tombstones import add_tombstones
 from pumice.errors import DataError, EndpointError, UsageError
 from pumice.generate.budget import Budget
 from pumice.generate.carry_out import carry_out
@@ -65,6 +68,17 @@ def test_parts_put_together_are_the_whole(whole: Path, parts: list[Path], tmp_pa
     assert not calls, "the command without parts goes on in the folder"
     merge(parts, tmp_path)
     assert files_of(tmp_path) == files_of(whole)
+
+
+def test_what_was_erased_of_a_part_is_erased_of_the_whole(parts: list[Path], tmp_path: Path) -> None:
+    own = [shutil.copytree(part, tmp_path / part.name) for part in parts]
+    table = open_table(own[1] / "data.json", tmp_path, "part", check_files=False)
+    name = table[0].id
+    add_tombstones(own[1] / "data.json", [bytes(table.columns.digest[0])], erasure="e")
+    merge(own, tmp_path / "whole")
+    whole = open_table(tmp_path / "whole/data.json", tmp_path, "whole", check_files=False)
+    assert whole.head.erased == 1
+    assert name not in [one.id for one in whole]
 
 
 def test_parts_that_do_not_go_together_are_refused(parts: list[Path], tmp_path: Path) -> None:

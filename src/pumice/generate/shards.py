@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pumice.data.lines import lines_file
+from pumice.data.tombstones import add_tombstones, read_tombstones
 from pumice.endpoint.cache import Cache
 from pumice.errors import DataError, UsageError
 from pumice.files import write_json
@@ -20,13 +21,16 @@ from pumice.words import counted
 
 SAME = ("prompts", "shares", "languages", "seed", "attempts", "second_pass")
 """What all parts must have been asked alike, besides their scenes."""
+MERGED = "merged"
+"""Names, in tombstones, the erasures of parts."""
 
 
 def merge(parts: Sequence[Path], folder: Path, budget: Budget | None = None) -> dict[str, Any]:
     """Put the folders of all parts together in one, in the order of the scenes.
 
     Rows, rejected rows and record are those of a generation that was made in one, and all replies are there,
-    so the command without parts goes on in this folder and asks nothing twice.
+    so the command without parts goes on in this folder and asks nothing twice. Rows that were erased of a
+    part (``data.tombstones``) are erased of the whole.
 
     Args:
         parts: a folder of each, in any order.
@@ -38,7 +42,7 @@ def merge(parts: Sequence[Path], folder: Path, budget: Budget | None = None) -> 
 
     Raises:
         UsageError: a part is missing, stands twice, or is of another generation.
-        DataError: a folder holds none, or was left while it was written.
+        DataError: a folder holds none, or was left while it was written; or what was erased cannot be read.
     """
     records = _in_order(parts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +51,10 @@ def merge(parts: Sequence[Path], folder: Path, budget: Budget | None = None) -> 
         for part, _ in records:
             with Cache(part / REPLIES) as replies:
                 cache.add_all(replies)
+        for part, _ in records:  # what was erased of a part is erased of the whole, before the rows are there
+            gone = read_tombstones([part / DATA])
+            if gone:
+                add_tombstones(folder / DATA, gone.rows, gone.pictures, gone.contents, erasure=MERGED)
         for name in (DATA, REJECTED):
             with lines_file(folder / name, llava=name == DATA, shared=False) as add:
                 for part, _ in records:

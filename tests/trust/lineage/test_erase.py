@@ -16,7 +16,8 @@ from pumice.errors import DataError, RunError
 from pumice.lineage.quarantine import MARKER, QuarantinedError, check_quarantine
 from pumice.model import load
 from pumice.trust.lineage.log import append, read_log
-from pumice.trust.lineage.select import digests_named
+from pumice.trust.lineage.rewrite import rewrite
+from pumice.trust.lineage.select import DataFile, Wanted, choose, digests_named
 
 from .conftest import Place
 
@@ -180,6 +181,31 @@ def test_a_rewritten_file_has_the_other_rows_as_they_were(place: Place) -> None:
     assert [after.columns.digest[row].tobytes() for row in range(len(after))] == digests[:2] + digests[3:]
 
 
+def test_a_link_is_rewritten_where_it_leads_and_a_file_that_changed_is_not(place: Place) -> None:
+    Path("links").mkdir()
+    link = Path("links/instruct.json")
+    link.symlink_to(Path("data/instruct.json").resolve())
+    place.call("erase", str(link), "--images", "data", "--row", "3", "--rewrite", "--yes")
+    assert link.is_symlink()
+    assert "3" not in [row["id"] for row in json.loads(Path("data/instruct.json").read_text())]
+    chosen, *_ = choose([DataFile("data/instruct.json", Path("data"))], Wanted(rows=("4",)), None)
+    assert chosen.rows
+    Path("data/instruct.json").write_text(json.dumps(json.loads(link.read_text())[1:]))
+    with pytest.raises(DataError, match="changed since"):
+        rewrite(chosen)
+
+
+def test_rows_without_an_id_that_say_the_same_go_together(place: Place) -> None:
+    path = Path("data/instruct.json")
+    rows = [{k: v for k, v in row.items() if k != "id"} for row in json.loads(path.read_text())]
+    path.write_text(json.dumps([*rows, rows[2]]))
+    said = place.call("erase", str(path), "--row", "2", "--yes")
+    assert "2 rows of 11 (rows 2, 10)" in said
+    path.write_text(json.dumps([rows[2], *rows]))
+    table = open_table(path, Path("data"), "instruct")
+    assert (len(table), table.head.erased) == (9, 2)
+
+
 def test_what_is_not_known_is_said_and_not_guessed(place: Place) -> None:
     name, _ = late(place)
     for path in [*place.run.rglob("lineage.json"), *place.run.rglob("rows*.npz")]:
@@ -221,7 +247,9 @@ def test_the_log_only_grows(tmp_path: Path) -> None:
         append(tmp_path, {"erasure": "4"})
 
 
-def test_replies_of_a_teacher_go_with_the_rows_made_of_them(place: Place) -> None:
+def test_replies_of_a_teacher_go_with_the_rows_made_of_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Path("runs/made")
     folder.mkdir()
     rows = json.loads(Path("data/align.json").read_text())[:2]
@@ -237,6 +265,31 @@ def test_replies_of_a_teacher_go_with_the_rows_made_of_them(place: Place) -> Non
             for k in range(2)
         )
     )
+    notes = Path("runs/.cache/audit/00/notes.npz")
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    Path(notes.parent, "more.npz").write_bytes(b"found in a text")
+
+    def killed(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pumice.trust.lineage.erase.quarantine", killed)
+        place.call(
+            "erase",
+            "runs/made/data.json",
+            "data/align.json",
+            "--row",
+            "scene-1-short",
+            "--row",
+            "1",
+            "--yes",
+            code=130,
+        )
+    assert (folder / "replies.jsonl").read_text() == lines[0]
+    assert not notes.exists()
+    (folder / "replies.jsonl").write_text("".join(lines))
+    Path("runs/made/data.json.erased.jsonl").unlink()
     place.call(
         "erase",
         "runs/made/data.json",
@@ -255,7 +308,5 @@ def test_replies_of_a_teacher_go_with_the_rows_made_of_them(place: Place) -> Non
 
 
 def test_a_dataset_of_the_hub_is_refused_with_a_way_out(place: Place) -> None:
-    from pumice.trust.lineage.select import DataFile, Wanted, choose
-
     with pytest.raises(DataError, match="hub cannot be erased"):
         choose([DataFile("hub:a/b")], Wanted(rows=("1",)), None)

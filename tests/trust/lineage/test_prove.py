@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pumice.data.index import open_table
 from pumice.errors import CheckpointError
 from pumice.lineage.record import read_lineage
 from pumice.trust.lineage.prove import holds
@@ -51,6 +52,16 @@ def test_a_row_that_was_not_there(place: Place) -> None:
         "lineage", "runs/old/stages/align/model", "--row", "ab" * 16
     )
     assert "no row has the id" in place.call("lineage", "runs/old", "--row", "nobody", code=1)
+
+
+def test_an_id_that_looks_like_a_digest_is_looked_up_as_well(place: Place) -> None:
+    from pumice.trust.lineage.select import digests_named
+
+    rows = json.loads(Path("data/align.json").read_text())
+    name = "0123456789abcdef" * 2
+    Path("named.json").write_text(json.dumps([{**rows[0], "id": name}]))
+    digest = open_table("named.json", Path("data"), "named").columns.digest[0].tobytes()
+    assert digests_named(name, ["named.json"]) == {digest, bytes.fromhex(name)}
 
 
 def test_other_weights_under_a_record_are_noticed(place: Place) -> None:

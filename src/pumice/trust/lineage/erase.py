@@ -1,8 +1,9 @@
 """Erasing rows: what a request means, all that it touches, and carrying it out.
 
 First everything is found out and nothing is changed (``prepare``); a person reads that. Then tombstones are
-written before anything else, so that a kill at any later moment leaves no way to train on the rows; the rest
-may be done again (``carry_out``).
+written, so that a kill at any later moment leaves no way to train on the rows; the rest may be done again
+(``carry_out``). What is kept of the rows goes before that, while they can still be found, and once more
+behind it: another process may have kept it again.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def prepare(
 
 
 def carry_out(erasure: Erasure, runs: Path, *, again: bool = False) -> dict[str, Any]:
-    """Erase: tombstones first, then caches, markers, and the log.
+    """Erase: caches, tombstones, markers, what came into the caches meanwhile, and the log.
 
     Args:
         erasure: of ``prepare``.
@@ -191,6 +192,8 @@ def carry_out(erasure: Erasure, runs: Path, *, again: bool = False) -> dict[str,
     if again:
         for one in gone:
             check_rewrite(one)
+    for purge in erasure.purges:
+        purge.carry_out()
     pictures: set[bytes] = set()
     digests = erasure.digests
     for one in gone:

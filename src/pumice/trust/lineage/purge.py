@@ -1,7 +1,8 @@
 """What was kept of erased rows beside the data: tables, features, notes, replies; all can be made again.
 
-A file of features holds many pictures and does not tell which, so all of them go where a picture goes. Counts
-of tokens (``lengths``) hold numbers alone and stay.
+A file of features holds many pictures and does not tell which, so all of them go where a picture goes. Notes
+of audits tell of texts as well what was found in them: all of these go. Counts of tokens (``lengths``) hold
+numbers alone and stay.
 """
 
 from __future__ import annotations
@@ -83,7 +84,11 @@ def purges(
             if (entries := _entries(cache / file, key, pictures, tables)) is not None:
                 found.append(entries)
         for name, what in ((FEATURES, "features of pictures"), (NOTES, "notes of audits")):
-            if pictures and (cache / name).is_dir() and (size := _bytes(cache / name)):
+            if (
+                (pictures if name == FEATURES else gone)
+                and (cache / name).is_dir()
+                and (size := _bytes(cache / name))
+            ):
                 found.append(Purge(f"{what}, all of them", cache / name, size))
     found += _replies(gone, generated)
     return found

@@ -45,7 +45,7 @@ def rewrite(chosen: Chosen) -> int:
         DataError: as ``check_rewrite``, or the file changed meanwhile.
     """
     check_rewrite(chosen)
-    path = Path(chosen.file.path)
+    path = Path(os.path.realpath(chosen.file.path))  # a link stays one, and what it leads to gets smaller
     if stamp_of(path) != chosen.table.head.stamps[0]:
         raise DataError(
             "the data file changed since its rows were chosen",

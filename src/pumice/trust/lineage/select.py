@@ -219,9 +219,8 @@ def digests_named(name: str, files: Iterable[str]) -> set[bytes]:
     Raises:
         DataError: no row has that id, or a file cannot be read.
     """
-    if is_digest(name):
-        return {bytes.fromhex(name)}
-    found: set[bytes] = set()
+    # Ids may look like digests: many sets name rows by an MD5.
+    found = {bytes.fromhex(name)} if is_digest(name) else set()
     for file in files:
         if not Path(file).exists():
             continue
