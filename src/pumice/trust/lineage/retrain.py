@@ -81,7 +81,7 @@ def retraining(found: Found, run: Path, known: Mapping[str, Exposure], name: str
             "a run on the data without these rows, of the same recipe, from its start",
         )
     ]
-    state = _clean_state(run, stages[first], own[stages[first]].first - 1) if stages[first] in own else None
+    state = clean_state(run, stages[first], own[stages[first]].first - 1) if stages[first] in own else None
     if state is not None and not inherited:
         left = [(stages[first], counts[first] - state), *again[1:]]
         ways.append(
@@ -117,7 +117,7 @@ def _inherited(found: Found, run: Path, known: Mapping[str, Exposure]) -> list[s
     return names
 
 
-def _clean_state(run: Path, stage: str, most: int) -> int | None:
+def clean_state(run: Path, stage: str, most: int) -> int | None:
     """The newest saved state of a stage after no more than so many steps."""
     folder = run / "stages" / stage / "state"
     names = [_STATE.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
