@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
+
+from pumice.data.index import open_table
+from pumice.data.tombstones import add_tombstones
+from pumice.recipes.text import read_yaml
 
 
 def test_plan_says_no_to_rows_that_training_would_refuse(
@@ -55,6 +60,25 @@ def test_the_notice_of_a_file_a_recipe_and_a_run(
     assert (first["of"], second["of"]) == ("the recipe short", "the run short")
     assert first["credits"] == second["credits"]
     assert {credit["dataset"] for credit in first["credits"]} == {"align", "instruct"}
+
+
+def test_the_notice_of_a_run_says_which_rows_were_erased_since(
+    pumice: Any, trained: Any, tmp_path: Path
+) -> None:
+    run, data = tmp_path / "runs/short", tmp_path / "data"
+    shutil.copytree(trained.folder, run, ignore=shutil.ignore_patterns("stages", "model"))
+    recipe = read_yaml((run / "recipe.yaml").read_text("utf-8"), "recipe", lines=False).value
+    source = recipe["data"]["align"]
+    shutil.copytree(Path(source["file"]).parent, data)
+    text = (run / "recipe.yaml").read_text("utf-8")
+    (run / "recipe.yaml").write_text(text.replace(str(Path(source["file"]).parent), str(data)), "utf-8")
+    table = open_table(data / "align.json", data, "align")
+    add_tombstones(data / "align.json", [table.columns.digest[0].tobytes()], erasure="e")
+    result = pumice("data", "attribution", run, "--json", "--cache", tmp_path / "cache")
+    assert result.code == 0, result.both
+    told = [line for line in json.loads(result.out)["changes"] if "erased since" in line]
+    assert len(told) == 1
+    assert told[0].startswith("align.json: 1 row was erased since the run read it")
 
 
 def test_a_card_with_blanks_fails_and_one_without_is_written_and_checked(

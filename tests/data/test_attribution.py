@@ -58,6 +58,16 @@ def test_the_notice_says_all_of_it_and_nothing_of_a_row_becomes_markup(table: Sa
     assert "<https://creativecommons.org/licenses/by/4.0/>" in text
 
 
+def test_the_notice_names_files_and_not_where_they_lie(table: SampleTable) -> None:
+    found = attribute("x", [(table, np.arange(len(table)))])
+    text = notice(found)
+    assert "## No known licence" in text
+    assert "unknown" not in text, "no licence has that name"
+    name = Path(table.head.path).name
+    assert f"({name}, row " in text
+    assert str(Path(table.head.path).parent) not in text
+
+
 def test_a_source_speaks_for_its_rows(table: SampleTable) -> None:
     given = table.bound("talk", None, "Answer briefly.", Rights("MIT", "Us"))
     found = attribute("x", [(given, np.array([5, 6]))])

@@ -139,7 +139,7 @@ def _of_recipe(recipe: Recipe, name: str, run: Path | None, cache: Path, count: 
     from pumice.data.mixture import read_mixture
     from pumice.train.sources import refusals_of, source_of
 
-    recorded = {} if run is None else _digests(run)
+    recorded = {} if run is None else _recorded(run)
     parts, notes = [], []
     for stage in recipe.stages:
         mixture = read_mixture(
@@ -152,21 +152,28 @@ def _of_recipe(recipe: Recipe, name: str, run: Path | None, cache: Path, count: 
         )
         parts += list(mixture.samples.parts)
         for table in mixture.tables:
-            was = recorded.get(table.source)
-            if was is not None and was != table.head.sha256:
+            was, file = recorded.get(table.source), Path(table.head.origins[0]).name
+            if was is not None and was["sha256"] != table.head.sha256:
                 notes.append(
-                    f"{table.head.origins[0]}: the file is not what it was when the run read it; its rows "
-                    "are told as they are now"
+                    f"{file}: the file is not what it was when the run read it; its rows are told as they "
+                    "are now"
+                )
+            elif was is not None and (more := table.head.erased - was["erased"]) > 0:
+                gone = counted(more, "row was", "rows were")
+                notes.append(
+                    f"{file}: {gone} erased since the run read it; what is left is told, and where a "
+                    "limit chooses, others may stand in their place"
                 )
     return attribute(name, parts, list(dict.fromkeys(notes)))
 
 
-def _digests(run: Path) -> dict[str, Any]:
+def _recorded(run: Path) -> dict[str, Any]:
     import json
 
     path = run / "mixture.json"
     try:
-        return {row["source"]: row["sha256"] for row in json.loads(path.read_text(encoding="utf-8"))}
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return {row["source"]: {"erased": 0, "sha256": row["sha256"], **row} for row in rows}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(
             f"the record of the run's data cannot be read ({type(error).__name__}: {error})",

@@ -17,6 +17,7 @@ import numpy as np
 from pumice.data.licensing import SHOWN
 from pumice.data.table import SampleTable
 from pumice.licences import Licence, read_licence, short_id
+from pumice.licences.known import UNKNOWN
 from pumice.markdown import address, plain
 from pumice.types import IntArray
 from pumice.words import counted
@@ -163,7 +164,8 @@ def notice(found: Attribution) -> str:
     if found.lacking:
         lines += ["## Not known", "", "To be found out before anything made of these rows is shared:", ""]
         for credit in found.lacking:
-            places = "; ".join(plain(place) for place in credit.first)
+            # The notice goes out with the model: where files lie on this machine is nobody's business.
+            places = "; ".join(plain(Path(place).name) for place in credit.first)
             rest = (
                 f"; and {credit.rows - len(credit.first):,} more" if credit.rows > len(credit.first) else ""
             )
@@ -180,8 +182,12 @@ def notice(found: Attribution) -> str:
 
 
 def _section(licence: str, credits: Sequence[Credit]) -> list[str]:
-    lines = [f"## {plain(licence)}", ""]
+    unknown = short_id(UNKNOWN.id)
+    title = f"No known licence{licence[len(unknown) :]}" if licence.startswith(unknown) else licence
+    lines = [f"## {plain(title)}", ""]
     for one in credits[0].licences:
+        if one is UNKNOWN:
+            continue
         said = [plain(one.name), *([address(one.url)] if one.url else [])]
         marks = [f"commercial use: {one.commercial}", f"sharing what is made from it: {one.derivatives}"]
         marks += ["under the same terms"] if one.share_alike else []

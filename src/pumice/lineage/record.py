@@ -9,7 +9,7 @@ guessed of it.
     kind       stage, state, best, adapter, export, merge, quantize
     weights    SHA-256 of each weight file of this folder (none of a state: its seals say that)
     parents    part -> name, weights, lineage (their record, or null)
-    run, stage, step, steps, recipe, code, data, ...   of what a stage made (``train.lineage``)
+    run, stage, step, steps, recipe, code, policy, data, ...   of what a stage made (``train.lineage``)
 """
 
 from __future__ import annotations

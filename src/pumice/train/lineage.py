@@ -95,6 +95,7 @@ def write_stage_lineage(
             "sha256": hashlib.sha256(dump_recipe(recipe).encode()).hexdigest(),
         },
         "code": {key: run.get(key) for key in CODE},
+        "policy": None if recipe.licences is None else recipe.licences.model_dump(mode="json"),
         "data": {
             "root": seen.root,
             "rows": len(seen),
@@ -135,7 +136,8 @@ def parents_of(
 def _source(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of a source: names, counts and digests, no path."""
     keys = ("source", "format", "sha256", "used", "samples", "licence", "erased")
-    return {"file": Path(row["file"]).name, **{key: row[key] for key in keys}}
+    counts = [{**one, "first": [Path(place).name for place in one["first"]]} for one in row["licences"]]
+    return {"file": Path(row["file"]).name, **{key: row[key] for key in keys}, "licences": counts}
 
 
 def _check_same(path: Path, seen: Seen) -> None:

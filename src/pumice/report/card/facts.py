@@ -132,5 +132,6 @@ def _quarantined(run: Path) -> tuple[tuple[str, str], ...]:
             said = "; ".join(dict.fromkeys(str(row["reason"]) for row in reasons))
         except (OSError, ValueError, KeyError, TypeError):
             said = "the marker cannot be read"
-        found.append((str(marker.parent.relative_to(run)), said))
+        place = marker.parent.relative_to(run)
+        found.append(("the run" if place == Path() else str(place), said))
     return tuple(found)
