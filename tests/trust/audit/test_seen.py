@@ -92,7 +92,7 @@ def test_who_cannot_tell_right_from_wrong_judges_nothing() -> None:
     assert mixed.blind(knows, wrong, "the tower") == ""
     told = mixed.wrong_chances(knows, wrong) >= 0.5
     assert told[950:].sum() >= 48
-    assert told[:950].sum() <= 50
+    assert told[:950].sum() <= 75
     for knows_not in (rng.normal(0, 1, 1000), rng.normal(0.3, 1, 1000)):
         assert "no row is told" in mixed.blind(knows_not, wrong, "the tower")
 

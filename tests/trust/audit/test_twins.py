@@ -37,7 +37,7 @@ WORDS = [
 
 def audited(folder: Path, rows: Sequence[dict[str, Any]], check: str) -> list[dict[str, Any]]:
     file = data.write(folder / "talk.json", rows)
-    (folder / "out").mkdir()
+    (folder / "out").mkdir(exist_ok=True)
     material = open_material([Source("talk", file, folder)])
     run_audit(material, choose([check]), Wishes(), out=folder / "out", notes=None, workers=1)
     return [json.loads(line) for line in (folder / "out" / "findings.jsonl").read_text().splitlines()]
@@ -112,4 +112,17 @@ def test_contradictions_are_told_with_what_others_say(tmp_path: Path) -> None:
         ("yes-no", "a"), ("yes-no", "b"), ("answers", "d"), ("answers", "e"), ("answers", "f"),
         ("answers", "k"),
     ]  # fmt: skip
+    assert found[-2]["details"]["answers"] == [["2 dogs", 1], ["dog", 1], ["cats", 1]]
     assert found[-1]["what"] == "'what time is it' is answered 'midnight' (1), elsewhere 'noon' (2)"
+
+
+def test_what_findings_quote_holds_no_personal_data(tmp_path: Path) -> None:
+    mails = [f"jane.miller{n}@uni-x.de" for n in range(2)]
+    rows = [data.row(f"r{n}", ("Where to write?", mail), image="1.jpg") for n, mail in enumerate(mails)]
+    rows.append(data.row("s", ("Why?", " ".join(["word"] * 40 + ["jane.miller@uni-x.de or", "so,"]))))
+    rows += [data.row(f"t{n}", ("Who?", f"{mails[0]} " * 8)) for n in range(2)]
+    found = audited(tmp_path, rows, "contradictions")
+    assert [one["id"] for one in found] == ["r0", "r1"], "they differ, though they are masked alike"
+    found += audited(tmp_path, rows, "quality")
+    assert {"loop", "cut-off"} <= {one["kind"] for one in found}
+    assert "miller" not in str(found)

@@ -126,7 +126,7 @@ class Answers(Check):
         said = dict(seen.samples(known.row_A[found].tolist()))
         for place in found.tolist():
             row, turn = int(known.row_A[place]), int(known.turn_A[place])
-            answer = _answers(said[row])[turn]
+            answer = seen.quoted(_answers(said[row])[turn])
             yield Finding(
                 self.name,
                 "label-flip",

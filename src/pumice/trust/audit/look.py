@@ -52,6 +52,7 @@ def looked(
     folder: Path | None,
     workers: int,
     progress: Progress | None = None,
+    show_values: bool = False,
 ) -> Iterator[Seen]:
     """Show everything to all checks; what they noticed before is not looked for again.
 
@@ -61,13 +62,14 @@ def looked(
         folder: where notes are kept; None forgets them at the end of the block.
         workers: processes.
         progress: told of rows and pictures.
+        show_values: whether findings may quote personal data.
 
     Raises:
         DataError: a file changed since its rows were read.
     """
     with tempfile.TemporaryDirectory(prefix="pumice-audit-") as forgotten:
         place = Path(forgotten) if folder is None else folder
-        seen = Seen(material)
+        seen = Seen(material, show_values=show_values)
         readers = [check for check in checks if ROWS in check.reads]
         if readers:
             chunks = _chunks("rows", material.rows, ROW_CHUNK, readers, place, seen)

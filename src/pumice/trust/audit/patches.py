@@ -153,11 +153,13 @@ class Patches(Check):
                 mine = np.flatnonzero(owner_N == one)
                 x, y = notes["place"][mine[best_N[mine].argmax()]].tolist()
                 places[start + one] = (x, y)
-        given = np.unique(known.row_P[said.answer_P == tied.answer])
+        given = np.zeros(seen.material.rows, np.bool_)
+        given[known.row_P[said.answer_P == tied.answer]] = True
         rows = {
-            int(row): picture
+            row: picture
             for picture in places
-            for row in np.intersect1d(seen.material.showing(picture), given)
+            for row in seen.material.showing(picture).tolist()
+            if given[row]
         }
         if not rows:
             return
@@ -193,7 +195,7 @@ class Patches(Check):
     def _words(self, seen: Seen, row: int, answer: int) -> str:
         """The words of an answer, as a row that gives it has them."""
         said = next(pairs.said_of(seen, [row]))[1]
-        return next((words for _, words in said if pairs.answer_hash(words) == answer), "")
+        return seen.quoted(next((words for _, words in said if pairs.answer_hash(words) == answer), ""), 200)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ Legend: P pairs, W words, O places of phrases in questions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,7 +78,9 @@ class Phrases(Check):
             place = next(at for pair, at in tied.at_O2.tolist() if pair == first)
             turn = first - int(np.searchsorted(known.row_P, known.row_P[first]))
             question, answer = next(pairs.said_of(seen, rows[:1]))[1][turn]
+            answer = seen.quoted(answer)
             phrase = " ".join(pairs.asked_of(question)[place : place + tied.length])
+            phrase = seen.quoted(phrase)
             number = len({int(pair) for pair in tied.at_O2[:, 0]})
             yield Finding(
                 self.name,
@@ -171,12 +174,10 @@ class _World:
         kinds_O = np.array([self._kind_without(pair, at, length) for pair, at in at_O2.tolist()])
         own = np.zeros(len(self.known), np.bool_)
         own[pair_O] = True
-        rates = []
+        rates: list[float] = []
         hits = 0
         seen_kinds = set()
-        for pair, kind in zip(pair_O.tolist(), kinds_O.tolist(), strict=True):
-            if kind < 0:
-                continue
+        for kind, times in Counter(kinds_O[kinds_O >= 0].tolist()).items():
             others = self._by_kind[kind]
             others = others[~own[others]]
             if not len(others):
@@ -184,8 +185,8 @@ class _World:
             seen_kinds.add(kind)
             given = int((self.answer_P[others] == answer).sum())
             # A half of an answer more on both sides: what was never given is rare, not impossible.
-            rates.append((given + 0.5) / (len(others) + 1))
-            hits += int(self.answer_P[pair] == answer)
+            rates += [(given + 0.5) / (len(others) + 1)] * times
+            hits += int((self.answer_P[pair_O[kinds_O == kind]] == answer).sum())
         if len(rates) < max(LEAST, SUPPORT * len(pair_O)) or len(seen_kinds) < TYPES:
             return None
         p = corrected(log_tail(hits, len(rates), float(np.mean(rates))), looks)

@@ -12,6 +12,7 @@ import numpy as np
 from pumice.text.leaks import LEAKS
 from pumice.trust.audit.check import ROWS, Check, Finding, Need, Row, Severity
 from pumice.trust.audit.words import plain
+from pumice.trust.personal import masked
 
 if TYPE_CHECKING:
     from pumice.trust.audit.seen import Seen
@@ -69,6 +70,7 @@ class Quality(Check):
 
     name: ClassVar[str] = "quality"
     reads: ClassVar[frozenset[Need]] = frozenset({ROWS})
+    version: ClassVar[int] = 2
 
     def row(self, row: Row) -> Any:
         found: list[list[str]] = []
@@ -111,12 +113,16 @@ def faults(asked: str, answer: str, sees: bool) -> Iterator[tuple[str, str]]:
                 break
     again = loop(answer)
     if again is not None:
-        yield "loop", f"an answer says {_said(again[0])!r} {again[1]} times, one behind the other"
+        told = loop(masked(answer)) or ("***", again[1])
+        yield "loop", f"an answer says {_said(told[0])!r} {again[1]} times, one behind the other"
     own = words.split(" ")
     if len(own) >= 4 and words == plain(_MARK.sub(" ", asked)):
         yield "echo", "an answer is its question"
     if len(own) >= LONG and _stops_short(answer.rstrip()):
-        yield "cut-off", f"an answer of {len(own)} words ends with {_said(answer.rstrip()[-24:])!r}"
+        yield (
+            "cut-off",
+            f"an answer of {len(own)} words ends with {_said(masked(answer[-400:].rstrip())[-24:])!r}",
+        )
 
 
 def _stops_short(answer: str) -> bool:
@@ -166,5 +172,5 @@ def _encoding(text: str) -> str:
 
 
 def _said(text: str) -> str:
-    text = " ".join(text.split())
+    text = masked(" ".join(text.split()))
     return text if len(text) <= 60 else text[:60] + "\u2026"

@@ -90,7 +90,14 @@ def run_audit(
             checks.append(made)
     found: list[Finding] = []
     seconds: dict[str, float] = {}
-    with looked(material, checks, folder=notes, workers=workers, progress=progress) as seen:
+    with looked(
+        material,
+        checks,
+        folder=notes,
+        workers=workers,
+        progress=progress,
+        show_values=wishes.show_values,
+    ) as seen:
         looking = time.monotonic() - began
         for place, check in enumerate(checks):
             start = time.monotonic()

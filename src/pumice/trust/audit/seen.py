@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pumice.trust.audit import kept
 from pumice.trust.audit.check import Check
 from pumice.trust.audit.material import Material
+from pumice.trust.personal import masked
 from pumice.types import Sample
 
 Of = Literal["rows", "pictures"]
@@ -28,10 +29,16 @@ class Seen:
         material: rows and pictures.
         files: of each check's name, for rows and for pictures, each chunk's first number, how many it has,
             and where its notes are.
+        show_values: whether personal data is written out.
     """
 
     material: Material
     files: dict[tuple[str, Of], list[tuple[int, int, Path]]] = field(default_factory=dict)
+    show_values: bool = False
+
+    def quoted(self, text: str, most: int = 80) -> str:
+        """Words of a row as findings quote them: without personal data, unless it is to be shown."""
+        return (text if self.show_values else masked(text))[:most]
 
     def notes(self, check: Check | str, of: Of, only: str | None = None) -> Iterator[tuple[int, int, Any]]:
         """Each chunk's first number, how many it has, and its notes (or one of them alone)."""

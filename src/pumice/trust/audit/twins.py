@@ -235,25 +235,30 @@ class Contradictions(Check):
         said = dict(seen.samples(rows))
         turns = [list(Row(row, said[row]).pairs())[pair] for row, pair in zip(rows, pairs, strict=True)]
         answers = [short_answer(turn[1]) for turn in turns]
+        # What is compared is whole, and what is told holds no personal data.
+        shown = {
+            answer: answer if (quote := seen.quoted(turn[1])) == turn[1] else quote
+            for answer, turn in zip(answers, turns, strict=True)
+        }
         counts = Counter(answers)
         (most, often), *others = counts.most_common()
         sure = not others or often > others[0][1]
-        asked = question_words(turns[0][0])
+        asked = question_words(seen.quoted(turns[0][0], 1000))
         told: set[int] = set()
         for row, answer in zip(rows, answers, strict=True):
             against = {one: count for one, count in counts.items() if contradict(answer, one)}
             if not against or row in told or (sure and answer == most):
                 continue
             told.add(row)
-            others_say = ", ".join(f"{one!r} ({count})" for one, count in against.items())
+            others_say = ", ".join(f"{shown[one]!r} ({count})" for one, count in against.items())
             yield Finding(
                 self.name,
                 "yes-no" if {answer, *against} <= {"yes", "no"} else "answers",
                 "warning",
-                f"{asked[:80]!r} is answered {answer!r} ({counts[answer]}), elsewhere {others_say}",
+                f"{asked[:80]!r} is answered {shown[answer]!r} ({counts[answer]}), elsewhere {others_say}",
                 row=row,
                 group=f"question-{rows[0]}-{pairs[0]}",
-                details={"answers": dict(counts)},
+                details={"answers": [[shown[one], count] for one, count in counts.items()]},
             )
 
 
