@@ -37,6 +37,10 @@ def test_findings_page_and_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run_pumice(*words, "--fail-on", "serious").code == 1
     assert run_pumice(*words, "--fail-on", "note", "--limit", "2").code == 0
     assert "readable" in run_pumice("data", "audit", "--list").out
+    assert run_pumice("data", "audit", "talk.json", "--checks", "readable").code == 0
+    (line,) = map(json.loads, Path("audit/findings.jsonl").read_text().splitlines())
+    assert "3 pictures of talk cannot be found, and no folder of pictures is given" in line["what"]
+    assert [line["row"], *(row for _, row in line["also"])] == [0, 1, 2]
 
 
 def test_a_recipe_stands_for_all_of_its_data(

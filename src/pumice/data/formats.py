@@ -81,10 +81,13 @@ def detect_format(path: str) -> str:
     if any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
         return "hub"
     if here.is_dir():
+        held = sorted(one.name for one in here.iterdir() if one.suffix in (".json", ".jsonl"))
+        more = f" and {len(held) - 8} more" if len(held) > 8 else ""
+        files = f" ({', '.join(held[:8])}{more})" if held else ""
         raise DataError(
             "the folder holds neither shards nor parquet files",
             where=path,
-            remedy=f"name the file, or the format: one of {', '.join(FORMATS)}",
+            remedy=f"name a file in it{files}, or the format: one of {', '.join(FORMATS)}",
         )
     for row in read_rows(here, Problems()):
         if isinstance(row.value, dict):

@@ -54,9 +54,25 @@ class Readable(Check):
         for lost in seen.material.refused:
             what = lost.reason + (f" ({lost.detail})" if lost.detail else "")
             yield Finding(self.name, "row", "serious", what, place=lost)
+        nowhere: dict[str, list[int]] = {}
         for number, said in seen.said(self, "pictures"):
+            table, _ = seen.material.find(int(seen.material.showing(number)[0]))
+            if said["kind"] == "missing" and table.root is None:
+                nowhere.setdefault(table.source, []).append(number)
+                continue
             bad = said["kind"] in ("unreadable", "missing")
             yield Finding(self.name, said["kind"], "serious" if bad else "note", said["what"], picture=number)
+        for source, numbers in nowhere.items():
+            rows = sorted({row for number in numbers for row in seen.material.showing(number).tolist()})
+            yield Finding(
+                self.name,
+                "missing",
+                "serious",
+                f"{counted(len(numbers), 'picture')} of {source} cannot be found, and no folder of "
+                "pictures is given (--images)",
+                row=rows[0],
+                also=tuple(rows[1:]),
+            )
         if seen.material.videos:
             yield Finding(
                 self.name,
