@@ -14,7 +14,6 @@ guessed of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -109,12 +108,6 @@ def unrecorded(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         for parent in one.get("parents", {}).values()
         if parent.get("lineage") is None
     ]
-
-
-def record_digest(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record, hexadecimal; the digests of its own weight files are not in it."""
-    rest = {key: value for key, value in record.items() if key not in ("weights", "format", "version")}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def changed_weights(folder: Path, record: Mapping[str, Any]) -> list[str]:
