@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from pumice.data.mixture import Source
     from pumice.licences import Policy
-    from pumice.trust.audit import Audit, Wishes
+    from pumice.trust.audit import Audit, Check, Wishes
+    from pumice.trust.audit.registry import Listed
 
 EPILOG = examples(
     ("everything that needs no model", "pumice data audit talk.json --images photos --out audit"),
@@ -206,6 +207,7 @@ def audit(
             cache_folder=cache,
             workers=processes,
             progress=count,
+            more=_seers(chosen, wishes),
         ) as held:
             done = run_audit(
                 material,
@@ -231,6 +233,16 @@ def audit(
             raise typer.Exit(1)
 
 
+def _seers(chosen: Sequence[Listed], wishes: Wishes) -> list[Check]:
+    """The checks that look at the pictures of --against as well."""
+    from pumice.trust.audit.tower import Tower, made_tower
+
+    if Tower.name not in [listed.name for listed in chosen]:
+        return []
+    made = made_tower(wishes.tower)
+    return [] if isinstance(made, str) else [made]
+
+
 def _check_wishes(
     checks: Sequence[str],
     against: Sequence[str] | None,
@@ -240,7 +252,7 @@ def _check_wishes(
 ) -> None:
     """Refuse what is given for a check that is not run."""
     for option, value, check in (
-        ("--against", against, "against"),
+        ("--against", against, "tower" if tower and "against" not in checks else "against"),
         ("--tower", tower, "tower"),
         ("--model", model, "answers"),
         ("--purpose", purpose, "licences"),

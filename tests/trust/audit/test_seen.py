@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from pumice.data import open_table
+from pumice.data.fingerprints import build_index
 from pumice.data.mixture import Source
 from pumice.errors import CheckpointError, DataError
 from pumice.trust.audit import Wishes, choose, mixed, open_material, run_audit
+from pumice.trust.audit.against import others
 from pumice.trust.audit.faces import made_faces
 from pumice.trust.audit.planted import Caught, caught, read_truth
+from pumice.trust.audit.tower import Tower, made_tower
 from pumice.trust.audit.unsafe import UnsafeHead
+from pumice.trust.audit.unusual import unusual
 from pumice.trust.plant import plant
 from pumice.world.embedded import resolve
 from pumice.world.make import make_world
+
+from . import data
 
 TOWER = "embedded:clip-tiny"
 
@@ -68,6 +78,52 @@ def test_captions_of_other_pictures_and_copies_are_seen_by_a_tower(pictured: Pat
     assert found["mismatches"].alarm_rate <= 0.02, found
     assert found["near-duplicates"].recall >= 0.6, found
     assert found["near-duplicates"].alarm_rate <= 0.02, found
+
+
+def test_a_tower_sees_what_other_data_has_but_not_in_fingerprints(pictured: Path, tmp_path: Path) -> None:
+    rows = json.loads((pictured / "align.json").read_text())[:61]
+    (tmp_path / "out").mkdir()
+    for number, at in enumerate((5, 60)):  # row 60 is not among one's own
+        image = Image.open(pictured / rows[at]["image"]).convert("RGB")
+        image.resize((image.width // 2, image.height // 2)).save(tmp_path / f"{number}.jpg", quality=80)
+    bench = data.write(
+        tmp_path / "bench.json", [data.row(str(n), ("What?", "It."), image=f"{n}.jpg") for n in (1, 0)]
+    )
+    build_index([open_table(str(bench), tmp_path, "bench")], workers=1).save(tmp_path / "prints.npz")
+    sources = [Source("bench", bench, tmp_path), Source("prints", tmp_path / "prints.npz")]
+    tower = made_tower(resolve(TOWER))
+    assert isinstance(tower, Tower)
+    assert pickle.loads(pickle.dumps(replace(tower, others=(object(),)))).others == ()  # type: ignore[arg-type]
+    with others(sources, notes=None, cache_folder=None, workers=1, more=[tower]) as held:
+        done = run_audit(
+            open_material([Source("data", pictured / "align.json", pictured)], limit=60),
+            choose(["tower"]),
+            Wishes(tower=resolve(TOWER), against=held),
+            out=tmp_path / "out",
+            notes=None,
+            workers=1,
+        )
+    (found,) = (one for one in done.findings if one.kind == "looks-alike-against")
+    assert done.material.showing(found.picture or 0).tolist() == [5]
+    assert found.details == {"file": str(bench), "row": 1, "picture": str(tmp_path / "0.jpg")}
+    assert [one.what for one in done.findings if "prints are fingerprints" in one.what] != []
+
+
+def test_far_pictures_are_told_though_they_lie_together_and_few_of_many() -> None:
+    rng = np.random.default_rng(0)
+    embeds = rng.normal(0, 1, (400, 24)).astype(np.float32)
+    embeds[:, 0] *= 20  # a wide direction hides nothing in a narrow one
+    numbers = np.arange(400) + 1000
+    assert list(unusual("tower", numbers, embeds)) == []
+    embeds[7, 3], embeds[200:203, 5] = 25, 12
+    found = list(unusual("tower", numbers, embeds))
+    assert found[0].picture == 1007
+    assert {one.picture for one in found} == {1007, 1200, 1201, 1202}
+    assert [one.score for one in found] == sorted((one.score for one in found if one.score), reverse=True)
+    embeds[::10, 3] = 60
+    assert len(list(unusual("tower", numbers, embeds))) <= 8
+    assert list(unusual("tower", numbers[:49], embeds[:49])) == []
+    assert list(unusual("tower", numbers, np.ones((400, 3), np.float32))) == []
 
 
 def test_clean_data_raises_no_alarm(pictured: Path, tmp_path: Path) -> None:

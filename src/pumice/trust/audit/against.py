@@ -15,7 +15,7 @@ from pumice.data.fingerprints import ARCHIVE, Fingerprint, Index, question_hash,
 from pumice.data.index import Progress
 from pumice.data.lookup import Found, Lookup
 from pumice.data.mixture import Source
-from pumice.trust.audit.check import PIXELS, ROWS, Finding, Need, Notes, Row
+from pumice.trust.audit.check import PIXELS, ROWS, Check, Finding, Need, Notes, Row
 from pumice.trust.audit.look import looked
 from pumice.trust.audit.material import open_material
 from pumice.trust.audit.prints import Candidates, Printing, Thumbs, verified
@@ -32,6 +32,10 @@ class Other(Protocol):
     """Data that one's own is held against."""
 
     name: str
+
+    @property
+    def seen(self) -> Seen | None:
+        """What was seen of its rows and pictures; None of fingerprints."""
 
     def matches(self, seen: Seen) -> Matches:
         """One's own pictures that it has."""
@@ -159,6 +163,8 @@ class OtherData:
 class OtherPrints:
     """A file of fingerprints (``pumice data fingerprints``): difference hashes and questions, no pictures."""
 
+    seen: None = None
+
     def __init__(self, name: str, index: Index) -> None:
         self.name = name
         self._lookup = Lookup(index)
@@ -187,6 +193,7 @@ def others(
     cache_folder: Path | None,
     workers: int,
     progress: Progress | None = None,
+    more: Sequence[Check] = (),
 ) -> Iterator[tuple[Other, ...]]:
     """Data to hold one's own against: fingerprints are read, data files are looked at.
 
@@ -196,6 +203,7 @@ def others(
         cache_folder: where tables are kept.
         workers: processes.
         progress: told of rows and pictures.
+        more: checks that look at data files as well, for what they conclude of one's own (``Tower.others``).
 
     Raises:
         DataError: a file cannot be read.
@@ -210,7 +218,7 @@ def others(
                 [replace(source, limit=None)], cache_folder=cache_folder, progress=progress
             )
             seen = stack.enter_context(
-                looked(material, [Against()], folder=notes, workers=workers, progress=progress)
+                looked(material, [Against(), *more], folder=notes, workers=workers, progress=progress)
             )
             found.append(OtherData(source.name, seen))
         yield tuple(found)

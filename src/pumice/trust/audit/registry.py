@@ -32,7 +32,7 @@ class Wishes:
 
     Attributes:
         show_values: whether personal data is written out in reports, and not masked.
-        against: other data that may not be in this one (``against.others``).
+        against: other data that may not be in this one (``against.others``; with a tower, seen by it too).
         policy: which licences are permitted.
         tower: the folder of a vision tower to see pictures with.
         unsafe_head: the file of a linear head on that tower's embeddings.
@@ -135,9 +135,9 @@ CHECKS: tuple[Listed, ...] = (
     ),
     Listed(
         Tower.name,
-        "by a vision tower: pictures that are one, captions of other pictures, unsafe pictures",
-        lambda wishes: made_tower(wishes.tower, wishes.unsafe_head),
-        ("mismatch", "unsafe", "looks-alike", "unjudged"),
+        "by a vision tower: pictures that are one, captions of other pictures, unsafe and unusual pictures",
+        lambda wishes: made_tower(wishes.tower, wishes.unsafe_head, wishes.against),
+        ("mismatch", "unsafe", "looks-alike", "looks-alike-against", "unjudged", "unusual"),
     ),
     Listed(
         Answers.name,

@@ -1,7 +1,8 @@
 """The check ``tower``: pictures as a vision tower sees them, and texts where it has a text half.
 
 looks-alike    pictures that are one: near each other among embeddings of which all directions count alike,
-               and alike pixel by pixel at 16 x 16
+               and alike pixel by pixel at 16 x 16; looks-alike-against with those of other data
+unusual        pictures that lie far from all others
 mismatch       a text that fits its picture no better than texts of other pictures do
 unjudged       so many texts do that the tower cannot know the subject
 unsafe         what a linear head says of the embedding, where one is given
@@ -22,10 +23,14 @@ from numpy.typing import NDArray
 
 from pumice.trust.audit import alike, mixed, pieces
 from pumice.trust.audit.check import PIXELS, Check, Finding, Need, Notes, View
+from pumice.trust.audit.elsewhere import looks_alike_against
+from pumice.trust.audit.embeds import Views, Whitening, all_views
 from pumice.trust.audit.unsafe import UnsafeHead
+from pumice.trust.audit.unusual import unusual
 
 if TYPE_CHECKING:
     from pumice.image.process import ImageProcessor
+    from pumice.trust.audit.against import Other
     from pumice.trust.audit.seen import Seen
 
 NEAR = 0.55
@@ -53,6 +58,7 @@ class Tower(Check):
         processor: how its pixels are made.
         texts: whether it has a text half.
         head: says how unsafe an embedding is; None where none is given.
+        others: data whose pictures are compared too; what can be seen of it was seen with this check.
     """
 
     name: ClassVar[str] = "tower"
@@ -63,6 +69,11 @@ class Tower(Check):
     processor: ImageProcessor = field(repr=False)
     texts: bool
     head: UnsafeHead | None = None
+    others: tuple[Other, ...] = field(default=(), compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Those who look need not know what comes after."""
+        return {**self.__dict__, "others": ()}
 
     @property
     def side(self) -> int:  # type: ignore[override]
@@ -103,27 +114,27 @@ class Tower(Check):
         return {"there": there, "embed": embeds, "thumb": notes["thumb"]}
 
     def conclude(self, seen: Seen) -> Iterable[Finding]:
-        there = seen.column(self, "pictures", "there").astype(bool)
-        numbers = np.flatnonzero(there)
-        if not len(numbers):
-            return
-        parts = [
-            notes["embed"][notes["there"]]
-            for _, _, notes in seen.notes(self, "pictures")
-            if notes["there"].any()
-        ]
-        embeds_VE = np.concatenate(parts)
-        thumbs = seen.column(self, "pictures", "thumb")[there].astype(np.float32)
-        yield from self._looks_alike(numbers, embeds_VE, alike.unit(thumbs))
-        if self.texts:
-            yield from self._mismatches(seen, numbers, embeds_VE)
-        if self.head is not None:
-            yield from self.head.findings(self.name, numbers, embeds_VE)
+        own = all_views(seen, self.name)
+        if own is not None:
+            yield from self._looks_alike(own)
+            yield from self._against(own)
+            if self.texts:
+                yield from self._mismatches(seen, own.numbers, own.embeds_VE)
+            if self.head is not None:
+                yield from self.head.findings(self.name, own.numbers, own.embeds_VE)
+            yield from unusual(self.name, own.numbers, own.embeds_VE)
 
-    def _looks_alike(
-        self, numbers: NDArray[np.int64], embeds_VE: NDArray[np.float32], thumbs_V: NDArray[np.float32]
-    ) -> Iterator[Finding]:
-        white_VE = alike.unit(whitened(embeds_VE))
+    def _against(self, own: Views) -> Iterator[Finding]:
+        for other in self.others:
+            if other.seen is None:
+                why = f"{other.name} are fingerprints, without pictures: theirs are compared by hashes alone"
+                yield Finding(self.name, "unjudged", "note", why + ", by the check against")
+            else:
+                yield from looks_alike_against(self.name, own, other.name, other.seen, NEAR, SAME)
+
+    def _looks_alike(self, own: Views) -> Iterator[Finding]:
+        white_VE = Whitening.of([own.embeds_VE])(own.embeds_VE)
+        numbers, thumbs_V = own.numbers, own.thumbs_VT
         left, right, cosine = alike.pairs_above(white_VE, None, NEAR)
         same = (thumbs_V[left] * thumbs_V[right]).sum(1) if len(left) else np.zeros(0)
         keep = same >= SAME
@@ -174,7 +185,7 @@ class Tower(Check):
             )
 
 
-def made_tower(folder: Path | None, head: Path | None) -> Tower | str:
+def made_tower(folder: Path | None, head: Path | None = None, others: tuple[Other, ...] = ()) -> Tower | str:
     """The check with a tower, or why it does not run.
 
     Raises:
@@ -190,15 +201,8 @@ def made_tower(folder: Path | None, head: Path | None) -> Tower | str:
         tile_processor(folder),
         has_text(folder),
         None if head is None else UnsafeHead.read(head),
+        others,
     )
-
-
-def whitened(values_VE: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same with the mean out and all directions equally wide; those that say nothing are gone."""
-    centred = values_VE.astype(np.float64) - values_VE.mean(0, dtype=np.float64)
-    values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
-    keep = values > values[-1] * 1e-6
-    return np.asarray(centred @ (vectors[:, keep] / np.sqrt(values[keep])), np.float32)
 
 
 def fits(
