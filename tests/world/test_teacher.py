@@ -216,6 +216,7 @@ def test_the_teacher_works_from_captions_and_boxes_alone(scenes: list[Scene]) ->
         "regions",
         "mentions",
         "size",
+        "rights",
     }
     for scene in scenes[:40]:
         hidden = dataclasses.replace(
