@@ -79,6 +79,23 @@ def test_a_run_without_the_rows_is_what_comes_of_the_finished_stages_and_new_ste
     assert Seen.load(new / "stages/align/rows.npz").root == Seen.load(old / "stages/align/rows.npz").root
 
 
+def test_a_picture_that_was_swapped_between_two_steps_is_refused(
+    toy: Any, parts: Any, stopped: Path, tmp_path: Path
+) -> None:
+    """The plan knows texts alone; what steps saw of pictures is in the stage's own record."""
+    place = shutil.copytree(stopped, tmp_path / "place")
+    recipe = toy.make_recipe(stopped / "data", *stages(toy))
+    pictures = sorted((stopped / "data").glob("*.png"))
+    before = pictures[0].read_bytes()
+    pictures[0].write_bytes(pictures[1].read_bytes())
+    try:
+        with pytest.raises(RunError, match="a picture is not the one that the stage began with"):
+            toy.run(recipe, place / "runs/old", parts, resume=True)
+    finally:
+        pictures[0].write_bytes(before)
+    toy.run(recipe, place / "runs/old", parts, resume=True)
+
+
 def test_a_state_is_not_taken_where_the_stage_begins_with_other_weights(
     toy: Any, parts: Any, stopped: Path, tmp_path: Path
 ) -> None:
