@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from pumice.trust.audit.seen import Seen
     from pumice.trust.sight.reading import Reader
 
-SURE = 0.8
-"""The expected share of true mismatches among those that are told."""
-FEWEST = 50
-"""Rows that there must be for mismatches to be judged."""
 SHORT = 3
 """Words of an answer that may be a flipped label."""
 FLIPPED = 6.0
@@ -101,14 +97,14 @@ class Answers(Check):
 
     def _mismatches(self, known: _Known) -> Iterator[Finding]:
         rows, own, wrong = known.fits()
-        if len(rows) < FEWEST:
+        if len(rows) < mixed.FEWEST:
             return
         why = mixed.blind(own, wrong, "the model")
         if why:
             yield Finding(self.name, "unjudged", "warning", why)
             return
         chances = mixed.wrong_chances(own, wrong)
-        for place in np.flatnonzero(chances >= SURE).tolist():
+        for place in np.flatnonzero(chances >= mixed.SURE).tolist():
             yield Finding(
                 self.name,
                 "mismatch",

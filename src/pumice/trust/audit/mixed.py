@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 LOW, HIGH = 0.3, 0.6
 """Between these shares of the wrong ones' distribution hardly any right one scores."""
 
-
+FEWEST = 50
+"""Rows that there must be for mismatches to be judged."""
+SURE = 0.8
+"""The expected share of true mismatches among those that are told."""
 MOST = 0.25
 """The share of wrong ones from which it is likelier that whoever scored them knows the subject badly."""
 

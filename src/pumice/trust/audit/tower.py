@@ -38,10 +38,6 @@ NEAR = 0.55
 SAME = 0.9
 """Correlation of two pictures at 16 x 16 from which they are one."""
 THUMB = 16
-FEWEST = 50
-"""Rows that there must be for mismatches to be judged."""
-SURE = 0.8
-"""The expected share of true mismatches among those that are told."""
 DRAWN = 4
 """Texts of other pictures that each picture is compared with."""
 REFERENCES = 1024
@@ -161,7 +157,7 @@ class Tower(Check):
         from pumice.trust.sight.tower import open_eye
 
         told = pieces.of(seen, numbers)
-        if len(told.rows) < FEWEST:
+        if len(told.rows) < mixed.FEWEST:
             return
         eye = open_eye(Path(self.folder))
         texts_SE = eye.texts(told.texts)
@@ -172,7 +168,7 @@ class Tower(Check):
             return
         chances = mixed.wrong_chances(own, wrong)
         share = mixed.wrong_share(own, wrong)
-        for place in np.flatnonzero(chances >= SURE).tolist():
+        for place in np.flatnonzero(chances >= mixed.SURE).tolist():
             yield Finding(
                 self.name,
                 "mismatch",
