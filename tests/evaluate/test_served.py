@@ -41,7 +41,9 @@ def test_prompts_pictures_and_limits_reach_the_server(tmp_path: Path) -> None:
     assert {body["max_tokens"] for body in server.bodies} == {7}
     assert {body["temperature"] for body in server.bodies} == {0}
     assert who.model == {"kind": "endpoint", "name": "judge-1", "digest": ""}
-    assert picture_of(server.bodies[0]).size == (32, 24)
+    # Three are under way at once, so calls come in any order: each question still goes with its own picture.
+    asked = sorted((picture_of(body).size, text_of(body)) for body in server.bodies)
+    assert asked == sorted(((32 + n // 2, 24), sample.text) for n, sample in enumerate(samples))
 
 
 def test_blind_sends_grey_of_the_same_size_and_stored_pictures_are_sent(tmp_path: Path) -> None:
